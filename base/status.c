@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Status codes and error texts; see status.h. */
+#include "base/status.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int exit_status;
+} statuses[] = {
+#define X(code, name, exit_status, meaning) [code] = {name, exit_status},
+    BASE_STATUS_LIST(X)
+#undef X
+};
+
+const char *base_status_name(enum base_status status)
+{
+    return statuses[status].name;
+}
+
+int base_status_exit(enum base_status status)
+{
+    return statuses[status].exit_status;
+}
+
+static void set_text(struct base_error *error, enum base_status status,
+                     const char *format, va_list arguments)
+{
+    error->status = status;
+    error->retriable = status == BASE_AGAIN || status == BASE_UNAVAILABLE;
+    vsnprintf(error->text, sizeof error->text, format, arguments);
+}
+
+enum base_status base_fail(struct base_error *error, enum base_status status,
+                           const char *format, ...)
+{
+    if (!error)
+        return status;
+    va_list arguments;
+    va_start(arguments, format);
+    set_text(error, status, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+static enum base_status status_of_errno(int value)
+{
+    switch (value) {
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN: return BASE_SYSTEM;
+    case ENOENT: return BASE_NO_INPUT;
+    case EACCES:
+    case EPERM: return BASE_DENIED;
+    default: return BASE_IO;
+    }
+}
+
+enum base_status base_fail_errno(struct base_error *error, int errno_value,
+                                 const char *format, ...)
+{
+    enum base_status status = status_of_errno(errno_value);
+    if (!error)
+        return status;
+    va_list arguments;
+    va_start(arguments, format);
+    set_text(error, status, format, arguments);
+    va_end(arguments);
+    size_t used = strlen(error->text);
+    char reason[128];
+    snprintf(error->text + used, sizeof error->text - used, ": %s",
+             strerror_r(errno_value, reason, sizeof reason));
+    return status;
+}
+
+enum base_status base_wrap(struct base_error *error, const char *format, ...)
+{
+    if (!error)
+        return BASE_BROKEN;
+    char context[sizeof error->text];
+    va_list arguments;
+    va_start(arguments, format);
+    int used = vsnprintf(context, sizeof context, format, arguments);
+    va_end(arguments);
+    if (used >= 0 && (size_t)used < sizeof context)
+        snprintf(context + used, sizeof context - (size_t)used, ": %s",
+                 error->text);
+    memcpy(error->text, context, sizeof context);
+    return error->status;
+}
+
+_Noreturn void base_panic(const char *file, int line, const char *text)
+{
+    fprintf(stderr, "event=invariant_broken file=%s line=%d text=\"%s\"\n",
+            file, line, text);
+    abort();
+}

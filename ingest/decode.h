@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Avro records to slots: a writer's schema is compiled once into a program of
+ * bounds-checked operations that runs over each record's bytes.
+ *
+ * Targets name paths in the writer's record ("user_id", "user.id"); each
+ * fills one 64-bit slot: an id (learner_id of the value's canonical bytes; a
+ * null or absent value is 0) or an integer. Running a program allocates
+ * nothing, reads nothing outside the bytes given, and ends in a time bounded
+ * by their number. libavro only parses the schema (FACTS 2: it cannot be let
+ * near foreign bytes). A compiled program is immutable: any thread. */
+#ifndef INGEST_DECODE_H
+#define INGEST_DECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "ingest/reason.h"
+
+enum ingest_target_kind {
+    INGEST_TARGET_ID,  /* string, bytes, enum symbol, int, long, boolean */
+    INGEST_TARGET_MS,  /* int or long; timestamp-micros becomes ms */
+    INGEST_TARGET_HOUR /* id of the UTC hour of day (0..23) of an MS value */
+};
+
+struct ingest_target {
+    const char *path; /* dots between nested fields */
+    enum ingest_target_kind kind;
+    bool required; /* null or absent: INGEST_REASON_MISSING */
+    uint64_t seed; /* of ids: learner_table_seed */
+};
+
+struct ingest_program;
+
+/* BASE_CONFIG where a path does not exist in the schema or has a type that
+ * its kind cannot take; BASE_DATA where the schema itself is not usable. The
+ * text names the path and the type found. */
+enum base_status ingest_program_new(const char *schema_json, size_t size,
+                                    const struct ingest_target *targets,
+                                    unsigned target_count,
+                                    struct ingest_program **program,
+                                    struct base_error *error) BASE_MUST_CHECK;
+void ingest_program_free(struct ingest_program *program);
+
+/* Decodes one whole record into slots (target_count). On a reason other than
+ * NONE the slots are unspecified. */
+enum ingest_reason ingest_program_run(const struct ingest_program *program,
+                                      const uint8_t *bytes, size_t size,
+                                      uint64_t *slots);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ingest's boundary: from Kafka topics to committed state and journal.
+ *
+ * Two threads of its own: `ingest` polls librdkafka, decodes and merges the
+ * partitions in event-time order; `store` runs the state machine inside the
+ * LMDB write transaction and commits state, offsets, journal and ledger
+ * together. A short-lived helper asks brokers for true ends. Everything the
+ * store must do for others (trim marks, outbox rows) comes as a message. */
+#ifndef INGEST_INGEST_H
+#define INGEST_INGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "ingest/reason.h"
+#include "learner/learner.h"
+
+enum {
+    INGEST_PATH_MAX = 128, /* a field path in a record, with its NUL */
+    INGEST_PROPERTIES_MAX = 64,
+    INGEST_PARTITIONS_MAX = 1024, /* of both topics together */
+};
+
+enum ingest_framing { INGEST_PLAIN, INGEST_CONFLUENT };
+enum ingest_label_mode { INGEST_LABEL_WINDOW, INGEST_LABEL_FNW };
+
+/* Paths of one topic's record. An empty path: not there. */
+struct ingest_mapping {
+    char event_id[INGEST_PATH_MAX];   /* impression: required; click: may be
+        empty, then (impression, user, item, time) identify it */
+    char impression[INGEST_PATH_MAX]; /* click: the impression it answers */
+    char user[INGEST_PATH_MAX];
+    char time[INGEST_PATH_MAX];
+    char fields[LEARNER_FIELDS_MAX][INGEST_PATH_MAX]; /* by schema field;
+        clicks use the item fields only */
+    bool hour[LEARNER_FIELDS_MAX]; /* field = UTC hour of day of the path */
+};
+
+struct ingest_topic_config {
+    char name[250];
+    enum ingest_framing framing;
+    /* PLAIN: the pinned writer schema, an .avsc file. CONFLUENT: a folder
+     * with <id>.avsc files; the schema registry joins here. */
+    char schema[1024];
+    struct ingest_mapping mapping;
+};
+
+struct ingest_property {
+    char name[128];
+    char value[1024];
+};
+
+struct ingest_config {
+    char folder[1024]; /* LMDB environment */
+    struct learner_schema schema;
+    struct ingest_topic_config topics[2]; /* impressions, clicks */
+    char announcement_topic[250];         /* empty: none */
+    char announcement_schema[1024];       /* announcement.avsc */
+    char model_name[64];
+    unsigned property_count; /* librdkafka properties, ours have precedence
+                                where a promise depends on them */
+    struct ingest_property properties[INGEST_PROPERTIES_MAX];
+    uint32_t event_max; /* bytes of a record's value */
+
+    enum ingest_label_mode label_mode;
+    int64_t window_ms, lateness_ms, skew_ms;
+    uint32_t history_max;   /* N */
+    uint32_t history_slack; /* >= 64 */
+    int64_t history_ttl_ms; /* 0: none */
+    uint64_t pending_max;
+    double negative_keep;   /* 1: no down-sampling; window mode */
+    uint32_t idle_ms;       /* 100 */
+    char decisions[1024];   /* file of recorded decisions to take as input */
+
+    uint32_t commit_events, commit_ms; /* commit by size or time */
+    uint64_t map_bytes;                /* LMDB map */
+    uint64_t journal_max_bytes;
+    bool journal_keep;                 /* never trim (audits, tests) */
+    uint64_t dead_letter_max_bytes;    /* oldest go first, counted */
+    uint32_t flush_ms; /* timed batch end when the trainer is idle; 0: never */
+    uint32_t batch_size;
+};
+
+struct ingest_partition_status {
+    uint8_t topic;
+    int32_t partition;
+    int64_t start, next, high; /* high: broker's end, -1 unknown */
+    int64_t own_ms;
+    uint64_t buckets[INGEST_BUCKET_COUNT];
+    bool stopped;
+    char stop_reason[200];
+};
+
+struct ingest_status {
+    uint64_t events;        /* applied, since the state was made */
+    uint64_t commits;
+    uint64_t journal_end;   /* positions written */
+    uint64_t batch_end;     /* end of the newest closed batch */
+    uint64_t journal_begin; /* oldest kept position */
+    uint64_t journal_bytes;
+    uint64_t buckets[INGEST_BUCKET_COUNT]; /* of all partitions */
+    uint64_t reasons[INGEST_REASON_COUNT];
+    int64_t unaccounted;    /* offsets in no bucket; 0, or the daemon ends */
+    uint64_t users, pending, history_cut, floored_records, clamped_records,
+        late_labels_lost, dead_letters_dropped, decisions, crossed_partitions;
+    int64_t applied_ms;     /* apply_ms of the last applied event */
+    int64_t lag_records;    /* sum of high - next; -1 unknown */
+    uint64_t map_used_bytes;
+    int64_t last_commit_us, max_commit_us;
+    unsigned partition_count;
+    struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
+    bool at_end;            /* every partition applied up to its true end */
+    char broker_error[200]; /* last one, "" while all is well */
+};
+
+struct ingest;
+
+enum base_status ingest_open(const struct ingest_config *config,
+                             struct ingest **ingest,
+                             struct base_error *error) BASE_MUST_CHECK;
+/* Starts both threads. `failed` is called once, by the thread that ended. */
+enum base_status ingest_start(struct ingest *ingest,
+                              void (*failed)(void *self,
+                                             const struct base_error *error),
+                              void *self,
+                              struct base_error *error) BASE_MUST_CHECK;
+/* Stops polling, applies and commits what is handed over, joins. */
+enum base_status ingest_stop(struct ingest *ingest, struct base_error *error);
+void ingest_free(struct ingest *ingest);
+void ingest_pause(struct ingest *ingest, bool paused); /* any thread */
+void ingest_get_status(struct ingest *ingest, struct ingest_status *status);
+
+/* The committed journal as the learner's source. Role train. */
+struct learner_source ingest_source(struct ingest *ingest);
+/* Says whether the trainer has nothing to do (for timed batch ends). */
+void ingest_trainer_idle(struct ingest *ingest, bool idle);
+/* Journal before `position` is no longer needed. Any thread. */
+void ingest_trim(struct ingest *ingest, uint64_t position);
+/* Epoch kept in the state, and messages to the store thread: a version was
+ * committed (its outbox row is written, then announced on Kafka, exactly one
+ * announcement a version as seen by a reader that ignores older ones). */
+uint64_t ingest_epoch(struct ingest *ingest);
+struct ingest_announcement {
+    char model_name[64];
+    uint64_t epoch, version;
+    char folder_name[64];
+    char manifest_hash[33];
+    uint64_t position;
+    int64_t newest_event_ms, created_ms;
+};
+void ingest_announce(struct ingest *ingest,
+                     const struct ingest_announcement *announcement);
+/* Source offsets as a JSON object {"topic/partition": next}; snprintf-like. */
+size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state machine: join, labels, sequences, journal and ledger, all inside
+ * one LMDB write transaction (the store, store.h). A deterministic function
+ * of the order of events given to it. Role: store, but for the readers at
+ * the end. */
+#ifndef INGEST_STATE_H
+#define INGEST_STATE_H
+
+#include "base/status.h"
+#include "ingest/event.h"
+#include "ingest/ingest.h"
+#include "learner/learner.h"
+
+struct ingest_state;
+
+/* Opens or makes the LMDB environment in config->folder, checks the stream
+ * configuration's hash and format version, verifies blocks, rebuilds the
+ * indexes. BASE_CORRUPT with what and where. */
+enum base_status ingest_state_open(const struct ingest_config *config,
+                                   struct ingest_state **state,
+                                   struct base_error *error) BASE_MUST_CHECK;
+void ingest_state_free(struct ingest_state *state);
+
+/* Where the partitions resume. */
+struct ingest_position {
+    uint8_t topic;
+    int32_t partition;
+    int64_t next;  /* last applied + 1; -1: never read, start at earliest */
+    int64_t start; /* first offset ever read */
+    int64_t own_ms, apply_ms; /* INT64_MIN at first */
+    int64_t anchor_offset, anchor_ms; /* last applied record; -1: none */
+    uint32_t anchor_crc;
+};
+/* Positions of all partitions known so far; BORROWS until the next call. */
+const struct ingest_position *ingest_state_positions(struct ingest_state *state,
+                                                     unsigned *count);
+/* Key of the last applied event (order fields of ingest_event only). */
+void ingest_state_last(struct ingest_state *state, struct ingest_event *last);
+
+/* "" at first. A cluster id is stored with the next commit. */
+const char *ingest_state_cluster(struct ingest_state *state);
+
+/* begin (once), apply any number of events, commit: full sync. An error of
+ * apply or commit other than BASE_AGAIN is fatal: nothing uncommitted may
+ * leave the process. */
+enum base_status ingest_state_begin(struct ingest_state *state,
+                                    struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_state_set_cluster(struct ingest_state *state,
+                                          const char *cluster_id,
+                                          struct base_error *error) BASE_MUST_CHECK;
+/* First offset of a partition never read before (its low watermark). */
+enum base_status ingest_state_start_partition(struct ingest_state *state,
+                                              uint8_t topic, int32_t partition,
+                                              int64_t first_offset,
+                                              struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_state_apply(struct ingest_state *state,
+                                    const struct ingest_event *event,
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* Ends the open batch here where at least one sample waits in it. */
+enum base_status ingest_state_end_batch(struct ingest_state *state,
+                                        struct base_error *error) BASE_MUST_CHECK;
+/* Samples in the open batch, and since when (monotonic ms; 0: none). */
+uint32_t ingest_state_open_samples(const struct ingest_state *state,
+                                   int64_t *oldest_ms);
+/* Journal before `position` may go: at most 100 blocks a call. */
+enum base_status ingest_state_trim(struct ingest_state *state,
+                                   uint64_t position,
+                                   struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_state_commit(struct ingest_state *state,
+                                     struct base_error *error) BASE_MUST_CHECK;
+
+/* Outbox and epoch, within a begun transaction. Rows are opaque bytes. */
+enum base_status ingest_state_outbox_put(struct ingest_state *state,
+                                         uint64_t epoch, uint64_t version,
+                                         const void *row, size_t size,
+                                         struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_state_outbox_sent(struct ingest_state *state,
+                                          uint64_t epoch, uint64_t version,
+                                          struct base_error *error) BASE_MUST_CHECK;
+/* Oldest unsent row: BASE_AGAIN when none. *row OWNS: free it. */
+enum base_status ingest_state_outbox_next(struct ingest_state *state,
+                                          uint64_t *epoch, uint64_t *version,
+                                          void **row, size_t *size,
+                                          struct base_error *error) BASE_MUST_CHECK;
+bool ingest_state_outbox_has(struct ingest_state *state, uint64_t epoch,
+                             uint64_t version);
+enum base_status ingest_state_set_epoch(struct ingest_state *state,
+                                        uint64_t epoch,
+                                        struct base_error *error) BASE_MUST_CHECK;
+
+/* Counters as of the last commit, for ingest_get_status. Any thread. */
+void ingest_state_status(struct ingest_state *state,
+                         struct ingest_status *status);
+
+/* ---- journal reader: role train, own LMDB read transactions -------------- */
+
+struct ingest_journal;
+enum base_status ingest_journal_new(struct ingest_state *state,
+                                    struct ingest_journal **journal,
+                                    struct base_error *error) BASE_MUST_CHECK;
+void ingest_journal_free(struct ingest_journal *journal);
+/* learner_source.next: the batch that starts at `position`. BASE_AGAIN when
+ * it is not committed yet (waits for a commit up to timeout_ms). Verifies
+ * block hashes; BASE_CORRUPT names the block. */
+enum base_status ingest_journal_next(struct ingest_journal *journal,
+                                     uint64_t position, int timeout_ms,
+                                     struct learner_batch *batch,
+                                     struct base_error *error) BASE_MUST_CHECK;
+
+#endif

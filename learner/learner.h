@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The learner's boundary: feature schema, model, sample, training, scoring,
+ * metrics, checkpoint. Knows no Kafka, Avro, LMDB or libev.
+ *
+ * Symbols: B samples of a batch, G groups (samples that share user and
+ * history), T behaviors of a history, F fields of a sample, f item fields (a
+ * behavior remembers exactly these), E dimension of one embedding.
+ *
+ * Equations: DIN, arXiv 1706.06978; DIEN, arXiv 1809.03672; constants and
+ * choices in the comment of each file. */
+#ifndef LEARNER_LEARNER_H
+#define LEARNER_LEARNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* ---- feature schema ---------------------------------------------------- */
+
+enum {
+    LEARNER_NAME_MAX = 32,   /* with its NUL */
+    LEARNER_FIELDS_MAX = 32, /* F */
+    LEARNER_TABLES_MAX = 32,
+    LEARNER_DIMENSION_MAX = 128,
+    LEARNER_HISTORY_MAX = 1024,
+    LEARNER_GROUP_MAX = 64, /* samples of a group */
+};
+
+/* Groups in the order in which they enter x (MODEL 9 in DESIGN's terms):
+ * profile, item, context. */
+enum learner_group {
+    LEARNER_PROFILE, /* of the user: gender, age_level */
+    LEARNER_ITEM,    /* of the candidate, and of each behavior: goods, shop */
+    LEARNER_CONTEXT, /* of the scene: pid, time */
+};
+
+struct learner_table_spec {
+    char name[LEARNER_NAME_MAX];
+    uint16_t dimension; /* E */
+};
+
+struct learner_field {
+    char name[LEARNER_NAME_MAX];
+    enum learner_group group;
+    uint16_t table; /* index into tables[]; fields may share a table */
+};
+
+/* Fields stand sorted by group: profile, item, context. A sample's ids stand
+ * in this order; id 0 is "unknown" and uses the table's OOV row. */
+struct learner_schema {
+    uint16_t field_count; /* F */
+    uint16_t profile_count, item_count /* f */, context_count;
+    uint16_t table_count;
+    struct learner_field fields[LEARNER_FIELDS_MAX];
+    struct learner_table_spec tables[LEARNER_TABLES_MAX];
+};
+
+/* Seed of a table's ids: XXH3-64 of the table's name. An id is
+ * XXH3-64(seed, canonical bytes): a string's UTF-8, an integer's decimal
+ * digits, so 42 and "42" share a row; a result of 0 becomes 1. */
+uint64_t learner_table_seed(const char *table_name);
+uint64_t learner_id(uint64_t table_seed, const void *bytes, size_t size);
+uint64_t learner_id_of_int(uint64_t table_seed, int64_t value);
+
+/* ---- model ------------------------------------------------------------- */
+
+enum learner_kind { LEARNER_DIN }; /* further kinds join here */
+enum learner_activation { LEARNER_PRELU, LEARNER_DICE };
+
+struct learner_model_config {
+    enum learner_kind kind;
+    enum learner_activation activation; /* of the MLP */
+    bool attention_softmax;  /* streaming DIN: false (paper 4.3) */
+    uint16_t attention_hidden[2]; /* 80, 40 */
+    uint16_t mlp_hidden[2];       /* 200, 80 */
+    uint32_t batch_size;          /* divisor of the loss, 128 */
+    uint16_t shards;  /* fixed partition of a batch; bits depend on it */
+    uint64_t seed;
+    float learning_rate; /* Adam, 0.001 */
+    float row_limit;     /* rows start uniform in +-row_limit, 0.05 */
+};
+
+/* Fills the defaults of profile `streaming`. */
+void learner_model_config_default(struct learner_model_config *config);
+
+/* Hash over schema and model configuration; changes when weights cannot be
+ * carried over. */
+uint64_t learner_config_hash(const struct learner_schema *schema,
+                             const struct learner_model_config *config);
+
+/* Name of the arithmetic in use: "fma-v1" (AVX2 and AVX-512, identical bits)
+ * or "plain-v1". Chosen once by cpuid; the environment variable
+ * INTERESTD_KERNELS=avx512|avx2|plain forces one that the machine has. */
+const char *learner_arithmetic(void);
+const char *learner_kernels(void); /* "avx512", "avx2", "plain" */
+
+/* ---- samples ----------------------------------------------------------- */
+
+enum learner_sample_kind {
+    LEARNER_WINDOW,       /* final label */
+    LEARNER_FNW_NEGATIVE, /* trained at the impression (Ktena 2019) */
+    LEARNER_FNW_POSITIVE, /* trained again at the click */
+};
+
+/* The final label of an fnw impression, known at its close: metrics count the
+ * prediction made at `position` with it, once. */
+struct learner_final {
+    uint64_t position;
+    uint8_t label;
+};
+
+/* One journal batch: positions [first, end), whole groups in order. All
+ * pointers BORROW from the source until the next call on it. */
+struct learner_batch {
+    uint64_t first, end;
+    uint64_t journal_hash[2]; /* XXH3-128 chain up to `end`, low, high */
+    uint32_t samples;         /* B = end - first; may be 0 (finals only) */
+    uint32_t groups;          /* G */
+    const uint64_t *ids;      /* (B,F) */
+    const uint64_t *user;     /* (B) user id hash, for user-weighted AUC */
+    const int64_t *event_ms;  /* (B) */
+    const uint8_t *label;     /* (B) 0 or 1 */
+    const uint8_t *kind;      /* (B) enum learner_sample_kind */
+    const uint32_t *group_begin;   /* (G+1) first sample of each group */
+    const uint32_t *history_begin; /* (G+1) first behavior of each group */
+    const uint64_t *history; /* (sum of T, f) oldest behavior first */
+    uint32_t finals;
+    const struct learner_final *final;
+};
+
+/* Where batches come from: the committed journal. Called by the train
+ * thread only. */
+struct learner_source {
+    void *self;
+    /* The batch that starts at journal position `position` (the end of the
+     * one before). BASE_AGAIN when none is committed within timeout_ms. */
+    enum base_status (*next)(void *self, uint64_t position, int timeout_ms,
+                             struct learner_batch *batch,
+                             struct base_error *error);
+};
+
+/* ---- parameters and scoring (trainer and ranker share this code) -------- */
+
+/* The weights that a score needs, wherever they lie. BORROWS. */
+struct learner_parameters {
+    const float *dense; /* the model's tensors, learner_tensor() */
+    const void *tables;
+    /* Row of `key` in `table`, or its OOV row; never NULL. E floats. */
+    const float *(*row)(const void *tables, unsigned table, uint64_t key);
+};
+
+/* The model's dense tensors, one after the other in one slab. Statistics
+ * (Dice's moving mean and variance) are tensors too, with trained = false. */
+struct learner_tensor {
+    const char *name; /* "attention.0.weight" */
+    uint32_t shape[2];
+    uint8_t dimensions; /* 1 or 2 */
+    bool trained;
+    size_t offset; /* floats from the start of the slab; 16-aligned */
+};
+struct learner_model; /* schema + config + tensor list; immutable */
+
+enum base_status learner_model_new(const struct learner_schema *schema,
+                                   const struct learner_model_config *config,
+                                   struct learner_model **model,
+                                   struct base_error *error) BASE_MUST_CHECK;
+void learner_model_free(struct learner_model *model);
+const struct learner_schema *
+learner_model_schema(const struct learner_model *model);
+const struct learner_model_config *
+learner_model_get_config(const struct learner_model *model);
+unsigned learner_tensor_count(const struct learner_model *model);
+const struct learner_tensor *learner_tensor(const struct learner_model *model,
+                                            unsigned index);
+size_t learner_dense_size(const struct learner_model *model); /* floats */
+size_t learner_dense_trained(const struct learner_model *model); /* count of
+    trained parameters without padding, tables excluded */
+
+/* One user, N candidates. */
+struct learner_request {
+    const uint64_t *profile;    /* (profile_count) */
+    const uint64_t *history;    /* (T, f) oldest first */
+    uint32_t history_size;      /* T; more than history_max: newest are used */
+    uint32_t candidates;        /* N */
+    const uint64_t *items;      /* (N, f) */
+    const uint64_t *context;    /* (context_count), the same for all */
+};
+
+struct learner_scorer; /* scratch of one thread; OWNS */
+/* Afterwards scoring up to these sizes does not allocate. */
+enum base_status learner_scorer_new(const struct learner_model *model,
+                                    uint32_t history_max,
+                                    uint32_t candidates_max,
+                                    struct learner_scorer **scorer,
+                                    struct base_error *error) BASE_MUST_CHECK;
+void learner_scorer_free(struct learner_scorer *scorer);
+/* probability (N): p(click) of each candidate, with Dice's moving statistics:
+ * the very numbers that progressive validation predicts with. attention
+ * (N, T) or NULL: the activation unit's weight of each behavior. BASE_LIMIT
+ * where N exceeds candidates_max. Bits do not depend on N or on neighbours. */
+enum base_status learner_score(struct learner_scorer *scorer,
+                               const struct learner_parameters *parameters,
+                               const struct learner_request *request,
+                               float *probability, float *attention,
+                               struct base_error *error) BASE_MUST_CHECK;
+
+/* ---- metrics ------------------------------------------------------------ */
+
+/* Progressive validation over one window; not a number where undefined. */
+struct learner_window {
+    int64_t begin_ms; /* event-time windows: start; else newest event */
+    uint64_t samples, positives, users;
+    double auc;         /* mid-ranks */
+    double user_auc;    /* weighted by impressions, one-class users skipped;
+                           only in sample windows */
+    double log_loss;
+    double calibration; /* sum of predictions / sum of labels */
+};
+
+enum { LEARNER_WINDOWS_KEPT = 1024 };
+
+struct learner_status {
+    uint64_t position;      /* trained up to here */
+    uint64_t samples, batches, rejected; /* rejected: not finite */
+    int64_t newest_event_ms;             /* of a trained sample */
+    uint64_t rows[LEARNER_TABLES_MAX];
+    uint64_t table_bytes, dense_bytes;
+    uint64_t checkpoints;   /* written by this process */
+    uint64_t checkpoint_position;
+    uint64_t cut_waits;     /* times the trainer waited for a full buffer */
+    double busy_seconds;    /* in training steps */
+    struct learner_window last_samples; /* newest closed sample window */
+    struct learner_window last_time;    /* newest closed event-time window */
+    struct learner_window total;        /* since the beginning of the model;
+                                           user_auc not a number */
+};
+
+/* ---- trainer: the train thread, tables, optimizer, checkpoints ----------- */
+
+struct learner_trainer_config {
+    struct learner_schema schema;
+    struct learner_model_config model;
+    uint16_t threads;         /* workers of a step; does not change a bit */
+    char folder[1024];        /* checkpoints live here; made if missing */
+    int64_t window_ms;        /* event-time metric windows */
+    uint32_t window_samples;  /* sample metric windows */
+    uint32_t checkpoint_seconds; /* at least this far apart; 0: only on
+                                    request and at stop */
+    uint16_t checkpoints_kept;   /* 2 */
+    struct learner_source source;
+    void *hook_self;
+    /* A checkpoint is durable at position, in `path`: tells the store what it
+     * may trim (the older kept one). Train thread's writer thread. */
+    void (*checkpointed)(void *self, const char *path, uint64_t position,
+                         uint64_t oldest_kept_position, uint64_t request);
+    /* The trainer ended by itself; error says why. */
+    void (*failed)(void *self, const struct base_error *error);
+};
+
+struct learner_trainer;
+
+/* Loads the newest checkpoint that verifies (a damaged one is said in the log
+ * and skipped), or starts fresh at position 0. */
+enum base_status
+learner_trainer_open(const struct learner_trainer_config *config,
+                     struct learner_trainer **trainer,
+                     struct base_error *error) BASE_MUST_CHECK;
+uint64_t learner_trainer_position(const struct learner_trainer *trainer);
+/* Starts the train thread. */
+enum base_status learner_trainer_start(struct learner_trainer *trainer,
+                                       struct base_error *error) BASE_MUST_CHECK;
+/* Asks for a checkpoint at the next batch end; the number comes back in
+ * checkpointed(). Any thread. Where nothing was trained since the newest
+ * checkpoint, that one is named again at once. */
+uint64_t learner_trainer_checkpoint(struct learner_trainer *trainer);
+/* Stops after the current batch; with `checkpoint` writes one first. Waits. */
+enum base_status learner_trainer_stop(struct learner_trainer *trainer,
+                                      bool checkpoint,
+                                      struct base_error *error);
+void learner_trainer_free(struct learner_trainer *trainer);
+/* Pauses and resumes training. Any thread. */
+void learner_trainer_pause(struct learner_trainer *trainer, bool paused);
+/* True when the trainer has asked its source and found nothing to train. Any
+ * thread. */
+bool learner_trainer_idle(const struct learner_trainer *trainer);
+/* A consistent copy as of the last batch end. Any thread. */
+void learner_trainer_status(struct learner_trainer *trainer,
+                            struct learner_status *status);
+/* Copies the closed event-time windows, oldest first, at most `max`; returns
+ * how many. Any thread. */
+unsigned learner_trainer_windows(struct learner_trainer *trainer,
+                                 struct learner_window *windows, unsigned max);
+
+/* ---- checkpoints as files ------------------------------------------------ */
+
+struct learner_checkpoint; /* one checkpoint folder, verified; read only */
+
+enum base_status learner_checkpoint_open(const char *path,
+                                         struct learner_checkpoint **checkpoint,
+                                         struct base_error *error) BASE_MUST_CHECK;
+void learner_checkpoint_free(struct learner_checkpoint *checkpoint);
+
+struct learner_checkpoint_info {
+    uint64_t position;
+    uint64_t journal_hash[2];
+    uint64_t config_hash;
+    char arithmetic[32];
+    struct learner_schema schema;
+    struct learner_model_config model;
+    struct learner_status status;
+    uint64_t rows[LEARNER_TABLES_MAX];
+    /* XXH3-128 over dense weights and moments and all rows (key, weights,
+     * moments, step, count) in ascending order of key: equal for equal
+     * state, whatever the slots. */
+    uint64_t digest[2];
+};
+const struct learner_checkpoint_info *
+learner_checkpoint_get_info(const struct learner_checkpoint *checkpoint);
+/* (learner_dense_size) floats. BORROWS from the checkpoint. */
+const float *
+learner_checkpoint_dense(const struct learner_checkpoint *checkpoint);
+/* Calls `each` for every row of a table as of the position (slices with their
+ * undo records applied), ascending by key; the OOV row has key 0 and comes
+ * first. `weights` has E floats and BORROWS for the call. A status other than
+ * BASE_OK from `each` ends the walk and is returned. */
+enum base_status learner_checkpoint_rows(
+    const struct learner_checkpoint *checkpoint, unsigned table,
+    enum base_status (*each)(void *self, uint64_t key, const float *weights),
+    void *self, struct base_error *error) BASE_MUST_CHECK;
+
+#endif

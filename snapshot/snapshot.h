@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The snapshot's boundary for the daemon: turns a checkpoint into a published
+ * version. The ranker's side is interest.h.
+ *
+ * A version is a folder v<epoch>-<version> with manifest.json and tensors in
+ * the safetensors format (schemas/snapshot.md). It is written aside as
+ * .tmp-..., every file and folder fsynced, renamed, then CURRENT is replaced:
+ * that commits it. Role: publish. */
+#ifndef SNAPSHOT_SNAPSHOT_H
+#define SNAPSHOT_SNAPSHOT_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "learner/learner.h"
+
+struct snapshot_publisher; /* OWNS the model folder; one per folder */
+
+struct snapshot_config {
+    char folder[1024];
+    char model_name[64];
+    uint32_t versions_kept; /* older ones are removed; at least 2 */
+    uint32_t golden_requests; /* in each manifest, 4 */
+};
+
+/* What is announced on Kafka and kept in the outbox; plain record. */
+struct snapshot_announcement {
+    char model_name[64];
+    uint64_t epoch, version;
+    char folder_name[64];
+    char manifest_hash[33]; /* XXH3-128 of manifest.json, hex */
+    uint64_t position;
+    int64_t newest_event_ms, created_ms;
+};
+
+/* Makes the folder, removes left-over .tmp-* and versions newer than CURRENT,
+ * reads CURRENT. The epoch of this process is max(stored_epoch, CURRENT's) + 1
+ * and at least unix seconds; *current (version 0 where none) tells what is
+ * published now, so that a missing outbox row can be written. */
+enum base_status snapshot_publisher_open(const struct snapshot_config *config,
+                                         uint64_t stored_epoch,
+                                         struct snapshot_publisher **publisher,
+                                         struct snapshot_announcement *current,
+                                         struct base_error *error) BASE_MUST_CHECK;
+void snapshot_publisher_free(struct snapshot_publisher *publisher);
+uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
+
+/* Publishes the state of a checkpoint folder as the next version (base).
+ * `offsets_json` is a JSON object put into the manifest as it is (source
+ * offsets of that position; may be NULL). Refuses weights that are not
+ * finite. On an error nothing is current that was not before. */
+enum base_status snapshot_publish(struct snapshot_publisher *publisher,
+                                  const char *checkpoint_path,
+                                  const char *offsets_json,
+                                  struct snapshot_announcement *announcement,
+                                  struct base_error *error) BASE_MUST_CHECK;
+
+#endif
