@@ -42,7 +42,8 @@ struct base_error {
 };
 
 #define BASE_MUST_CHECK __attribute__((warn_unused_result))
-#define BASE_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define BASE_PRINTF(text, first) \
+    __attribute__((format(printf, text, first)))
 
 /* "ok", "usage", ... ; never NULL. */
 const char *base_status_name(enum base_status status);
