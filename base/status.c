@@ -87,9 +87,13 @@ enum base_status base_wrap(struct base_error *error, const char *format, ...)
     va_start(arguments, format);
     int used = vsnprintf(context, sizeof context, format, arguments);
     va_end(arguments);
-    if (used >= 0 && (size_t)used < sizeof context)
-        snprintf(context + used, sizeof context - (size_t)used, ": %s",
-                 error->text);
+    if (used < 0 || (size_t)used > sizeof context - 3)
+        used = (int)sizeof context - 3;
+    memcpy(context + used, ": ", 2);
+    size_t room = sizeof context - (size_t)used - 2;
+    size_t inner = strnlen(error->text, room - 1);
+    memcpy(context + used + 2, error->text, inner);
+    context[(size_t)used + 2 + inner] = '\0';
     memcpy(error->text, context, sizeof context);
     return error->status;
 }
