@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration of the daemon and of the commands that read its file:
+ * one YAML file, flattened into dotted keys of one table (config.c), checked
+ * as a whole. What is loaded is const from then on; any thread may read it.
+ * Does not open state, sockets or Kafka. */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "ingest/ingest.h"
+#include "learner/learner.h"
+#include "snapshot/snapshot.h"
+
+struct daemon_http_config {
+    char listen[64];          /* numeric address */
+    uint16_t port;            /* 0: any free one */
+    uint32_t connections_max;
+};
+
+struct daemon_publish_config {
+    uint32_t every_ms; /* 0: only at the end */
+};
+
+/* All parts are filled for their owners; `learner.source`, its hooks and
+ * their `self` are left empty for whoever opens the trainer. Kafka's address
+ * and group are librdkafka properties in ingest.properties
+ * (bootstrap.servers, group.id). */
+struct daemon_config {
+    char file[1024];
+    char state[1024];
+    char kafka_brokers[1024];
+    char kafka_group[250];
+    enum base_log_level log_level;
+    struct ingest_config ingest;
+    struct learner_trainer_config learner;
+    struct snapshot_config snapshot;
+    struct daemon_http_config http;
+    struct daemon_publish_config publish;
+};
+
+/* Fills *config from the file. Every error names file, line, column, key,
+ * value and what is allowed; nothing secret is in a text. */
+enum base_status daemon_config_load(const char *path,
+                                    struct daemon_config *config,
+                                    struct base_error *error) BASE_MUST_CHECK;
+
+/* The same, with `count` settings "dotted.key=value" of the command line,
+ * which have precedence over the file's; relative paths in them are relative
+ * to the current folder. */
+enum base_status
+daemon_config_load_with(const char *path, const char *const *overrides,
+                        unsigned count, struct daemon_config *config,
+                        struct base_error *error) BASE_MUST_CHECK;
+
+/* Prints every setting with type, default, range and meaning. */
+void daemon_config_reference(FILE *out);
+
+/* Name of setting `index` of the main table, NULL past the end (tests compare
+ * the sample file with it). */
+const char *daemon_config_setting(unsigned index);
+/* The same for the settings of one entry of `features:`. */
+const char *daemon_config_feature_setting(unsigned index);
+
+/* Value of a librdkafka property in `config`, NULL where not given. */
+const char *daemon_config_property(const struct ingest_config *config,
+                                   const char *name);
+
+#endif
