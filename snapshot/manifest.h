@@ -1,1 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* manifest.json of a version, as a struct and as text (schemas/snapshot.md,
+ * section 2). Reading checks every field and names the key that is wrong.
+ * Any thread; no files are touched here. */
+#ifndef SNAPSHOT_MANIFEST_H
+#define SNAPSHOT_MANIFEST_H
+
+#include "learner/learner.h"
+#include "snapshot/hash.h"
+#include "snapshot/tensors.h"
+
+enum {
+    SNAPSHOT_FORMAT = 1,
+    SNAPSHOT_MODEL_NAME = 64,     /* with its NUL */
+    SNAPSHOT_FOLDER_NAME = 64,    /* "v<epoch>-<version>", with its NUL */
+    SNAPSHOT_FILES_MAX = LEARNER_TABLES_MAX + 1,
+    SNAPSHOT_GOLDEN_MAX = 64,     /* requests */
+    SNAPSHOT_CANDIDATES_MAX = 256, /* of a golden request */
+    SNAPSHOT_MANIFEST_MAX = 16 << 20, /* bytes */
+};
+#define SNAPSHOT_ROWS_MAX (1ull << 31) /* of a table */
+#define SNAPSHOT_INTEGER_MAX ((1ull << 53) - 1) /* exact in every JSON reader */
+
+/* A request with the scores that these weights gave. */
+struct snapshot_golden {
+    uint32_t history_size, candidates;
+    uint64_t *profile; /* OWNS one block: profile, history, items, context */
+    uint64_t *history, *items, *context; /* into it */
+    float *scores; /* OWNS (candidates) */
+};
+
+struct snapshot_manifest {
+    char model_name[SNAPSHOT_MODEL_NAME];
+    uint64_t epoch, version;
+    /* The version that was current before; parent_version 0 where none. */
+    uint64_t parent_epoch, parent_version;
+    struct snapshot_hash parent_hash;
+    uint64_t position;
+    struct snapshot_hash journal_hash;
+    int64_t newest_event_ms, created_ms;
+    char arithmetic[32];
+    uint64_t config_hash;
+    struct learner_schema schema;
+    struct learner_model_config model;
+    uint64_t rows[LEARNER_TABLES_MAX]; /* with the OOV row */
+    char *offsets_json; /* OWNS; NULL: none */
+    struct learner_window metrics_samples, metrics_time, metrics_total;
+    unsigned file_count;
+    struct snapshot_file files[SNAPSHOT_FILES_MAX];
+    unsigned golden_count;
+    struct snapshot_golden golden[SNAPSHOT_GOLDEN_MAX];
+};
+
+void snapshot_manifest_fini(struct snapshot_manifest *manifest);
+
+/* Makes room for a golden request; BASE_SYSTEM without memory. */
+enum base_status
+snapshot_golden_init(struct snapshot_golden *golden,
+                     const struct learner_schema *schema,
+                     uint32_t history_size, uint32_t candidates,
+                     struct base_error *error) BASE_MUST_CHECK;
+void snapshot_golden_fini(struct snapshot_golden *golden);
+
+/* *text OWNS *size bytes (a NUL behind them). BASE_DATA where offsets_json is
+ * no JSON object or a number does not fit. */
+enum base_status snapshot_manifest_write(
+    const struct snapshot_manifest *manifest, char **text, size_t *size,
+    struct base_error *error) BASE_MUST_CHECK;
+
+/* BASE_CORRUPT names the key; BASE_CONFIG: another format version. */
+enum base_status snapshot_manifest_read(const char *text, size_t size,
+                                        struct snapshot_manifest *manifest,
+                                        struct base_error *error)
+    BASE_MUST_CHECK;
+
+/* "v<epoch>-<version>" and back; false for any other text. */
+void snapshot_folder_print(uint64_t epoch, uint64_t version,
+                           char name[SNAPSHOT_FOLDER_NAME]);
+bool snapshot_folder_scan(const char *name, uint64_t *epoch,
+                          uint64_t *version);
+
+/* "dense.safetensors", "table.<name>.safetensors". A table's name must be of
+ * [A-Za-z0-9_-], which snapshot_name_usable tells. */
+void snapshot_table_file(const char *table, char *name, size_t size);
+bool snapshot_name_usable(const char *name);
+#define SNAPSHOT_DENSE_FILE "dense.safetensors"
+
+/* The file of that name in the manifest, or NULL. */
+const struct snapshot_file *
+snapshot_manifest_file(const struct snapshot_manifest *manifest,
+                       const char *name);
+
+/* Words of the manifest for enumerations, in their order; NULL ends. */
+extern const char *const snapshot_group_words[];
+extern const char *const snapshot_kind_words[];
+extern const char *const snapshot_activation_words[];
+
+#endif

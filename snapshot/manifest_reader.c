@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* manifest.json -> struct snapshot_manifest; see manifest.h. The text is of
+ * foreign origin: no value is used before its type and range are checked, and
+ * each error names the key. Unknown keys are allowed at every level, so that
+ * later writers may say more. */
+#include "snapshot/manifest.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One object of the text and where it stands, for the error texts. */
+struct place {
+    const json_t *json;
+    const char *path; /* "model", "files" */
+    struct base_error *error;
+};
+
+static enum base_status refuse(const struct place *place, const char *key,
+                               const char *what)
+{
+    return base_fail(place->error, BASE_CORRUPT, "%s%s%s: %s", place->path,
+                     *place->path ? "." : "", key, what);
+}
+
+static enum base_status get_integer(const struct place *place, const char *key,
+                                    uint64_t min, uint64_t max,
+                                    uint64_t *value)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_integer(json) || json_integer_value(json) < 0)
+        return refuse(place, key, "must be a whole number, not negative");
+    *value = (uint64_t)json_integer_value(json);
+    if (*value < min || *value > max)
+        return refuse(place, key, "is out of range");
+    return BASE_OK;
+}
+
+static enum base_status get_u16(const struct place *place, const char *key,
+                                uint64_t min, uint64_t max, uint16_t *value)
+{
+    uint64_t wide;
+    enum base_status status = get_integer(place, key, min, max, &wide);
+    if (!status)
+        *value = (uint16_t)wide;
+    return status;
+}
+
+static enum base_status get_ms(const struct place *place, const char *key,
+                               int64_t *value)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_integer(json))
+        return refuse(place, key, "must be a whole number of milliseconds");
+    *value = json_integer_value(json);
+    return BASE_OK;
+}
+
+static enum base_status get_text(const struct place *place, const char *key,
+                                 char *text, size_t size)
+{
+    const json_t *json = json_object_get(place->json, key);
+    size_t length = json_string_length(json);
+    if (!json_is_string(json) || length == 0 || length >= size)
+        return refuse(place, key, "must be a text that is not too long");
+    memcpy(text, json_string_value(json), length + 1);
+    return BASE_OK;
+}
+
+static enum base_status get_u64(const struct place *place, const char *key,
+                                uint64_t *value)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_string(json) ||
+        !snapshot_u64_scan(json_string_value(json), json_string_length(json),
+                           value))
+        return refuse(place, key, "must be 16 hex digits");
+    return BASE_OK;
+}
+
+static enum base_status get_hash(const struct place *place, const char *key,
+                                 struct snapshot_hash *hash)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_string(json) ||
+        !snapshot_hash_scan(json_string_value(json), json_string_length(json),
+                            hash))
+        return refuse(place, key, "must be 32 hex digits");
+    return BASE_OK;
+}
+
+static enum base_status get_float(const struct place *place, const char *key,
+                                  float *value)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_number(json) || !isfinite((float)json_number_value(json)))
+        return refuse(place, key, "must be a finite number");
+    *value = (float)json_number_value(json);
+    return BASE_OK;
+}
+
+/* null is "undefined": not a number. */
+static enum base_status get_metric(const struct place *place, const char *key,
+                                   double *value)
+{
+    const json_t *json = json_object_get(place->json, key);
+    if (!json_is_number(json) && !json_is_null(json))
+        return refuse(place, key, "must be a number or null");
+    *value = json_is_null(json) ? (double)NAN : json_number_value(json);
+    return BASE_OK;
+}
+
+static enum base_status get_list(const struct place *place, const char *key,
+                                 size_t min, size_t max, const json_t **list)
+{
+    *list = json_object_get(place->json, key);
+    if (!json_is_array(*list))
+        return refuse(place, key, "must be a list");
+    if (json_array_size(*list) < min || json_array_size(*list) > max)
+        return refuse(place, key, "has a length that is not allowed");
+    return BASE_OK;
+}
+
+static enum base_status get_object(const struct place *place, const char *key,
+                                   struct place *inner)
+{
+    *inner = (struct place){json_object_get(place->json, key), key,
+                            place->error};
+    if (!json_is_object(inner->json))
+        return refuse(place, key, "must be an object");
+    return BASE_OK;
+}
+
+static struct place element(const struct place *place, const char *key,
+                            const json_t *list, size_t index)
+{
+    return (struct place){json_array_get(list, index), key, place->error};
+}
+
+/* Index of the text at `key` in a list of words that ends with NULL. */
+static enum base_status find_word(const struct place *place, const char *key,
+                                  const char *const *words, unsigned *value)
+{
+    char text[32];
+    enum base_status status = get_text(place, key, text, sizeof text);
+    if (status)
+        return status;
+    for (unsigned i = 0; words[i]; i++) {
+        if (strcmp(words[i], text) == 0) {
+            *value = i;
+            return BASE_OK;
+        }
+    }
+    return refuse(place, key, "is a word that this program does not know");
+}
+
+/* ---- the parts --------------------------------------------------------- */
+
+static enum base_status read_parent(const struct place *root,
+                                    struct snapshot_manifest *manifest)
+{
+    struct place parent;
+    if (json_is_null(json_object_get(root->json, "parent")))
+        return BASE_OK;
+    enum base_status status = get_object(root, "parent", &parent);
+    if (!status)
+        status = get_integer(&parent, "epoch", 1, SNAPSHOT_INTEGER_MAX,
+                             &manifest->parent_epoch);
+    if (!status)
+        status = get_integer(&parent, "version", 1, SNAPSHOT_INTEGER_MAX,
+                             &manifest->parent_version);
+    if (!status)
+        status = get_hash(&parent, "hash", &manifest->parent_hash);
+    return status;
+}
+
+static enum base_status read_table(const struct place *place,
+                                   struct snapshot_manifest *manifest)
+{
+    struct learner_schema *schema = &manifest->schema;
+    struct learner_table_spec *table = &schema->tables[schema->table_count];
+    uint64_t seed;
+    enum base_status status =
+        get_text(place, "name", table->name, sizeof table->name);
+    if (!status && !snapshot_name_usable(table->name))
+        status = refuse(place, "name", "may only have letters, digits, _, -");
+    for (unsigned i = 0; !status && i < schema->table_count; i++)
+        if (strcmp(schema->tables[i].name, table->name) == 0)
+            status = refuse(place, "name", "comes twice");
+    if (!status)
+        status = get_u16(place, "dimension", 1, LEARNER_DIMENSION_MAX,
+                         &table->dimension);
+    if (!status)
+        status = get_integer(place, "rows", 1, SNAPSHOT_ROWS_MAX,
+                             &manifest->rows[schema->table_count]);
+    if (!status)
+        status = get_u64(place, "seed", &seed);
+    if (!status && seed != learner_table_seed(table->name))
+        status = refuse(place, "seed", "is not XXH3-64 of the table's name");
+    return status;
+}
+
+static enum base_status read_tables(const struct place *root,
+                                    struct snapshot_manifest *manifest)
+{
+    const json_t *list;
+    enum base_status status =
+        get_list(root, "tables", 1, LEARNER_TABLES_MAX, &list);
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        struct place place = element(root, "tables", list, i);
+        status = read_table(&place, manifest);
+        manifest->schema.table_count++;
+    }
+    return status;
+}
+
+static enum base_status read_field(const struct place *place,
+                                   struct learner_schema *schema)
+{
+    struct learner_field *field = &schema->fields[schema->field_count];
+    char table[LEARNER_NAME_MAX];
+    unsigned group = 0;
+    enum base_status status =
+        get_text(place, "name", field->name, sizeof field->name);
+    if (!status)
+        status = find_word(place, "group", snapshot_group_words, &group);
+    if (!status)
+        status = get_text(place, "table", table, sizeof table);
+    if (status)
+        return status;
+    if (schema->field_count && group < (unsigned)field[-1].group)
+        return refuse(place, "group",
+                      "fields must stand in the order profile, item, context");
+    field->group = (enum learner_group)group;
+    while (field->table < schema->table_count &&
+           strcmp(schema->tables[field->table].name, table) != 0)
+        field->table++;
+    if (field->table == schema->table_count)
+        return refuse(place, "table", "names no table");
+    uint16_t *counts[] = {&schema->profile_count, &schema->item_count,
+                          &schema->context_count};
+    ++*counts[group];
+    return BASE_OK;
+}
+
+static enum base_status read_fields(const struct place *root,
+                                    struct learner_schema *schema)
+{
+    const json_t *list;
+    enum base_status status =
+        get_list(root, "fields", 1, LEARNER_FIELDS_MAX, &list);
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        struct place place = element(root, "fields", list, i);
+        status = read_field(&place, schema);
+        schema->field_count++;
+    }
+    if (!status && schema->item_count == 0)
+        status = refuse(root, "fields", "must have one of group item");
+    return status;
+}
+
+static enum base_status get_widths(const struct place *place, const char *key,
+                                   uint16_t widths[2])
+{
+    const json_t *list;
+    enum base_status status = get_list(place, key, 2, 2, &list);
+    for (size_t i = 0; !status && i < 2; i++) {
+        const json_t *json = json_array_get(list, i);
+        json_int_t width = json_integer_value(json);
+        if (!json_is_integer(json) || width < 1 || width > 4096)
+            return refuse(place, key, "must be two widths from 1 to 4096");
+        widths[i] = (uint16_t)width;
+    }
+    return status;
+}
+
+static enum base_status read_words(const struct place *place,
+                                   struct learner_model_config *model)
+{
+    unsigned kind = 0, activation = 0;
+    const json_t *softmax = json_object_get(place->json, "attention_softmax");
+    enum base_status status =
+        find_word(place, "kind", snapshot_kind_words, &kind);
+    if (!status)
+        status = find_word(place, "activation", snapshot_activation_words,
+                           &activation);
+    if (!status && !json_is_boolean(softmax))
+        status = refuse(place, "attention_softmax", "must be true or false");
+    model->kind = (enum learner_kind)kind;
+    model->activation = (enum learner_activation)activation;
+    model->attention_softmax = json_is_true(softmax);
+    return status;
+}
+
+static enum base_status read_model(const struct place *root,
+                                   struct learner_model_config *model)
+{
+    struct place place;
+    uint64_t batch_size = 0;
+    enum base_status status = get_object(root, "model", &place);
+    if (!status)
+        status = read_words(&place, model);
+    if (!status)
+        status = get_widths(&place, "attention_hidden",
+                            model->attention_hidden);
+    if (!status)
+        status = get_widths(&place, "mlp_hidden", model->mlp_hidden);
+    if (!status)
+        status = get_integer(&place, "batch_size", 1, 1 << 20, &batch_size);
+    model->batch_size = (uint32_t)batch_size;
+    if (!status)
+        status = get_u16(&place, "shards", 1, UINT16_MAX, &model->shards);
+    if (!status)
+        status = get_u64(&place, "seed", &model->seed);
+    if (!status)
+        status = get_float(&place, "learning_rate", &model->learning_rate);
+    if (!status)
+        status = get_float(&place, "row_limit", &model->row_limit);
+    return status;
+}
+
+static enum base_status read_window(const struct place *metrics,
+                                    const char *key,
+                                    struct learner_window *window)
+{
+    struct place place;
+    enum base_status status = get_object(metrics, key, &place);
+    if (!status)
+        status = get_ms(&place, "begin_ms", &window->begin_ms);
+    struct {
+        const char *key;
+        uint64_t *value;
+    } counts[] = {{"samples", &window->samples},
+                  {"positives", &window->positives},
+                  {"users", &window->users}};
+    for (unsigned i = 0; !status && i < 3; i++)
+        status = get_integer(&place, counts[i].key, 0, SNAPSHOT_INTEGER_MAX,
+                             counts[i].value);
+    struct {
+        const char *key;
+        double *value;
+    } numbers[] = {{"auc", &window->auc},
+                   {"user_auc", &window->user_auc},
+                   {"log_loss", &window->log_loss},
+                   {"calibration", &window->calibration}};
+    for (unsigned i = 0; !status && i < 4; i++)
+        status = get_metric(&place, numbers[i].key, numbers[i].value);
+    return status;
+}
+
+static enum base_status read_metrics(const struct place *root,
+                                     struct snapshot_manifest *manifest)
+{
+    struct place place;
+    enum base_status status = get_object(root, "metrics", &place);
+    if (!status)
+        status = read_window(&place, "samples", &manifest->metrics_samples);
+    if (!status)
+        status = read_window(&place, "time", &manifest->metrics_time);
+    if (!status)
+        status = read_window(&place, "total", &manifest->metrics_total);
+    return status;
+}
+
+/* A file must be one that the tables ask for; so no name can lead outside of
+ * the version's folder. */
+static bool belongs(const struct snapshot_manifest *manifest, const char *name)
+{
+    if (strcmp(name, SNAPSHOT_DENSE_FILE) == 0)
+        return true;
+    for (unsigned i = 0; i < manifest->schema.table_count; i++) {
+        char expected[sizeof manifest->files[0].name];
+        snapshot_table_file(manifest->schema.tables[i].name, expected,
+                            sizeof expected);
+        if (strcmp(name, expected) == 0)
+            return true;
+    }
+    return false;
+}
+
+static enum base_status read_file(const struct place *place,
+                                  struct snapshot_manifest *manifest)
+{
+    struct snapshot_file *file = &manifest->files[manifest->file_count];
+    enum base_status status =
+        get_text(place, "name", file->name, sizeof file->name);
+    if (!status && !belongs(manifest, file->name))
+        status = refuse(place, "name", "is not a file of this version");
+    if (!status && snapshot_manifest_file(manifest, file->name))
+        status = refuse(place, "name", "comes twice");
+    if (!status)
+        status = get_integer(place, "size", 8, SNAPSHOT_INTEGER_MAX,
+                             &file->size);
+    if (!status)
+        status = get_hash(place, "hash", &file->hash);
+    return status;
+}
+
+static enum base_status read_files(const struct place *root,
+                                   struct snapshot_manifest *manifest)
+{
+    const json_t *list;
+    size_t expected = (size_t)manifest->schema.table_count + 1;
+    enum base_status status =
+        get_list(root, "files", expected, expected, &list);
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        struct place place = element(root, "files", list, i);
+        status = read_file(&place, manifest);
+        manifest->file_count++;
+    }
+    return status;
+}
+
+/* ---- golden requests ---------------------------------------------------- */
+
+static enum base_status read_ids(const struct place *place, const char *key,
+                                 const json_t *list, size_t count,
+                                 uint64_t *ids)
+{
+    if (!json_is_array(list) || json_array_size(list) != count)
+        return refuse(place, key, "must have one id for each field");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *id = json_array_get(list, i);
+        if (!json_is_string(id) ||
+            !snapshot_u64_scan(json_string_value(id), json_string_length(id),
+                               &ids[i]))
+            return refuse(place, key, "ids must be 16 hex digits");
+    }
+    return BASE_OK;
+}
+
+static enum base_status read_rows_of_ids(const struct place *place,
+                                         const char *key, size_t width,
+                                         uint64_t *ids)
+{
+    const json_t *list = json_object_get(place->json, key);
+    enum base_status status = BASE_OK;
+    for (size_t i = 0; !status && i < json_array_size(list); i++)
+        status = read_ids(place, key, json_array_get(list, i), width,
+                          ids + i * width);
+    return status;
+}
+
+/* The bits are what counts; the decimal score beside them is for people and
+ * for readers in other languages, and must agree. */
+static enum base_status read_scores(const struct place *place,
+                                    struct snapshot_golden *golden)
+{
+    const json_t *scores, *bits;
+    size_t count = golden->candidates;
+    enum base_status status = get_list(place, "scores", count, count, &scores);
+    if (!status)
+        status = get_list(place, "bits", count, count, &bits);
+    for (size_t i = 0; !status && i < count; i++) {
+        char text[17] = "00000000";
+        uint64_t word;
+        const json_t *json = json_array_get(bits, i);
+        if (json_string_length(json) != 8)
+            return refuse(place, "bits", "must be 8 hex digits each");
+        memcpy(text + 8, json_string_value(json), 9);
+        if (!snapshot_u64_scan(text, 16, &word))
+            return refuse(place, "bits", "must be 8 hex digits each");
+        uint32_t low = (uint32_t)word;
+        memcpy(&golden->scores[i], &low, sizeof low);
+        double score = json_number_value(json_array_get(scores, i));
+        if (!((float)score == golden->scores[i]))
+            return refuse(place, "scores", "differ from bits");
+    }
+    return status;
+}
+
+static enum base_status read_golden(const struct place *place,
+                                    struct snapshot_manifest *manifest)
+{
+    const struct learner_schema *schema = &manifest->schema;
+    struct snapshot_golden *golden = &manifest->golden[manifest->golden_count];
+    const json_t *history, *items;
+    enum base_status status =
+        get_list(place, "history", 0, LEARNER_HISTORY_MAX, &history);
+    if (!status)
+        status = get_list(place, "items", 1, SNAPSHOT_CANDIDATES_MAX, &items);
+    if (!status)
+        status = snapshot_golden_init(
+            golden, schema, (uint32_t)json_array_size(history),
+            (uint32_t)json_array_size(items), place->error);
+    if (status)
+        return status;
+    manifest->golden_count++;
+    status = read_ids(place, "profile",
+                      json_object_get(place->json, "profile"),
+                      schema->profile_count, golden->profile);
+    if (!status)
+        status = read_ids(place, "context",
+                          json_object_get(place->json, "context"),
+                          schema->context_count, golden->context);
+    if (!status)
+        status = read_rows_of_ids(place, "history", schema->item_count,
+                                  golden->history);
+    if (!status)
+        status = read_rows_of_ids(place, "items", schema->item_count,
+                                  golden->items);
+    if (!status)
+        status = read_scores(place, golden);
+    return status;
+}
+
+static enum base_status read_goldens(const struct place *root,
+                                     struct snapshot_manifest *manifest)
+{
+    const json_t *list;
+    enum base_status status =
+        get_list(root, "golden", 0, SNAPSHOT_GOLDEN_MAX, &list);
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        struct place place = element(root, "golden", list, i);
+        status = read_golden(&place, manifest);
+    }
+    return status;
+}
+
+/* ---- the whole ---------------------------------------------------------- */
+
+static enum base_status read_identity(const struct place *root,
+                                      struct snapshot_manifest *manifest)
+{
+    static const char *const kinds[] = {"base", NULL};
+    unsigned kind;
+    enum base_status status = find_word(root, "kind", kinds, &kind);
+    if (!status)
+        status = get_text(root, "model_name", manifest->model_name,
+                          sizeof manifest->model_name);
+    if (!status)
+        status = get_integer(root, "epoch", 1, SNAPSHOT_INTEGER_MAX,
+                             &manifest->epoch);
+    if (!status)
+        status = get_integer(root, "version", 1, SNAPSHOT_INTEGER_MAX,
+                             &manifest->version);
+    if (!status)
+        status = read_parent(root, manifest);
+    if (!status)
+        status = get_integer(root, "position", 0, SNAPSHOT_INTEGER_MAX,
+                             &manifest->position);
+    if (!status)
+        status = get_hash(root, "journal_hash", &manifest->journal_hash);
+    if (!status)
+        status = get_ms(root, "newest_event_ms", &manifest->newest_event_ms);
+    if (!status)
+        status = get_ms(root, "created_ms", &manifest->created_ms);
+    if (!status)
+        status = get_text(root, "arithmetic", manifest->arithmetic,
+                          sizeof manifest->arithmetic);
+    return status;
+}
+
+static enum base_status read_configuration(const struct place *root,
+                                           struct snapshot_manifest *manifest)
+{
+    enum base_status status =
+        get_u64(root, "config_hash", &manifest->config_hash);
+    if (!status)
+        status = read_tables(root, manifest);
+    if (!status)
+        status = read_fields(root, &manifest->schema);
+    if (!status)
+        status = read_model(root, &manifest->model);
+    if (!status && manifest->config_hash !=
+                       learner_config_hash(&manifest->schema,
+                                           &manifest->model))
+        status = refuse(root, "config_hash",
+                        "does not fit to tables, fields and model");
+    return status;
+}
+
+static enum base_status read_offsets(const struct place *root,
+                                     struct snapshot_manifest *manifest)
+{
+    struct place offsets;
+    enum base_status status = get_object(root, "offsets", &offsets);
+    if (status)
+        return status;
+    manifest->offsets_json = json_dumps(offsets.json, JSON_COMPACT);
+    if (!manifest->offsets_json)
+        return base_fail(root->error, BASE_SYSTEM, "no memory");
+    return BASE_OK;
+}
+
+static enum base_status read_root(const struct place *root,
+                                  struct snapshot_manifest *manifest)
+{
+    uint64_t format;
+    enum base_status status =
+        get_integer(root, "format", 1, SNAPSHOT_INTEGER_MAX, &format);
+    if (status)
+        return status;
+    if (format != SNAPSHOT_FORMAT)
+        return base_fail(root->error, BASE_CONFIG,
+                         "format %llu; this program reads format %d: update it",
+                         (unsigned long long)format, SNAPSHOT_FORMAT);
+    status = read_identity(root, manifest);
+    if (!status)
+        status = read_configuration(root, manifest);
+    if (!status)
+        status = read_offsets(root, manifest);
+    if (!status)
+        status = read_metrics(root, manifest);
+    if (!status)
+        status = read_files(root, manifest);
+    if (!status)
+        status = read_goldens(root, manifest);
+    return status;
+}
+
+enum base_status snapshot_manifest_read(const char *text, size_t size,
+                                        struct snapshot_manifest *manifest,
+                                        struct base_error *error)
+{
+    memset(manifest, 0, sizeof *manifest);
+    if (size > SNAPSHOT_MANIFEST_MAX)
+        return base_fail(error, BASE_CORRUPT, "manifest: %zu bytes; at most %d",
+                         size, SNAPSHOT_MANIFEST_MAX);
+    json_error_t why;
+    json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    if (!json)
+        return base_fail(error, BASE_CORRUPT, "manifest: line %d: %s",
+                         why.line, why.text);
+    struct place root = {json, "", error};
+    enum base_status status =
+        json_is_object(json)
+            ? read_root(&root, manifest)
+            : base_fail(error, BASE_CORRUPT, "must be an object");
+    json_decref(json);
+    if (status) {
+        snapshot_manifest_fini(manifest);
+        return base_wrap(error, "manifest");
+    }
+    return BASE_OK;
+}
