@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ingest/ends.h"
+typedef int ingest_ends_unused;
