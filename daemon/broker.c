@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `interestd broker`: librdkafka's mock cluster as a process, for the demo
+ * and the tests; in memory, 5 MiB a partition. Prints `bootstrap=HOST:PORT`
+ * and lives until SIGTERM or SIGINT; with --stdin also until standard input
+ * ends, and obeys one command a line there, each answered by `ok` or
+ * `error: ...`, so that a test can wait for its effect. One thread of ours:
+ * it waits in poll(2) for a signal or a line. */
+#include "daemon/commands.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/status.h"
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+static const char help[] =
+    "usage: interestd broker [--brokers N] [--topics NAME:PARTITIONS,...]"
+    " [--stdin]\n\n"
+    "A mock Kafka cluster on loopback, in memory, for demos and tests. Prints\n"
+    "bootstrap=HOST:PORT and lives until SIGTERM or SIGINT.\n\n"
+    "  --brokers N    brokers of the cluster, 1\n"
+    "  --topics LIST  topics to make, e.g. impressions:4,clicks:4\n"
+    "  --stdin        end when standard input ends, and obey there, one a line:\n"
+    "                   down BROKER | up BROKER | rtt BROKER MS |\n"
+    "                   topic NAME PARTITIONS | leader TOPIC PARTITION BROKER\n";
+
+struct broker {
+    rd_kafka_t *handle;
+    rd_kafka_mock_cluster_t *cluster;
+    int brokers;
+    const char *topics;
+    bool input;
+};
+
+static bool number(const char *text, long low, long high, int *value)
+{
+    char *end;
+    errno = 0;
+    long parsed = text ? strtol(text, &end, 10) : 0;
+    if (!text || errno || end == text || *end || parsed < low || parsed > high)
+        return false;
+    *value = (int)parsed;
+    return true;
+}
+
+/* ---- commands --------------------------------------------------------------
+ * Each gets its words; returns NULL or what is wrong. */
+
+static const char *outcome(rd_kafka_resp_err_t code)
+{
+    return code ? rd_kafka_err2str(code) : NULL;
+}
+
+static const char *set_down(struct broker *broker, char **words)
+{
+    int id;
+    if (!number(words[0], 1, broker->brokers, &id))
+        return "no such broker";
+    return outcome(rd_kafka_mock_broker_set_down(broker->cluster, id));
+}
+
+static const char *set_up(struct broker *broker, char **words)
+{
+    int id;
+    if (!number(words[0], 1, broker->brokers, &id))
+        return "no such broker";
+    return outcome(rd_kafka_mock_broker_set_up(broker->cluster, id));
+}
+
+static const char *set_rtt(struct broker *broker, char **words)
+{
+    int id, ms;
+    if (!number(words[0], 1, broker->brokers, &id))
+        return "no such broker";
+    if (!number(words[1], 0, 600000, &ms))
+        return "milliseconds must be 0 to 600000";
+    return outcome(rd_kafka_mock_broker_set_rtt(broker->cluster, id, ms));
+}
+
+static const char *make_topic(struct broker *broker, char **words)
+{
+    int partitions;
+    if (!words[0] || !*words[0])
+        return "the topic has no name";
+    if (!number(words[1], 1, 1024, &partitions))
+        return "partitions must be 1 to 1024";
+    return outcome(rd_kafka_mock_topic_create(broker->cluster, words[0],
+                                              partitions, 1));
+}
+
+static const char *set_leader(struct broker *broker, char **words)
+{
+    int partition, id;
+    if (!number(words[1], 0, 1023, &partition))
+        return "no such partition";
+    if (!number(words[2], -1, broker->brokers, &id) || id == 0)
+        return "no such broker";
+    return outcome(rd_kafka_mock_partition_set_leader(
+        broker->cluster, words[0], partition, id));
+}
+
+static const struct {
+    const char *name;
+    const char *(*run)(struct broker *broker, char **words);
+} commands[] = {
+    {"down", set_down},   {"up", set_up},         {"rtt", set_rtt},
+    {"topic", make_topic}, {"leader", set_leader},
+};
+
+static void obey(struct broker *broker, char *line)
+{
+    char *words[5] = {NULL}, *rest = NULL;
+    int count = 0;
+    for (char *word = strtok_r(line, " \t\r", &rest); word && count < 4;
+         word = strtok_r(NULL, " \t\r", &rest))
+        words[count++] = word;
+    if (count == 0)
+        return;
+    const char *wrong = "no such command";
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(words[0], commands[i].name) == 0)
+            wrong = commands[i].run(broker, words + 1);
+    if (wrong)
+        printf("error: %s\n", wrong);
+    else
+        printf("ok\n");
+    fflush(stdout);
+}
+
+/* Reads what is there and obeys whole lines; false at the end of input. */
+static bool read_lines(struct broker *broker, char *line, size_t size,
+                       size_t *used)
+{
+    ssize_t got = read(STDIN_FILENO, line + *used, size - 1 - *used);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+        return true;
+    if (got <= 0)
+        return false;
+    *used += (size_t)got;
+    line[*used] = '\0';
+    char *at = line, *end;
+    while ((end = strchr(at, '\n'))) {
+        *end = '\0';
+        obey(broker, at);
+        at = end + 1;
+    }
+    *used = strlen(at);
+    memmove(line, at, *used + 1);
+    if (*used == size - 1)
+        *used = 0; /* no command is that long */
+    return true;
+}
+
+static void serve(struct broker *broker, int signals)
+{
+    char line[1024];
+    size_t used = 0;
+    struct pollfd wait[2] = {{.fd = signals, .events = POLLIN},
+                             {.fd = broker->input ? STDIN_FILENO : -1,
+                              .events = POLLIN}};
+    for (;;) {
+        if (poll(wait, 2, -1) < 0 && errno != EINTR)
+            return;
+        if (wait[0].revents)
+            return;
+        if (wait[1].revents && !read_lines(broker, line, sizeof line, &used))
+            return;
+    }
+}
+
+/* ---- start ----------------------------------------------------------------- */
+
+static int parse(struct broker *broker, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"brokers", required_argument, NULL, 'b'},
+        {"topics", required_argument, NULL, 't'},
+        {"stdin", no_argument, NULL, 's'},
+        {"help", no_argument, NULL, 'h'},
+        {0}};
+    optind = 1;
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (c == 'h') {
+            fputs(help, stdout);
+            return -1;
+        }
+        if (c == 't')
+            broker->topics = optarg;
+        else if (c == 's')
+            broker->input = true;
+        else if (c != 'b' || !number(optarg, 1, 16, &broker->brokers)) {
+            fprintf(stderr, "interestd broker: wrong option; --brokers is 1 "
+                            "to 16; see --help\n");
+            return base_status_exit(BASE_USAGE);
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "interestd broker: unexpected \"%s\"; see --help\n",
+                argv[optind]);
+        return base_status_exit(BASE_USAGE);
+    }
+    return 0;
+}
+
+/* "impressions:4,clicks:4" */
+static int make_topics(struct broker *broker)
+{
+    char *list = strdup(broker->topics), *rest = NULL;
+    if (!list)
+        return base_status_exit(BASE_SYSTEM);
+    int status = 0;
+    for (char *item = strtok_r(list, ",", &rest); item && !status;
+         item = strtok_r(NULL, ",", &rest)) {
+        char *colon = strrchr(item, ':');
+        if (colon)
+            *colon = '\0';
+        char *words[2] = {item, colon ? colon + 1 : NULL};
+        const char *wrong = make_topic(broker, words);
+        if (wrong) {
+            fprintf(stderr, "interestd broker: topic \"%s\": %s\n", item,
+                    wrong);
+            status = base_status_exit(BASE_USAGE);
+        }
+    }
+    free(list);
+    return status;
+}
+
+static int open_cluster(struct broker *broker)
+{
+    char text[512];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "client.id", "interestd-broker", NULL, 0);
+    rd_kafka_conf_set(conf, "log_level", "3", NULL, 0);
+    broker->handle =
+        rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    if (!broker->handle) {
+        rd_kafka_conf_destroy(conf);
+        fprintf(stderr, "interestd broker: %s\n", text);
+        return base_status_exit(BASE_SYSTEM);
+    }
+    broker->cluster =
+        rd_kafka_mock_cluster_new(broker->handle, broker->brokers);
+    if (!broker->cluster) {
+        fprintf(stderr, "interestd broker: the mock cluster did not start\n");
+        return base_status_exit(BASE_SYSTEM);
+    }
+    return 0;
+}
+
+int daemon_broker_main(int argc, char **argv)
+{
+    struct broker broker = {.brokers = 1};
+    int status = parse(&broker, argc, argv);
+    if (status)
+        return status < 0 ? 0 : status;
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+    int signals = signalfd(-1, &wanted, SFD_CLOEXEC);
+    if (signals < 0) {
+        perror("interestd broker: signalfd");
+        return base_status_exit(BASE_SYSTEM);
+    }
+    status = open_cluster(&broker);
+    if (!status && broker.topics)
+        status = make_topics(&broker);
+    if (!status) {
+        printf("bootstrap=%s\n",
+               rd_kafka_mock_cluster_bootstraps(broker.cluster));
+        fflush(stdout);
+        serve(&broker, signals);
+    }
+    if (broker.cluster)
+        rd_kafka_mock_cluster_destroy(broker.cluster);
+    if (broker.handle)
+        rd_kafka_destroy(broker.handle);
+    close(signals);
+    return status;
+}
