@@ -1,5 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-int main(void)
+/* `interestd`: the table of subcommands and nothing else. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "daemon/commands.h"
+
+static const struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *doc;
+} commands[] = {
+    {"run", daemon_run_main, "learn from Kafka and publish models"},
+    {"demo", daemon_demo_main, "all of it on this machine, for a minute"},
+    {"rank", daemon_rank_main, "score requests with a published model"},
+    {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
+    {"replay", daemon_replay_main, "send recorded events to Kafka"},
+    {"broker", daemon_broker_main, "a small broker for demo and tests"},
+    {"inspect", daemon_inspect_main, "look into state and checkpoints"},
+    {"check-config", daemon_check_config_main, "check a configuration file"},
+    {"version", daemon_version_main, "print the version"},
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_help(FILE *out)
 {
-    return 0;
+    fprintf(out, "usage: interestd COMMAND [options]\n\ncommands:\n");
+    for (unsigned i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].doc);
+    fprintf(out, "\ninterestd COMMAND --help says more.\n");
+}
+
+int main(int argc, char **argv)
+{
+    /* A closed pipe or socket is an error of its write, not a death. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return base_status_exit(BASE_USAGE);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    for (unsigned i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, argv[1]) == 0)
+            return commands[i].main(argc - 1, argv + 1);
+    fprintf(stderr, "interestd: no command \"%s\"; --help lists them\n",
+            argv[1]);
+    return base_status_exit(BASE_USAGE);
 }

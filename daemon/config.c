@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loads the configuration; see config.h.
+ *
+ * Steps: defaults, file, command line, then what spans several settings
+ * (features, derived values, consistency). The result is copied out only when
+ * all of it is good. */
+#include "daemon/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "daemon/config_file.h"
+#include "daemon/config_table.h"
+
+static const char properties_prefix[] = "kafka.properties.";
+enum { SETTINGS_MAX = 128, FEATURE_SETTINGS_MAX = 16 };
+
+struct loading {
+    struct config_draft draft;
+    const char *file;
+    char folder[1024];
+    unsigned lines[SETTINGS_MAX]; /* where given; 0: not given */
+    unsigned feature_count;
+    struct config_feature features[LEARNER_FIELDS_MAX];
+    bool feature_given[LEARNER_FIELDS_MAX][FEATURE_SETTINGS_MAX];
+};
+
+static enum base_status fail_at(const struct base_setting_place *place,
+                                struct base_error *error, const char *key,
+                                const char *text)
+{
+    char where[600];
+    base_setting_place_text(place, where, sizeof where);
+    return base_fail(error, BASE_CONFIG, "%s%.200s: %s", where, key, text);
+}
+
+/* ---- librdkafka's properties -------------------------------------------- */
+
+static bool secret(const char *name)
+{
+    return strstr(name, "password") || strstr(name, "secret");
+}
+
+/* `file:PATH`: the file's content without its last line break. */
+static enum base_status read_secret_file(const char *name,
+                                         struct base_setting_place *place,
+                                         char *value, size_t size,
+                                         struct base_error *error)
+{
+    char path[1024];
+    char *data = NULL;
+    size_t length;
+    enum base_status status = base_settings_path(path, sizeof path,
+                                                 place->folder, name, error);
+    if (status == BASE_OK)
+        status = base_file_read(path, size, &data, &length, error);
+    if (status != BASE_OK)
+        return base_wrap(error, "secret");
+    while (length && (data[length - 1] == '\n' || data[length - 1] == '\r'))
+        length--;
+    if (length >= size)
+        status = base_fail(error, BASE_CONFIG, "secret: %s is longer than %zu",
+                           path, size - 1);
+    else {
+        memcpy(value, data, length);
+        value[length] = '\0';
+    }
+    free(data);
+    return status;
+}
+
+static enum base_status resolve_secret(const char *key, const char *given,
+                                       const struct base_setting_place *at,
+                                       char *value, size_t size,
+                                       struct base_error *error)
+{
+    struct base_setting_place place = *at;
+    if (strncmp(given, "file:", 5) == 0)
+        return read_secret_file(given + 5, &place, value, size, error);
+    if (strncmp(given, "env:", 4) != 0)
+        return fail_at(at, error, key,
+                       "a secret does not belong into this file; give "
+                       "file:PATH or env:NAME");
+    const char *content = getenv(given + 4);
+    if (!content)
+        return fail_at(at, error, key, "that environment variable is not set");
+    if (strlen(content) >= size)
+        return fail_at(at, error, key, "that environment variable is too long");
+    memcpy(value, content, strlen(content) + 1);
+    return BASE_OK;
+}
+
+static enum base_status set_property(struct ingest_config *ingest,
+                                     const char *key, const char *value,
+                                     const struct base_setting_place *place,
+                                     struct base_error *error)
+{
+    const char *name = key + sizeof properties_prefix - 1;
+    struct ingest_property *property = NULL;
+    for (unsigned i = 0; i < ingest->property_count; i++)
+        if (strcmp(ingest->properties[i].name, name) == 0)
+            property = &ingest->properties[i];
+    if (strcmp(name, "bootstrap.servers") == 0 ||
+        strcmp(name, "metadata.broker.list") == 0)
+        return fail_at(place, error, key, "set kafka.brokers instead");
+    if (!name[0] || strlen(name) >= sizeof property->name)
+        return fail_at(place, error, key, "not a property's name");
+    if (!property) {
+        /* Two places are kept for the brokers and the group. */
+        if (ingest->property_count >= INGEST_PROPERTIES_MAX - 2)
+            return fail_at(place, error, key, "too many properties");
+        property = &ingest->properties[ingest->property_count++];
+        memcpy(property->name, name, strlen(name) + 1);
+    }
+    if (secret(name))
+        return resolve_secret(key, value, place, property->value,
+                              sizeof property->value, error);
+    if (strlen(value) >= sizeof property->value)
+        return fail_at(place, error, key, "value is too long");
+    memcpy(property->value, value, strlen(value) + 1);
+    return BASE_OK;
+}
+
+const char *daemon_config_property(const struct ingest_config *config,
+                                   const char *name)
+{
+    for (unsigned i = 0; i < config->property_count; i++)
+        if (strcmp(config->properties[i].name, name) == 0)
+            return config->properties[i].value;
+    return NULL;
+}
+
+/* ---- the file ------------------------------------------------------------ */
+
+static enum base_status set_feature(struct loading *loading, int entry,
+                                    const char *key, const char *value,
+                                    const struct base_setting_place *place,
+                                    struct base_error *error)
+{
+    int index = base_settings_find(&daemon_feature_table, key);
+    if (index < 0)
+        return base_settings_unknown(&daemon_feature_table, key, place, error);
+    if (loading->feature_given[entry][index])
+        return fail_at(place, error, key, "given twice in one feature");
+    loading->feature_given[entry][index] = true;
+    return base_settings_set(&daemon_feature_table, (unsigned)index, value,
+                             place, &loading->features[entry], error);
+}
+
+static enum base_status set_scalar(void *self, int entry, const char *key,
+                                   const char *value,
+                                   const struct base_setting_place *place,
+                                   struct base_error *error)
+{
+    struct loading *loading = self;
+    if (entry >= 0)
+        return set_feature(loading, entry, key, value, place, error);
+    if (strncmp(key, properties_prefix, sizeof properties_prefix - 1) == 0)
+        return set_property(&loading->draft.config.ingest, key, value, place,
+                            error);
+    int index = base_settings_find(&daemon_config_table, key);
+    if (index < 0)
+        return base_settings_unknown(&daemon_config_table, key, place, error);
+    if (place->line && loading->lines[index]) {
+        char text[80];
+        snprintf(text, sizeof text, "given twice; first in line %u",
+                 loading->lines[index]);
+        return fail_at(place, error, key, text);
+    }
+    /* A value of the command line has no line; it still counts as given. */
+    loading->lines[index] = place->line ? place->line : 1;
+    return base_settings_set(&daemon_config_table, (unsigned)index, value,
+                             place, &loading->draft, error);
+}
+
+static enum base_status begin_feature(void *self, int entry,
+                                      const struct base_setting_place *place,
+                                      struct base_error *error)
+{
+    struct loading *loading = self;
+    if (entry >= LEARNER_FIELDS_MAX)
+        return fail_at(place, error, "features", "more than 32 features");
+    struct config_feature *feature = &loading->features[entry];
+    loading->feature_count = (unsigned)entry + 1;
+    enum base_status status = base_settings_default(
+        &daemon_feature_table, place, feature, error);
+    feature->line = place->line;
+    feature->column = place->column;
+    return status;
+}
+
+/* ---- features to schema and mappings ------------------------------------- */
+
+static enum base_status feature_fail(const struct loading *loading,
+                                     unsigned entry, struct base_error *error,
+                                     const char *text, const char *name)
+{
+    const struct config_feature *feature = &loading->features[entry];
+    struct base_setting_place place = {.file = loading->file,
+                                       .line = feature->line,
+                                       .column = feature->column};
+    char where[600];
+    base_setting_place_text(&place, where, sizeof where);
+    return base_fail(error, BASE_CONFIG, "%sfeatures[%u]: %s \"%s\"", where,
+                     entry, text, name);
+}
+
+static enum base_status check_feature(const struct loading *loading,
+                                      unsigned entry, struct base_error *error)
+{
+    const struct config_feature *feature = &loading->features[entry];
+    for (unsigned k = 0; k < daemon_feature_table.count; k++) {
+        const struct base_setting *setting = &daemon_feature_table.table[k];
+        if (!setting->fallback && !loading->feature_given[entry][k])
+            return feature_fail(loading, entry, error, "must give",
+                                setting->name);
+    }
+    for (unsigned i = 0; i < entry; i++)
+        if (strcmp(loading->features[i].name, feature->name) == 0)
+            return feature_fail(loading, entry, error,
+                                "a feature has this name already:",
+                                feature->name);
+    if (feature->click[0] && feature->group != LEARNER_ITEM)
+        return feature_fail(loading, entry, error,
+                            "only features of group item may give",
+                            "click");
+    return BASE_OK;
+}
+
+/* Index of the feature's table in the schema, made when new. */
+static enum base_status find_table(const struct loading *loading,
+                                   unsigned entry,
+                                   struct learner_schema *schema,
+                                   uint16_t *table, struct base_error *error)
+{
+    const struct config_feature *feature = &loading->features[entry];
+    const char *name = feature->table[0] ? feature->table : feature->name;
+    uint16_t i = 0;
+    while (i < schema->table_count &&
+           strcmp(schema->tables[i].name, name) != 0)
+        i++;
+    *table = i;
+    if (i < schema->table_count)
+        return schema->tables[i].dimension == feature->dimension
+                   ? BASE_OK
+                   : feature_fail(loading, entry, error,
+                                  "dimension differs from the other field of "
+                                  "table",
+                                  name);
+    struct learner_table_spec *spec = &schema->tables[schema->table_count++];
+    memcpy(spec->name, name, strlen(name) + 1);
+    spec->dimension = feature->dimension;
+    return BASE_OK;
+}
+
+static enum base_status add_field(struct loading *loading, unsigned entry,
+                                  struct base_error *error)
+{
+    const struct config_feature *feature = &loading->features[entry];
+    struct ingest_config *ingest = &loading->draft.config.ingest;
+    struct learner_schema *schema = &ingest->schema;
+    struct ingest_mapping *impression = &ingest->topics[0].mapping;
+    struct ingest_mapping *click = &ingest->topics[1].mapping;
+    uint16_t at = schema->field_count++;
+    struct learner_field *field = &schema->fields[at];
+    memcpy(field->name, feature->name, sizeof field->name);
+    field->group = feature->group;
+    memcpy(impression->fields[at], feature->path, INGEST_PATH_MAX);
+    impression->hour[at] = feature->transform == FEATURE_HOUR;
+    if (feature->group == LEARNER_ITEM) {
+        memcpy(click->fields[at],
+               feature->click[0] ? feature->click : feature->path,
+               INGEST_PATH_MAX);
+        click->hour[at] = impression->hour[at];
+    }
+    return find_table(loading, entry, schema, &field->table, error);
+}
+
+/* Fields stand by group, and within a group as in the file. */
+static enum base_status build_schema(struct loading *loading,
+                                     struct base_error *error)
+{
+    struct learner_schema *schema = &loading->draft.config.ingest.schema;
+    uint16_t *const counts[] = {
+        [LEARNER_PROFILE] = &schema->profile_count,
+        [LEARNER_ITEM] = &schema->item_count,
+        [LEARNER_CONTEXT] = &schema->context_count,
+    };
+    enum base_status status = BASE_OK;
+    for (unsigned i = 0; i < loading->feature_count && status == BASE_OK; i++)
+        status = check_feature(loading, i, error);
+    for (unsigned group = 0; group < 3; group++)
+        for (unsigned i = 0; i < loading->feature_count && status == BASE_OK;
+             i++)
+            if (loading->features[i].group == group) {
+                status = add_field(loading, i, error);
+                ++*counts[group];
+            }
+    if (status == BASE_OK && !schema->item_count)
+        status = base_fail(error, BASE_CONFIG,
+                           "%s: features: at least one of group item is "
+                           "needed",
+                           loading->file);
+    return status;
+}
+
+/* ---- the whole ----------------------------------------------------------- */
+
+static enum base_status require_all(const struct loading *loading,
+                                    struct base_error *error)
+{
+    for (unsigned i = 0; i < daemon_config_table.count; i++) {
+        const struct base_setting *setting = &daemon_config_table.table[i];
+        if (!setting->fallback && !loading->lines[i])
+            return base_fail(error, BASE_CONFIG, "%s: %s must be given: %s",
+                             loading->file, setting->name, setting->doc);
+    }
+    return BASE_OK;
+}
+
+static enum base_status check_whole(const struct loading *loading,
+                                    struct base_error *error)
+{
+    const struct ingest_config *ingest = &loading->draft.config.ingest;
+    const char *impressions = ingest->topics[0].name;
+    if (strcmp(impressions, ingest->topics[1].name) == 0)
+        return base_fail(error, BASE_CONFIG,
+                         "%s: impressions.topic and clicks.topic are both "
+                         "\"%s\"; they must differ",
+                         loading->file, impressions);
+    if (ingest->label_mode == INGEST_LABEL_FNW && ingest->negative_keep < 1)
+        return base_fail(error, BASE_CONFIG,
+                         "%s: ingest.negative_keep below 1 needs "
+                         "ingest.label_mode window",
+                         loading->file);
+    return BASE_OK;
+}
+
+static void add_property(struct ingest_config *ingest, const char *name,
+                         const char *value)
+{
+    struct ingest_property *property =
+        &ingest->properties[ingest->property_count++];
+    snprintf(property->name, sizeof property->name, "%s", name);
+    snprintf(property->value, sizeof property->value, "%s", value);
+}
+
+/* Values that follow from others; what two parts need is copied to both. */
+static enum base_status derive(struct loading *loading,
+                               struct base_error *error)
+{
+    struct daemon_config *config = &loading->draft.config;
+    struct ingest_config *ingest = &config->ingest;
+    snprintf(config->file, sizeof config->file, "%s", loading->file);
+    ingest->map_bytes = loading->draft.map_mb << 20;
+    ingest->journal_max_bytes = loading->draft.journal_max_mb << 20;
+    ingest->dead_letter_max_bytes = loading->draft.dead_letter_max_mb << 20;
+    ingest->batch_size = config->learner.model.batch_size;
+    config->learner.schema = ingest->schema;
+    memcpy(ingest->model_name, config->snapshot.model_name,
+           sizeof ingest->model_name);
+    add_property(ingest, "bootstrap.servers", config->kafka_brokers);
+    if (!daemon_config_property(ingest, "group.id"))
+        add_property(ingest, "group.id", config->kafka_group);
+    enum base_status status =
+        base_file_join(ingest->folder, sizeof ingest->folder, config->state,
+                       "store", error);
+    if (status == BASE_OK)
+        status = base_file_join(config->learner.folder,
+                                sizeof config->learner.folder, config->state,
+                                "checkpoints", error);
+    return status;
+}
+
+/* Folder of the file, "" for the current one. */
+static void folder_of(const char *path, char *folder, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (slash == path)
+        length = 1;
+    snprintf(folder, size, "%.*s", (int)length, path);
+}
+
+static enum base_status apply_overrides(struct loading *loading,
+                                        const char *const *overrides,
+                                        unsigned count,
+                                        struct base_error *error)
+{
+    const struct base_setting_place place = {.file = "--set", .folder = ""};
+    for (unsigned i = 0; i < count; i++) {
+        const char *equals = strchr(overrides[i], '=');
+        char key[256];
+        if (!equals || (size_t)(equals - overrides[i]) >= sizeof key)
+            return base_fail(error, BASE_USAGE,
+                             "--set %.100s: must be KEY=VALUE", overrides[i]);
+        snprintf(key, sizeof key, "%.*s", (int)(equals - overrides[i]),
+                 overrides[i]);
+        enum base_status status =
+            set_scalar(loading, -1, key, equals + 1, &place, error);
+        if (status != BASE_OK)
+            return status;
+    }
+    return BASE_OK;
+}
+
+static enum base_status load(struct loading *loading,
+                             const char *const *overrides, unsigned count,
+                             struct base_error *error)
+{
+    const struct config_visitor visitor = {.self = loading,
+                                           .list = "features",
+                                           .scalar = set_scalar,
+                                           .begin = begin_feature};
+    const struct base_setting_place place = {.file = loading->file,
+                                             .folder = loading->folder};
+    folder_of(loading->file, loading->folder, sizeof loading->folder);
+    enum base_status status = base_settings_default(
+        &daemon_config_table, &place, &loading->draft, error);
+    if (status == BASE_OK)
+        status =
+            config_file_walk(loading->file, loading->folder, &visitor, error);
+    if (status == BASE_OK)
+        status = apply_overrides(loading, overrides, count, error);
+    if (status == BASE_OK)
+        status = require_all(loading, error);
+    if (status == BASE_OK)
+        status = build_schema(loading, error);
+    if (status == BASE_OK)
+        status = check_whole(loading, error);
+    return status != BASE_OK ? status : derive(loading, error);
+}
+
+enum base_status daemon_config_load_with(const char *path,
+                                         const char *const *overrides,
+                                         unsigned count,
+                                         struct daemon_config *config,
+                                         struct base_error *error)
+{
+    BASE_ASSERT(daemon_config_table.count <= SETTINGS_MAX &&
+                daemon_feature_table.count <= FEATURE_SETTINGS_MAX);
+    struct loading *loading = calloc(1, sizeof *loading);
+    if (!loading)
+        return base_fail(error, BASE_SYSTEM, "configuration: no memory");
+    loading->file = path;
+    enum base_status status = load(loading, overrides, count, error);
+    if (status == BASE_OK)
+        *config = loading->draft.config;
+    free(loading);
+    return status;
+}
+
+enum base_status daemon_config_load(const char *path,
+                                    struct daemon_config *config,
+                                    struct base_error *error)
+{
+    return daemon_config_load_with(path, NULL, 0, config, error);
+}
+
+/* ---- reference ------------------------------------------------------------ */
+
+void daemon_config_reference(FILE *out)
+{
+    fprintf(out, "Settings of the configuration file\n\n");
+    base_settings_reference(&daemon_config_table, out);
+    fprintf(out, "kafka.properties.NAME\n    A property of librdkafka. Names "
+                 "with \"password\" or \"secret\" take\n    file:PATH or "
+                 "env:NAME.\n\nEach entry of the list features:\n\n");
+    base_settings_reference(&daemon_feature_table, out);
+}
+
+static const char *name_of(const struct base_settings *settings,
+                           unsigned index)
+{
+    return index < settings->count ? settings->table[index].name : NULL;
+}
+
+const char *daemon_config_setting(unsigned index)
+{
+    return name_of(&daemon_config_table, index);
+}
+
+const char *daemon_config_feature_setting(unsigned index)
+{
+    return name_of(&daemon_feature_table, index);
+}

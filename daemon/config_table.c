@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The settings of the configuration file; see config_table.h. The sample file
+ * configs/interestd.yaml names every one of them; a test compares. */
+#include "daemon/config_table.h"
+
+#define AT(member) BASE_SETTING_MEMBER(struct config_draft, member)
+#define IN(member) AT(config.ingest.member)
+#define LEARN(member) AT(config.learner.member)
+#define MODEL(member) AT(config.learner.model.member)
+
+#define TEXT(name, at, fallback, least, doc) \
+    {name, BASE_SETTING_STRING, at, fallback, least, 0, NULL, NULL, doc}
+#define PATH(name, at, fallback, least, doc) \
+    {name, BASE_SETTING_PATH, at, fallback, least, 0, NULL, NULL, doc}
+#define FLAG(name, at, fallback, doc) \
+    {name, BASE_SETTING_BOOL, at, fallback, 0, 1, NULL, NULL, doc}
+#define COUNT(name, at, fallback, min, max, unit, doc) \
+    {name, BASE_SETTING_UNSIGNED, at, fallback, min, max, unit, NULL, doc}
+#define TIME(name, at, fallback, min, max, doc) \
+    {name, BASE_SETTING_SIGNED, at, fallback, min, max, "ms", NULL, doc}
+#define REAL(name, at, fallback, min, max, doc) \
+    {name, BASE_SETTING_DOUBLE, at, fallback, min, max, NULL, NULL, doc}
+#define CHOICE(name, at, fallback, choices, doc) \
+    {name, BASE_SETTING_ENUM, at, fallback, 0, 0, NULL, choices, doc}
+
+enum { TOPIC_IMPRESSIONS, TOPIC_CLICKS };
+#define DAY_MS 86400e3
+
+static const char *const level_choices[] = {"debug", "info", "warn", "error",
+                                            NULL};
+static const char *const framing_choices[] = {"plain", "confluent", NULL};
+static const char *const label_choices[] = {"window", "fnw", NULL};
+static const char *const kind_choices[] = {"din", NULL};
+static const char *const activation_choices[] = {"prelu", "dice", NULL};
+static const char *const group_choices[] = {"profile", "item", "context",
+                                            NULL};
+static const char *const transform_choices[] = {"none", "hour", NULL};
+
+static const struct base_setting settings[] = {
+    PATH("state", AT(config.state), "state", 1,
+         "Folder of this instance's state: LMDB in store/, checkpoints in "
+         "checkpoints/, and the lock. One daemon at a time."),
+    PATH("model_folder", AT(config.snapshot.folder), "model", 1,
+         "Folder where versions are published; rankers follow it."),
+    TEXT("model_name", AT(config.snapshot.model_name), "ctr", 1,
+         "Name in manifests and announcements."),
+    CHOICE("log.level", AT(config.log_level), "info", level_choices,
+           "Log lines below this level are dropped."),
+
+    TEXT("kafka.brokers", AT(config.kafka_brokers), NULL, 1,
+         "Comma-separated host:port list to bootstrap from."),
+    TEXT("kafka.group", AT(config.kafka_group), "interestd", 1,
+         "Group under which offsets are committed as telemetry; the truth is "
+         "in the state folder."),
+    TEXT("kafka.announcement_topic", IN(announcement_topic), "", 0,
+         "Topic that names each new version; empty: none."),
+    PATH("kafka.announcement_schema", IN(announcement_schema),
+         "schemas/announcement.avsc", 0, "Avro schema of an announcement."),
+
+    TEXT("impressions.topic", IN(topics[TOPIC_IMPRESSIONS].name),
+         "impressions", 1, "Topic of what was shown."),
+    PATH("impressions.schema", IN(topics[TOPIC_IMPRESSIONS].schema),
+         "schemas/impression.avsc", 1,
+         "plain: the writer's schema, an .avsc file; confluent: a folder of "
+         "<id>.avsc files."),
+    CHOICE("impressions.framing", IN(topics[TOPIC_IMPRESSIONS].framing),
+           "plain", framing_choices,
+           "What precedes the Avro bytes: nothing, or magic 0 and schema id."),
+    TEXT("impressions.event_id",
+         IN(topics[TOPIC_IMPRESSIONS].mapping.event_id), "impression_id", 1,
+         "Path of the impression's unique id."),
+    TEXT("impressions.user", IN(topics[TOPIC_IMPRESSIONS].mapping.user),
+         "user_id", 1, "Path of the user's id."),
+    TEXT("impressions.time", IN(topics[TOPIC_IMPRESSIONS].mapping.time),
+         "event_ms", 1, "Path of the event time, milliseconds UTC."),
+
+    TEXT("clicks.topic", IN(topics[TOPIC_CLICKS].name), "clicks", 1,
+         "Topic of what was clicked."),
+    PATH("clicks.schema", IN(topics[TOPIC_CLICKS].schema),
+         "schemas/click.avsc", 1, "As impressions.schema."),
+    CHOICE("clicks.framing", IN(topics[TOPIC_CLICKS].framing), "plain",
+           framing_choices, "As impressions.framing."),
+    TEXT("clicks.event_id", IN(topics[TOPIC_CLICKS].mapping.event_id), "", 0,
+         "Path of the click's unique id; empty: impression, user, item and "
+         "time identify it."),
+    TEXT("clicks.impression", IN(topics[TOPIC_CLICKS].mapping.impression),
+         "impression_id", 1,
+         "Path of the id of the impression that was clicked."),
+    TEXT("clicks.user", IN(topics[TOPIC_CLICKS].mapping.user), "user_id", 1,
+         "Path of the user's id."),
+    TEXT("clicks.time", IN(topics[TOPIC_CLICKS].mapping.time), "event_ms", 1,
+         "Path of the event time, milliseconds UTC."),
+
+    CHOICE("ingest.label_mode", IN(label_mode), "window", label_choices,
+           "window: an impression is labelled when its window closes; fnw: a "
+           "negative at once and a re-weighted positive at the click."),
+    TIME("ingest.window_ms", IN(window_ms), "1800000", 1, 7 * DAY_MS,
+         "A click this long after its impression still labels it."),
+    TIME("ingest.lateness_ms", IN(lateness_ms), "60000", 0, DAY_MS,
+         "An event this far behind its partition is late: no label."),
+    TIME("ingest.skew_ms", IN(skew_ms), "2000", 0, DAY_MS,
+         "A click may carry a time this much before its impression."),
+    COUNT("ingest.history_max", IN(history_max), "100", 1,
+          LEARNER_HISTORY_MAX, "behaviors",
+          "Newest behaviors of a user that a sample carries."),
+    COUNT("ingest.history_slack", IN(history_slack), "64", 64, 4096,
+          "behaviors",
+          "Kept beyond history_max, so that late histories stay whole."),
+    TIME("ingest.history_ttl_ms", IN(history_ttl_ms), "0", 0, 3650 * DAY_MS,
+         "Older behaviors are left out of histories; 0: no bound."),
+    COUNT("ingest.pending_max", IN(pending_max), "10000000", 1, 1e9,
+          "impressions",
+          "Open impressions; beyond, the one that would close first leaves "
+          "without a label."),
+    REAL("ingest.negative_keep", IN(negative_keep), "1", 1e-6, 1,
+         "Share of negatives that become samples (window mode), chosen by "
+         "the hash of the impression's id."),
+    COUNT("ingest.idle_ms", IN(idle_ms), "100", 1, 60000, "ms",
+          "A record waits this long for a quiet partition before the broker "
+          "is asked whether that one is at its end."),
+    COUNT("ingest.commit_events", IN(commit_events), "20000", 1, 1e7,
+          "events", "Events of one commit at most."),
+    COUNT("ingest.commit_ms", IN(commit_ms), "100", 1, 60000, "ms",
+          "Age of the oldest uncommitted event at most."),
+    COUNT("ingest.map_mb", AT(map_mb), "16384", 16, 16e6, "MiB",
+          "Size of the LMDB map: a cap on the state, not an allocation."),
+    COUNT("ingest.journal_max_mb", AT(journal_max_mb), "4096", 1, 16e6, "MiB",
+          "Journal that may wait for the learner; at the cap ingest waits."),
+    FLAG("ingest.journal_keep", IN(journal_keep), "false",
+         "Never trim the journal (audits, tests)."),
+    COUNT("ingest.dead_letter_max_mb", AT(dead_letter_max_mb), "256", 0, 1e6,
+          "MiB", "Dead letters kept; the oldest go first, counted."),
+    COUNT("ingest.event_max", IN(event_max), "1048576", 64, 1e8, "bytes",
+          "A larger record is a dead letter."),
+    PATH("ingest.decisions", IN(decisions), "", 0,
+         "File of recorded decisions to take as input; empty: none."),
+
+    CHOICE("learner.kind", MODEL(kind), "din", kind_choices, "Model."),
+    CHOICE("learner.activation", MODEL(activation), "dice",
+           activation_choices, "Activation of the MLP."),
+    FLAG("learner.attention_softmax", MODEL(attention_softmax), "false",
+         "Normalize attention weights over the history."),
+    COUNT("learner.attention_hidden_1", MODEL(attention_hidden[0]), "80", 1,
+          1024, "units", "First layer of the activation unit."),
+    COUNT("learner.attention_hidden_2", MODEL(attention_hidden[1]), "40", 1,
+          1024, "units", "Second layer of the activation unit."),
+    COUNT("learner.mlp_hidden_1", MODEL(mlp_hidden[0]), "200", 1, 4096,
+          "units", "First layer of the MLP."),
+    COUNT("learner.mlp_hidden_2", MODEL(mlp_hidden[1]), "80", 1, 4096,
+          "units", "Second layer of the MLP."),
+    COUNT("learner.batch_size", MODEL(batch_size), "128", 1, 65536, "samples",
+          "Samples of a training step."),
+    COUNT("learner.shards", MODEL(shards), "4", 1, 64, NULL,
+          "Fixed partition of a batch; the bits of the weights depend on it."),
+    COUNT("learner.threads", LEARN(threads), "1", 1, 64, "threads",
+          "Workers of a training step; changes speed, not one bit."),
+    COUNT("learner.seed", MODEL(seed), "1", 0, 9007199254740992.0, NULL,
+          "Seed of the initial weights."),
+    REAL("learner.learning_rate", MODEL(learning_rate), "0.001", 1e-9, 1,
+         "Adam's step."),
+    REAL("learner.row_limit", MODEL(row_limit), "0.05", 1e-9, 1,
+         "New embedding rows are uniform within plus and minus this."),
+    COUNT("learner.flush_ms", IN(flush_ms), "100", 0, 60000, "ms",
+          "A waiting part of a batch is closed this early when the trainer "
+          "is idle; 0: never, so that batches do not depend on time."),
+    TIME("learner.window_ms", LEARN(window_ms), "3600000", 100, 31 * DAY_MS,
+         "Event-time windows of the metrics."),
+    COUNT("learner.window_samples", LEARN(window_samples), "50000", 100, 1e8,
+          "samples", "Sample windows of the metrics."),
+    COUNT("learner.checkpoint_seconds", LEARN(checkpoint_seconds), "60", 0,
+          86400, "s",
+          "Checkpoints are at least this far apart; 0: only on request and "
+          "at the end."),
+    COUNT("learner.checkpoints_kept", LEARN(checkpoints_kept), "2", 1, 100,
+          "checkpoints", "The journal behind the oldest of them is trimmed."),
+
+    COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0,
+          86400e3, "ms",
+          "A version is published this often, where something was trained; "
+          "0: only at the end."),
+    COUNT("publish.versions_kept", AT(config.snapshot.versions_kept), "5", 2,
+          10000, "versions", "Older versions are removed."),
+    COUNT("publish.golden_requests", AT(config.snapshot.golden_requests), "4",
+          0, 64, "requests",
+          "Requests with their scores in each manifest; a ranker recomputes "
+          "them before it serves the version."),
+
+    TEXT("http.listen", AT(config.http.listen), "127.0.0.1", 1,
+         "Numeric address of /metrics, /status, /livez and /readyz."),
+    COUNT("http.port", AT(config.http.port), "8088", 0, 65535, NULL,
+          "Port; 0: any free one, written to <state>/http.port."),
+    COUNT("http.connections_max", AT(config.http.connections_max), "64", 1,
+          4096, "connections", "More are refused."),
+};
+
+#define OF(member) BASE_SETTING_MEMBER(struct config_feature, member)
+
+static const struct base_setting feature_settings[] = {
+    TEXT("name", OF(name), NULL, 1, "Name of the field, unique."),
+    CHOICE("group", OF(group), NULL, group_choices,
+           "profile: of the user; item: of the candidate and of each "
+           "behavior; context: of the scene."),
+    COUNT("dimension", OF(dimension), NULL, 1, LEARNER_DIMENSION_MAX,
+          "floats", "Length of one embedding."),
+    TEXT("path", OF(path), NULL, 1, "Path in the impression's record."),
+    CHOICE("transform", OF(transform), "none", transform_choices,
+           "hour: the UTC hour of the day of a time in milliseconds."),
+    TEXT("table", OF(table), "", 0,
+         "Embedding table; fields may share one. Empty: its own name."),
+    TEXT("click", OF(click), "", 0,
+         "Path in the click's record (item group). Empty: the same path."),
+};
+
+const struct base_settings daemon_config_table = {
+    settings, sizeof settings / sizeof settings[0]};
+const struct base_settings daemon_feature_table = {
+    feature_settings, sizeof feature_settings / sizeof feature_settings[0]};
