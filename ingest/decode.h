@@ -11,6 +11,7 @@
 #ifndef INGEST_DECODE_H
 #define INGEST_DECODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,8 @@
 #include "ingest/reason.h"
 
 enum ingest_target_kind {
-    INGEST_TARGET_ID,  /* string, bytes, enum symbol, int, long, boolean */
+    INGEST_TARGET_ID,  /* string, bytes, fixed, int, long; of an enum the
+                          symbol, of a boolean "true" or "false" */
     INGEST_TARGET_MS,  /* int or long; timestamp-micros becomes ms */
     INGEST_TARGET_HOUR /* id of the UTC hour of day (0..23) of an MS value */
 };
@@ -26,15 +28,16 @@ enum ingest_target_kind {
 struct ingest_target {
     const char *path; /* dots between nested fields */
     enum ingest_target_kind kind;
-    bool required; /* null or absent: INGEST_REASON_MISSING */
+    bool required; /* null, absent or empty text: INGEST_REASON_MISSING */
     uint64_t seed; /* of ids: learner_table_seed */
 };
 
 struct ingest_program;
 
 /* BASE_CONFIG where a path does not exist in the schema or has a type that
- * its kind cannot take; BASE_DATA where the schema itself is not usable. The
- * text names the path and the type found. */
+ * its kind cannot take, or leads into an array or a map; BASE_DATA where the
+ * schema itself is not usable, BASE_LIMIT where it is too large. The text
+ * names the path and what was found. A target may use the path of another. */
 enum base_status ingest_program_new(const char *schema_json, size_t size,
                                     const struct ingest_target *targets,
                                     unsigned target_count,
@@ -42,8 +45,8 @@ enum base_status ingest_program_new(const char *schema_json, size_t size,
                                     struct base_error *error) BASE_MUST_CHECK;
 void ingest_program_free(struct ingest_program *program);
 
-/* Decodes one whole record into slots (target_count). On a reason other than
- * NONE the slots are unspecified. */
+/* Decodes one whole record into slots (target_count): ids, and for MS an
+ * int64_t as it is. On a reason other than NONE the slots are unspecified. */
 enum ingest_reason ingest_program_run(const struct ingest_program *program,
                                       const uint8_t *bytes, size_t size,
                                       uint64_t *slots);

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Compiles a writer's schema and the targets into the operations of
+ * program.h.
+ *
+ * 1. Records that lead to a target are laid out in place, so that the path
+ *    costs nothing at run time; all others are skipped by a subroutine each,
+ *    so that the program stays as small as the schema.
+ * 2. A union may lead to a target in some branches only; in the others the
+ *    target is absent, like null.
+ * 3. The first failure stays in `status` and stops the walk at its next step;
+ *    emitting after a failure has no effect.
+ * Runs on whichever thread asks; it is slow and it allocates. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ingest/hash.h"
+#include "ingest/program.h"
+#include "ingest/schema.h"
+
+/* A target still looked for below some node. */
+struct want {
+    unsigned target;
+    const char *rest; /* path from here on, "" at its end */
+};
+
+struct compile {
+    const struct ingest_schema *schema;
+    const struct ingest_target *targets;
+    struct ingest_op *ops; /* (INGEST_OPS_MAX) OWNS */
+    uint64_t *ids;         /* (INGEST_IDS_MAX) OWNS */
+    uint32_t *entries; /* (nodes) OWNS; subroutine of a record, 0: none */
+    bool *wanted;      /* (nodes) OWNS; a subroutine is called for */
+    bool *found;       /* (targets) OWNS */
+    uint32_t op_count, id_count;
+    enum base_status status;
+    struct base_error *error;
+};
+
+static void compile_node(struct compile *c, uint32_t index,
+                         const struct want *wants, unsigned count);
+
+static const struct ingest_schema_node *node_of(const struct compile *c,
+                                                uint32_t index)
+{
+    return &c->schema->nodes[index];
+}
+
+/* Appends an operation and returns its index. */
+static uint32_t emit(struct compile *c, struct ingest_op op)
+{
+    if (c->status)
+        return 0;
+    if (c->op_count == INGEST_OPS_MAX) {
+        c->status = base_fail(c->error, BASE_LIMIT,
+                              "schema: more than %d operations are needed",
+                              INGEST_OPS_MAX);
+        return 0;
+    }
+    c->ops[c->op_count] = op;
+    return c->op_count++;
+}
+
+/* Lets the jump at `from` land on the operation emitted next. */
+static void land(struct compile *c, uint32_t from)
+{
+    if (!c->status)
+        c->ops[from].arg = c->op_count - from - 1;
+}
+
+static uint32_t add_id(struct compile *c, uint64_t id)
+{
+    if (c->status)
+        return 0;
+    if (c->id_count == INGEST_IDS_MAX) {
+        c->status = base_fail(c->error, BASE_LIMIT,
+                              "schema: more than %d ids of enum symbols",
+                              INGEST_IDS_MAX);
+        return 0;
+    }
+    c->ids[c->id_count] = id;
+    return c->id_count++;
+}
+
+static bool any_required(const struct compile *c, const struct want *wants,
+                         unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (c->targets[wants[i].target].required)
+            return true;
+    return false;
+}
+
+static void emit_absent(struct compile *c, const struct want *wants,
+                        unsigned count)
+{
+    if (any_required(c, wants, count))
+        emit(c, (struct ingest_op){.code = INGEST_OP_MISSING});
+}
+
+/* ---- values ------------------------------------------------------------ */
+
+static bool is_text(enum ingest_schema_type type)
+{
+    return type == INGEST_SCHEMA_STRING || type == INGEST_SCHEMA_BYTES ||
+           type == INGEST_SCHEMA_FIXED;
+}
+
+static bool is_number(enum ingest_schema_type type)
+{
+    return type == INGEST_SCHEMA_INT || type == INGEST_SCHEMA_LONG;
+}
+
+static bool fits(const struct ingest_schema_node *node,
+                 enum ingest_target_kind kind)
+{
+    if (node->type == INGEST_SCHEMA_NULL)
+        return true;
+    if (kind != INGEST_TARGET_ID)
+        return is_number(node->type) &&
+               node->logical != INGEST_SCHEMA_OTHER_TIME;
+    return is_text(node->type) || is_number(node->type) ||
+           node->type == INGEST_SCHEMA_ENUM ||
+           node->type == INGEST_SCHEMA_BOOLEAN;
+}
+
+static void refuse(struct compile *c, const struct ingest_target *target,
+                   const struct ingest_schema_node *node)
+{
+    static const char *const uses[] = {
+        [INGEST_TARGET_ID] = "an id is made of string, bytes, fixed, enum, "
+                             "int, long or boolean",
+        [INGEST_TARGET_MS] = "a time is an int or a long, plain or a "
+                             "timestamp in millis or micros",
+        [INGEST_TARGET_HOUR] = "an hour is taken from an int or a long, "
+                               "plain or a timestamp in millis or micros",
+    };
+    c->status = base_fail(
+        c->error, BASE_CONFIG, "path '%s' leads to %s%s; %s", target->path,
+        ingest_schema_type_name(node->type),
+        node->logical == INGEST_SCHEMA_OTHER_TIME ? " of another time unit"
+                                                  : "",
+        uses[target->kind]);
+}
+
+/* What leaves one value in a register, or checks and drops it. */
+static void emit_read(struct compile *c, const struct ingest_schema_node *node)
+{
+    static const uint8_t codes[] = {
+        [INGEST_SCHEMA_BOOLEAN] = INGEST_OP_READ_BOOLEAN,
+        [INGEST_SCHEMA_INT] = INGEST_OP_READ_INT,
+        [INGEST_SCHEMA_LONG] = INGEST_OP_READ_LONG,
+        [INGEST_SCHEMA_FLOAT] = INGEST_OP_READ_FIXED,
+        [INGEST_SCHEMA_DOUBLE] = INGEST_OP_READ_FIXED,
+        [INGEST_SCHEMA_BYTES] = INGEST_OP_READ_STRING,
+        [INGEST_SCHEMA_STRING] = INGEST_OP_READ_STRING,
+        [INGEST_SCHEMA_FIXED] = INGEST_OP_READ_FIXED,
+        [INGEST_SCHEMA_ENUM] = INGEST_OP_READ_ENUM,
+    };
+    struct ingest_op op = {.code = codes[node->type]};
+    if (node->type == INGEST_SCHEMA_FLOAT)
+        op.arg = 4;
+    else if (node->type == INGEST_SCHEMA_DOUBLE)
+        op.arg = 8;
+    else if (node->type == INGEST_SCHEMA_FIXED)
+        op.arg = node->size;
+    else if (node->type == INGEST_SCHEMA_ENUM)
+        op.arg = node->count;
+    emit(c, op);
+}
+
+/* Ids of "false" and "true", or of an enum's symbols. */
+static uint32_t add_value_ids(struct compile *c,
+                              const struct ingest_schema_node *node,
+                              uint64_t seed)
+{
+    static const char *const booleans[] = {"false", "true"};
+    bool is_enum = node->type == INGEST_SCHEMA_ENUM;
+    const char *const *names = is_enum ? node->names : booleans;
+    uint32_t first = c->id_count;
+    for (uint32_t i = 0; i < (is_enum ? node->count : 2); i++)
+        add_id(c, ingest_hash_bytes(seed, names[i], strlen(names[i])));
+    return first;
+}
+
+static uint32_t add_hour_ids(struct compile *c, uint64_t seed)
+{
+    uint32_t first = c->id_count;
+    for (int hour = 0; hour < 24; hour++)
+        add_id(c, ingest_hash_int(seed, hour));
+    return first;
+}
+
+static void emit_store(struct compile *c,
+                       const struct ingest_schema_node *node, unsigned number)
+{
+    const struct ingest_target *target = &c->targets[number];
+    struct ingest_op op = {.slot = (uint16_t)number,
+                           .flag = target->required,
+                           .seed = target->seed};
+    if (target->kind != INGEST_TARGET_ID) {
+        op.seed = node->logical == INGEST_SCHEMA_MICROS ? 1000 : 1;
+        op.code = INGEST_OP_STORE_MS;
+        if (target->kind == INGEST_TARGET_HOUR) {
+            op.code = INGEST_OP_STORE_HOUR;
+            op.arg = add_hour_ids(c, target->seed);
+        }
+    } else if (is_text(node->type)) {
+        op.code = INGEST_OP_STORE_TEXT;
+    } else if (is_number(node->type)) {
+        op.code = INGEST_OP_STORE_NUMBER;
+    } else {
+        op.code = INGEST_OP_STORE_TABLE;
+        op.arg = add_value_ids(c, node, target->seed);
+    }
+    emit(c, op);
+}
+
+/* The targets that end at this value; those that go on find nothing here. */
+static void compile_value(struct compile *c, uint32_t index,
+                          const struct want *wants, unsigned count)
+{
+    const struct ingest_schema_node *node = node_of(c, index);
+    unsigned ends = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct ingest_target *target = &c->targets[wants[i].target];
+        if (*wants[i].rest) {
+            emit_absent(c, &wants[i], 1);
+            continue;
+        }
+        if (!fits(node, target->kind)) {
+            refuse(c, target, node);
+            return;
+        }
+        c->found[wants[i].target] = true;
+        ends++;
+    }
+    if (node->type == INGEST_SCHEMA_NULL) {
+        emit_absent(c, wants, count);
+        return;
+    }
+    uint32_t read = c->op_count;
+    emit_read(c, node);
+    for (unsigned i = 0; i < count; i++)
+        if (!*wants[i].rest)
+            emit_store(c, node, wants[i].target);
+    /* One target of one string is by far the most frequent: one operation. */
+    if (!c->status && ends == 1 &&
+        c->ops[read].code == INGEST_OP_READ_STRING) {
+        c->ops[read] = c->ops[read + 1];
+        c->ops[read].code = INGEST_OP_STRING_ID;
+        c->op_count--;
+    }
+}
+
+/* ---- structure --------------------------------------------------------- */
+
+static void compile_loop(struct compile *c, uint32_t index,
+                         const struct want *wants, unsigned count)
+{
+    const struct ingest_schema_node *node = node_of(c, index);
+    for (unsigned i = 0; i < count; i++) {
+        if (!*wants[i].rest) {
+            refuse(c, &c->targets[wants[i].target], node);
+            return;
+        }
+    }
+    emit_absent(c, wants, count);
+    /* Work 2: a value, or a union's index and a value; calls and loops
+     * inside pay for themselves. */
+    uint32_t loop =
+        emit(c, (struct ingest_op){.code = INGEST_OP_LOOP, .slot = 2});
+    if (node->type == INGEST_SCHEMA_MAP)
+        emit(c, (struct ingest_op){.code = INGEST_OP_READ_STRING});
+    compile_node(c, node->children[0], NULL, 0);
+    emit(c, (struct ingest_op){.code = INGEST_OP_NEXT});
+    land(c, loop);
+}
+
+/* [null, T] or [T, null] with nothing required below: one operation. */
+static bool compile_nullable(struct compile *c,
+                             const struct ingest_schema_node *node,
+                             const struct want *wants, unsigned count)
+{
+    if (node->count != 2 || any_required(c, wants, count))
+        return false;
+    unsigned null = 0;
+    while (null < 2 &&
+           node_of(c, node->children[null])->type != INGEST_SCHEMA_NULL)
+        null++;
+    if (null == 2)
+        return false;
+    uint32_t jump = emit(c, (struct ingest_op){.code = INGEST_OP_NULLABLE,
+                                               .flag = (uint8_t)null});
+    compile_node(c, node->children[!null], wants, count);
+    land(c, jump);
+    return true;
+}
+
+static void compile_union(struct compile *c, uint32_t index,
+                          const struct want *wants, unsigned count)
+{
+    const struct ingest_schema_node *node = node_of(c, index);
+    if (compile_nullable(c, node, wants, count))
+        return;
+    uint32_t ends[INGEST_SCHEMA_BRANCHES_MAX];
+    uint32_t first = emit(c, (struct ingest_op){.code = INGEST_OP_UNION,
+                                                .arg = node->count}) + 1;
+    for (uint32_t i = 0; i < node->count; i++)
+        emit(c, (struct ingest_op){.code = INGEST_OP_JUMP});
+    for (uint32_t i = 0; i < node->count; i++) {
+        land(c, first + i);
+        compile_node(c, node->children[i], wants, count);
+        ends[i] = emit(c, (struct ingest_op){.code = INGEST_OP_JUMP});
+    }
+    for (uint32_t i = 0; i < node->count; i++)
+        land(c, ends[i]);
+}
+
+/* Those of `wants` whose next component is `name`, one component further. */
+static unsigned select_wants(const char *name, const struct want *wants,
+                             unsigned count, struct want *inner)
+{
+    size_t length = strlen(name);
+    unsigned selected = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const char *rest = wants[i].rest;
+        if (strncmp(rest, name, length) ||
+            (rest[length] != '.' && rest[length] != '\0'))
+            continue;
+        inner[selected++] = (struct want){
+            wants[i].target, rest + length + (rest[length] == '.')};
+    }
+    return selected;
+}
+
+static bool has_field(const struct ingest_schema_node *node, const char *path)
+{
+    struct want want = {0, path}, inner;
+    for (uint32_t i = 0; i < node->count; i++)
+        if (select_wants(node->names[i], &want, 1, &inner))
+            return true;
+    return false;
+}
+
+static void compile_record(struct compile *c, uint32_t index,
+                           const struct want *wants, unsigned count)
+{
+    const struct ingest_schema_node *node = node_of(c, index);
+    struct want *inner = calloc(count + 1, sizeof *inner);
+    if (!inner) {
+        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (!*wants[i].rest) {
+            refuse(c, &c->targets[wants[i].target], node);
+            goto cleanup;
+        }
+        if (!has_field(node, wants[i].rest))
+            emit_absent(c, &wants[i], 1);
+    }
+    for (uint32_t i = 0; i < node->count && !c->status; i++) {
+        unsigned selected = select_wants(node->names[i], wants, count, inner);
+        compile_node(c, node->children[i], inner, selected);
+    }
+cleanup:
+    free(inner);
+}
+
+static void emit_call(struct compile *c, uint32_t index)
+{
+    c->wanted[index] = true;
+    emit(c, (struct ingest_op){.code = INGEST_OP_CALL,
+                               .slot = (uint16_t)(node_of(c, index)->count + 1),
+                               .arg = index}); /* linked at the end */
+}
+
+static void compile_node(struct compile *c, uint32_t index,
+                         const struct want *wants, unsigned count)
+{
+    if (c->status)
+        return;
+    switch (node_of(c, index)->type) {
+    case INGEST_SCHEMA_UNION: compile_union(c, index, wants, count); break;
+    case INGEST_SCHEMA_ARRAY:
+    case INGEST_SCHEMA_MAP: compile_loop(c, index, wants, count); break;
+    case INGEST_SCHEMA_RECORD:
+        if (count)
+            compile_record(c, index, wants, count);
+        else
+            emit_call(c, index);
+        break;
+    default: compile_value(c, index, wants, count); break;
+    }
+}
+
+/* Adds subroutines until no call is without one, then links the calls. */
+static void compile_subroutines(struct compile *c)
+{
+    for (bool more = true; more && !c->status;) {
+        more = false;
+        for (uint32_t i = 0; i < c->schema->count; i++) {
+            if (!c->wanted[i] || c->entries[i])
+                continue;
+            more = true;
+            c->entries[i] = c->op_count;
+            compile_record(c, i, NULL, 0);
+            emit(c, (struct ingest_op){.code = INGEST_OP_RETURN});
+        }
+    }
+    for (uint32_t i = 0; i < c->op_count; i++)
+        if (c->ops[i].code == INGEST_OP_CALL)
+            c->ops[i].arg = c->entries[c->ops[i].arg];
+}
+
+/* ---- paths ------------------------------------------------------------- */
+
+static enum base_status check_path(const char *path, struct base_error *error)
+{
+    size_t length = strlen(path);
+    if (length == 0 || path[0] == '.' || path[length - 1] == '.' ||
+        strstr(path, ".."))
+        return base_fail(error, BASE_CONFIG,
+                         "path '%s' is not a list of field names with dots "
+                         "between them", path);
+    unsigned components = 1;
+    for (const char *at = path; *at; at++)
+        components += *at == '.';
+    if (components > INGEST_SCHEMA_DEPTH_MAX)
+        return base_fail(error, BASE_CONFIG,
+                         "path '%.60s...' has %u components; %d are allowed",
+                         path, components, INGEST_SCHEMA_DEPTH_MAX);
+    return BASE_OK;
+}
+
+/* The record at or right below this node that has the next component, else
+ * any record; NULL where there is none. */
+static const struct ingest_schema_node *
+record_below(const struct compile *c, uint32_t index, const char *rest)
+{
+    const struct ingest_schema_node *node = node_of(c, index), *any = NULL;
+    if (node->type == INGEST_SCHEMA_RECORD)
+        return node;
+    for (uint32_t i = 0;
+         node->type == INGEST_SCHEMA_UNION && i < node->count; i++) {
+        const struct ingest_schema_node *child = node_of(c, node->children[i]);
+        if (child->type != INGEST_SCHEMA_RECORD)
+            continue;
+        any = child;
+        if (has_field(child, rest))
+            break;
+    }
+    return any;
+}
+
+static void list_fields(const struct ingest_schema_node *node, char *text,
+                        size_t size)
+{
+    size_t used = 0;
+    for (uint32_t i = 0; i < node->count; i++) {
+        size_t length = strlen(node->names[i]);
+        if (used + length + 8 > size) {
+            memcpy(text + used, ", ...", 6);
+            return;
+        }
+        if (i) {
+            memcpy(text + used, ", ", 2);
+            used += 2;
+        }
+        memcpy(text + used, node->names[i], length + 1);
+        used += length;
+    }
+}
+
+/* Follows the path as far as it goes and says what is there instead. */
+static enum base_status say_unknown(const struct compile *c, const char *path)
+{
+    const char *rest = path;
+    uint32_t index = 0;
+    for (;;) {
+        int done = (int)(rest - path) - (rest > path);
+        const struct ingest_schema_node *node = record_below(c, index, rest);
+        if (!node)
+            return base_fail(c->error, BASE_CONFIG,
+                             "path '%s': '%.*s' is of type %s, which has no "
+                             "fields to name", path, done, path,
+                             ingest_schema_type_name(node_of(c, index)->type));
+        struct want want = {0, rest}, inner = {0, NULL};
+        uint32_t i = 0;
+        while (i < node->count &&
+               !select_wants(node->names[i], &want, 1, &inner))
+            i++;
+        if (i == node->count) {
+            char fields[400] = "none";
+            list_fields(node, fields, sizeof fields);
+            return base_fail(c->error, BASE_CONFIG,
+                             "path '%s' does not exist; the fields %s%.*s%s "
+                             "are: %s", path, done ? "of '" : "there", done,
+                             path, done ? "'" : "", fields);
+        }
+        index = node->children[i];
+        rest = inner.rest;
+    }
+}
+
+/* ---- boundary ---------------------------------------------------------- */
+
+static void compile_all(struct compile *c, unsigned target_count)
+{
+    struct want *wants = calloc(target_count + 1, sizeof *wants);
+    if (!wants) {
+        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+        return;
+    }
+    for (unsigned i = 0; i < target_count && !c->status; i++) {
+        wants[i] = (struct want){i, c->targets[i].path};
+        c->status = check_path(c->targets[i].path, c->error);
+    }
+    if (!c->status)
+        compile_record(c, 0, wants, target_count);
+    emit(c, (struct ingest_op){.code = INGEST_OP_END});
+    compile_subroutines(c);
+    for (unsigned i = 0; i < target_count && !c->status; i++)
+        if (!c->found[i])
+            c->status = say_unknown(c, c->targets[i].path);
+    free(wants);
+}
+
+static enum base_status allocate(struct compile *c, unsigned target_count)
+{
+    c->ops = calloc(INGEST_OPS_MAX, sizeof *c->ops);
+    c->ids = calloc(INGEST_IDS_MAX, sizeof *c->ids);
+    c->entries = calloc(c->schema->count, sizeof *c->entries);
+    c->wanted = calloc(c->schema->count, sizeof *c->wanted);
+    c->found = calloc(target_count + 1, sizeof *c->found);
+    if (!c->ops || !c->ids || !c->entries || !c->wanted || !c->found)
+        return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    return BASE_OK;
+}
+
+/* Copies what was compiled into memory of just that size. */
+static enum base_status pack(const struct compile *c, unsigned target_count,
+                             struct ingest_program **program)
+{
+    struct ingest_program *made = calloc(1, sizeof *made);
+    if (!made)
+        return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    made->target_count = target_count;
+    made->op_count = c->op_count;
+    made->ops = calloc(c->op_count, sizeof *made->ops);
+    made->ids = calloc(c->id_count + 1, sizeof *made->ids);
+    if (!made->ops || !made->ids) {
+        ingest_program_free(made);
+        return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    }
+    memcpy(made->ops, c->ops, c->op_count * sizeof *made->ops);
+    memcpy(made->ids, c->ids, c->id_count * sizeof *made->ids);
+    *program = made;
+    return BASE_OK;
+}
+
+enum base_status ingest_program_new(const char *schema_json, size_t size,
+                                    const struct ingest_target *targets,
+                                    unsigned target_count,
+                                    struct ingest_program **program,
+                                    struct base_error *error)
+{
+    struct ingest_schema *schema = NULL;
+    struct compile c = {.targets = targets, .error = error};
+    if (target_count > UINT16_MAX)
+        return base_fail(error, BASE_LIMIT, "schema: %u targets; %d are "
+                         "allowed", target_count, UINT16_MAX);
+    enum base_status status =
+        ingest_schema_new(schema_json, size, &schema, error);
+    if (status)
+        return status;
+    c.schema = schema;
+    status = allocate(&c, target_count);
+    if (status)
+        goto cleanup;
+    compile_all(&c, target_count);
+    status = c.status;
+    if (!status)
+        status = pack(&c, target_count, program);
+cleanup:
+    free(c.ops);
+    free(c.ids);
+    free(c.entries);
+    free(c.wanted);
+    free(c.found);
+    ingest_schema_free(schema);
+    return status;
+}
+
+void ingest_program_free(struct ingest_program *program)
+{
+    if (!program)
+        return;
+    free(program->ops);
+    free(program->ids);
+    free(program);
+}
