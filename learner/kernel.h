@@ -1,1 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The numeric kernels: one source (kernel_body.h) compiled for three
+ * instruction sets, chosen once at start by cpuid.
+ *
+ * Invariants:
+ * 1. All matrices are row-major with a leading dimension (ld, floats); widths
+ *    n are multiples of 16 and rows start 64-byte aligned. Columns beyond the
+ *    true width hold weights of 0, so they never reach a result.
+ * 2. An element of a product is one chain of fused multiply-adds in
+ *    ascending order of the inner index, whatever the tile; a sum over
+ *    columns uses 16 lanes and one fixed tree. Hence AVX2 and AVX-512 give
+ *    the same bits, and a row's result does not depend on the other rows.
+ * 3. exp, log and sigmoid are our own; only IEEE operations are used, no
+ *    estimates (rcp14) and no libm. Not-a-number goes in and comes out.
+ *
+ * Any thread. Does not allocate. */
+#ifndef LEARNER_KERNEL_H
+#define LEARNER_KERNEL_H
+
+#include <stddef.h>
+
+struct learner_kernels {
+    const char *name;       /* "avx512", "avx2", "plain" */
+    const char *arithmetic; /* "fma-v1", "plain-v1" */
+
+    /* c (m,n) = bias + a (m,k) . b (k,n); bias (n), or NULL: c += a . b */
+    void (*gemm)(float *c, size_t ldc, const float *a, size_t lda,
+                 const float *b, size_t ldb, size_t m, size_t k, size_t n,
+                 const float *bias);
+    /* c (m,n) += a^T . b with a (k,m), b (k,n): gradients of weights */
+    void (*gemm_tn)(float *c, size_t ldc, const float *a, size_t lda,
+                    const float *b, size_t ldb, size_t m, size_t k, size_t n);
+
+    /* In place over n values. */
+    void (*sigmoid)(float *x, size_t n);
+    void (*exponential)(float *x, size_t n);
+    /* y = ln(1 + e^x) */
+    void (*softplus)(float *y, const float *x, size_t n);
+    /* d *= h (1 - h): back through a sigmoid whose value was h */
+    void (*sigmoid_backward)(float *d, const float *h, size_t n);
+
+    /* out (n) += sum of the rows of x (m,n) */
+    void (*column_sum)(float *out, const float *x, size_t ld, size_t m,
+                       size_t n);
+    /* out (n) += sum over rows i of a[i] x[i] */
+    void (*weighted_sum)(float *out, const float *x, size_t ld, size_t m,
+                         size_t n, const float *a);
+    /* out[i] = bias + x[i] . w */
+    void (*row_dot)(float *out, const float *x, size_t ld, size_t m, size_t n,
+                    const float *w, float bias);
+    /* x[i] += a[i] v + u */
+    void (*row_spread)(float *x, size_t ld, size_t m, size_t n, const float *a,
+                       const float *v, const float *u);
+    /* d[i] = a[i] w . h[i] . (1 - h[i]), "." element-wise */
+    void (*output_backward)(float *d, const float *h, size_t ld, size_t m,
+                            size_t n, const float *a, const float *w);
+
+    /* Attention, one sample against m behaviors: sum[i] = u + v[i] */
+    void (*row_add)(float *sum, const float *u, const float *v, size_t ld,
+                    size_t m, size_t n);
+    /* product[i] = q . k[i] */
+    void (*row_multiply)(float *product, const float *q, const float *k,
+                         size_t ld, size_t m, size_t n);
+    /* du += sum of d[i]; dv[i] += d[i] */
+    void (*row_add_backward)(float *du, float *dv, const float *d, size_t ld,
+                             size_t m, size_t n);
+    /* dq += sum of d[i] . k[i]; dk[i] += d[i] . q */
+    void (*row_multiply_backward)(float *dq, float *dk, const float *d,
+                                  const float *q, const float *k, size_t ld,
+                                  size_t m, size_t n);
+
+    /* y = x . gamma + beta */
+    void (*affine)(float *y, const float *x, size_t ld, size_t m, size_t n,
+                   const float *gamma, const float *beta);
+    /* dgamma += sum d . x; dbeta += sum d; then d = d . gamma */
+    void (*affine_backward)(float *d, float *dgamma, float *dbeta,
+                            const float *x, size_t ld, size_t m, size_t n,
+                            const float *gamma);
+
+    /* mean and mean squared deviation (n) over the m rows of x */
+    void (*column_statistics)(float *mean, float *variance, const float *x,
+                              size_t ld, size_t m, size_t n);
+    /* p = sigma((x - mean) scale), y = x (p + alpha (1 - p)); p may be y to
+     * say that p is not wanted. */
+    void (*dice)(float *y, float *p, const float *x, size_t ld, size_t m,
+                 size_t n, const float *mean, const float *scale,
+                 const float *alpha);
+    /* d: gradient of y in, of x out, through mean and scale too;
+     * dalpha (n) += */
+    void (*dice_backward)(float *d, float *dalpha, const float *x,
+                          const float *p, size_t ld, size_t m, size_t n,
+                          const float *mean, const float *scale,
+                          const float *alpha);
+    /* y = max(0,x) + alpha min(0,x) */
+    void (*prelu)(float *y, const float *x, size_t ld, size_t m, size_t n,
+                  const float *alpha);
+    void (*prelu_backward)(float *d, float *dalpha, const float *x, size_t ld,
+                           size_t m, size_t n, const float *alpha);
+};
+
+extern const struct learner_kernels learner_kernels_plain;
+#if defined(__x86_64__)
+extern const struct learner_kernels learner_kernels_avx2;
+extern const struct learner_kernels learner_kernels_avx512;
+#endif
+
+/* The kernels in use: the best that the machine has, or those that
+ * INTERESTD_KERNELS names. An unknown name, or one that the machine has not,
+ * is ignored. */
+const struct learner_kernels *learner_kernels_get(void);
+/* The named kernels, or NULL where this machine cannot run them. */
+const struct learner_kernels *learner_kernels_find(const char *name);
+
+#endif
