@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the logs of all partitions to one stream of events in the order in
+which they are applied: decoding, ids, stamps and the merge.
+
+1. stamp = min(event_ms, Kafka's timestamp); own_ms = running maximum of the
+   stamps of a partition; without floors apply_ms = own_ms.
+2. Order: (apply_ms, own_ms, impressions first, partition, offset).
+3. A record that cannot be read is an event too (ids is None): it has an
+   offset to account for and moves no clock.
+Written apart from the daemon, from the same rules, so that neither checks
+itself. It knows no idle partitions: the logs are complete."""
+
+import collections
+import functools
+import heapq
+import json
+import os
+import struct
+import sys
+
+import xxhash
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "adapters"))
+import container  # noqa: E402
+
+IMPRESSIONS, CLICKS = 0, 1
+TOPICS = ("impressions", "clicks")
+GROUPS = ("profile", "item", "context")
+AHEAD_MS = 300_000
+
+Event = collections.namedtuple(
+    "Event", "apply_ms own_ms topic partition offset event_ms user event_id "
+             "impression ids")
+
+
+@functools.lru_cache(maxsize=None)
+def seed(table):
+    return xxhash.xxh3_64_intdigest(table.encode(), 0)
+
+
+def identify(table_seed, raw):
+    return xxhash.xxh3_64_intdigest(raw, table_seed) or 1
+
+
+@functools.lru_cache(maxsize=1 << 20)
+def identify_value(table_seed, value):
+    """Id of a decoded value; nothing there is id 0."""
+    if value is None:
+        return 0
+    if isinstance(value, bytes):
+        return identify(table_seed, value)
+    return identify(table_seed, str(value).encode())
+
+
+class Mapping:
+    """How one topic's record becomes an event, after the configuration."""
+
+    def __init__(self, topic, config, folder):
+        self.topic = topic
+        part = config[TOPICS[topic]]
+        self.framing = part.get("framing", "plain")
+        self.path = os.path.join(folder, part["schema"])
+        self.time, self.user = part["time"], part["user"]
+        self.event_id = part.get("event_id") or None
+        self.impression = part.get("impression") or None
+        self.event_max = config.get("ingest", {}).get("event_max", 1 << 20)
+        self.fields = []
+        for group in GROUPS:
+            if topic == CLICKS and group != "item":
+                continue
+            for field in config["features"]:
+                if field["group"] != group:
+                    continue
+                path = field["path"]
+                if topic == CLICKS:
+                    path = field.get("click", path)
+                self.fields.append((seed(field.get("table", field["name"])),
+                                    path, field.get("transform") == "hour"))
+        self._schemas = {}
+
+    def _schema(self, path):
+        if path not in self._schemas:
+            with open(path, encoding="utf-8") as file:
+                self._schemas[path] = json.load(file)
+        return self._schemas[path]
+
+    def decode(self, value):
+        """Record as a dictionary, or None for a dead letter."""
+        if value is None or len(value) > self.event_max:
+            return None
+        path = self.path
+        if self.framing == "confluent":
+            if len(value) < 5 or value[0] != 0:
+                return None
+            path = os.path.join(path,
+                                f"{struct.unpack('>I', value[1:5])[0]}.avsc")
+            if not os.path.exists(path):
+                return None
+            value = value[5:]
+        try:
+            return container.decode_record(self._schema(path), value)
+        except container.DecodeError:
+            return None
+
+    def ids(self, record, event_ms):
+        found = []
+        for table_seed, path, hour in self.fields:
+            value = event_ms // 3_600_000 % 24 if hour else record[path]
+            found.append(identify_value(table_seed, value))
+        return tuple(found)
+
+    def identity(self, record, user, ids, event_ms):
+        """(event id, id of the impression that it is or names)"""
+        if self.topic == IMPRESSIONS:
+            event_id = identify(seed("event"), record[self.event_id])
+            return event_id, event_id
+        named = record[self.impression] if self.impression else None
+        impression = 0 if named is None else identify(seed("event"), named)
+        if self.event_id:
+            return identify(seed("click"), record[self.event_id]), impression
+        words = (impression, user) + ids
+        return identify(seed("click"), struct.pack(f"<{len(words)}Qq", *words,
+                                                   event_ms)), impression
+
+
+def partition_events(mapping, partition, log):
+    """Events of one partition. log: (offset, kafka_ms, value) by offset."""
+    own_ms = 0
+    for offset, kafka_ms, value in log:
+        record = mapping.decode(value)
+        event_ms = record[mapping.time] if record else 0
+        if event_ms <= 0 or 0 < kafka_ms < event_ms - AHEAD_MS:
+            yield Event(own_ms, own_ms, mapping.topic, partition, offset,
+                        0, 0, 0, 0, None)
+            continue
+        stamp = min(event_ms, kafka_ms) if kafka_ms > 0 else event_ms
+        own_ms = max(own_ms, stamp)
+        user = identify_value(seed("user"), record[mapping.user])
+        ids = mapping.ids(record, event_ms)
+        event_id, impression = mapping.identity(record, user, ids, event_ms)
+        yield Event(own_ms, own_ms, mapping.topic, partition, offset,
+                    event_ms, user, event_id, impression, ids)
+
+
+def merged(config, folder, logs):
+    """logs: {(topic, partition): [(offset, kafka_ms, value)]}; folder: where
+    the configuration's relative paths start."""
+    mappings = [Mapping(topic, config, folder) for topic in (0, 1)]
+    return heapq.merge(*(partition_events(mappings[topic], partition, log)
+                         for (topic, partition), log in logs.items()))

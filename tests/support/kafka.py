@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Apache Kafka for the tests: fetched through Maven once, kept in the user's
+cache folder, run as a single KRaft node on free ports of the loopback in a
+folder of its own.
+
+As a program it runs a broker until its standard input ends or it is told to
+stop, and prints `bootstrap=127.0.0.1:PORT`; with --fetch it only fetches.
+Exit status 77: the broker cannot be obtained here, with the reason."""
+
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+VERSION = "3.9.1"
+CLUSTER_ID = "aW50ZXJlc3RkLXRlc3RzAA"
+JAVA = ["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+SETTINGS = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+controller.listener.names=CONTROLLER
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+group.initial.rebalance.delay.ms=0
+auto.create.topics.enable=false
+broker.session.timeout.ms=1000
+broker.heartbeat.interval.ms=200
+log.retention.ms=-1
+log.segment.delete.delay.ms=0
+log.cleaner.dedupe.buffer.size=2097152
+log.index.size.max.bytes=1048576
+"""
+
+
+class Unavailable(RuntimeError):
+    """The broker cannot be obtained; says why."""
+
+
+def cache_folder():
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "interestd-tests", "kafka-" + VERSION)
+
+
+def fetch():
+    """Folder with the broker's jars, fetched where it is not there yet."""
+    folder = cache_folder()
+    if glob.glob(os.path.join(folder, "kafka_2.13-*.jar")):
+        return folder
+    for program in ("mvn", "java"):
+        if not shutil.which(program):
+            raise Unavailable(f"{program} is not installed "
+                              "(configs/install.sh --tests)")
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    # Aside and renamed: a fetch that was cut off leaves nothing behind.
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as aside:
+        shutil.copy(os.path.join(HERE, "pom.xml"), aside)
+        fetched = subprocess.run(
+            ["mvn", "-q", "-B", "dependency:copy-dependencies",
+             "-DincludeScope=runtime", "-DoutputDirectory=libs"], cwd=aside,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if fetched.returncode:
+            words = (fetched.stdout.strip().splitlines() or ["no output"])[0]
+            raise Unavailable(f"Maven cannot fetch Kafka {VERSION}: {words}")
+        os.rename(os.path.join(aside, "libs"), folder)
+    return folder
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Kafka:
+    """A running broker. Use as a context manager: on the way out it is
+    stopped and its folder removed."""
+
+    def __init__(self, folder=None):
+        self.jars = fetch()
+        self.folder = tempfile.mkdtemp(prefix="interestd-kafka-", dir=folder)
+        self.process = None
+
+    def __enter__(self):
+        try:
+            port, controller = free_ports(2)
+            self.brokers = f"127.0.0.1:{port}"
+            self._settings = os.path.join(self.folder, "server.properties")
+            with open(self._settings, "w") as file:
+                file.write(SETTINGS.format(port=port, controller=controller,
+                                           folder=self.folder))
+            self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID,
+                       "-c", self._settings).wait(120)
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _java(self, *command):
+        log = open(os.path.join(self.folder, "log"), "ab")
+        with log:
+            return subprocess.Popen(
+                ["java", *JAVA, "-cp", os.path.join(self.jars, "*"), *command],
+                stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, cwd=self.folder)
+
+    def log(self):
+        with open(os.path.join(self.folder, "log"), errors="replace") as file:
+            return file.read()
+
+    def start(self, timeout=120):
+        self.process = self._java("kafka.Kafka", self._settings)
+        end = time.monotonic() + timeout
+        while subprocess.run(["kcat", "-b", self.brokers, "-L", "-m", "1"],
+                             stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL).returncode:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError("Kafka does not start:\n" +
+                                   self.log()[-2000:])
+            time.sleep(0.1)
+
+    def kill(self):
+        """As a power cut would, but for the page cache."""
+        self.process.kill()
+        self.process.wait()
+
+    def __exit__(self, *_):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main():
+    try:
+        if sys.argv[1:] == ["--fetch"]:
+            print(f"kafka: {VERSION} in {fetch()}")
+            return 0
+        with Kafka() as kafka:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            print(f"bootstrap={kafka.brokers}", flush=True)
+            sys.stdin.read()
+        return 0
+    except Unavailable as reason:
+        print(f"kafka: SKIPPED: {reason}", file=sys.stderr)
+        return 77
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topics of a test's broker: made and written through librdkafka's C
+interface (ctypes; admin and producer calls only), read back with kcat.
+
+read_logs() is what the model takes as truth: every record with partition,
+offset, timestamp and raw value, as the broker keeps it."""
+
+import ctypes
+import json
+import subprocess
+
+_rd = ctypes.CDLL("librdkafka.so.1")
+_pointer, _int, _text = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p
+
+
+def _declare(name, result, *arguments):
+    function = getattr(_rd, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_conf_new = _declare("rd_kafka_conf_new", _pointer)
+_conf_set = _declare("rd_kafka_conf_set", _int, _pointer, _text, _text,
+                     _text, ctypes.c_size_t)
+_new = _declare("rd_kafka_new", _pointer, _int, _pointer, _text,
+                ctypes.c_size_t)
+_destroy = _declare("rd_kafka_destroy", None, _pointer)
+_flush = _declare("rd_kafka_flush", _int, _pointer, _int)
+_poll = _declare("rd_kafka_poll", _int, _pointer, _int)
+_producev = _declare("rd_kafka_producev", _int, _pointer)
+_queue_new = _declare("rd_kafka_queue_new", _pointer, _pointer)
+_queue_destroy = _declare("rd_kafka_queue_destroy", None, _pointer)
+_queue_poll = _declare("rd_kafka_queue_poll", _pointer, _pointer, _int)
+_event_destroy = _declare("rd_kafka_event_destroy", None, _pointer)
+_event_error = _declare("rd_kafka_event_error", _int, _pointer)
+_event_error_string = _declare("rd_kafka_event_error_string", _text, _pointer)
+_create_result = _declare("rd_kafka_event_CreateTopics_result", _pointer,
+                          _pointer)
+_create_topics = _declare("rd_kafka_CreateTopics_result_topics",
+                          ctypes.POINTER(_pointer), _pointer,
+                          ctypes.POINTER(ctypes.c_size_t))
+_topic_error = _declare("rd_kafka_topic_result_error", _int, _pointer)
+_topic_error_string = _declare("rd_kafka_topic_result_error_string", _text,
+                               _pointer)
+_new_topic = _declare("rd_kafka_NewTopic_new", _pointer, _text, _int, _int,
+                      _text, ctypes.c_size_t)
+_new_topic_destroy = _declare("rd_kafka_NewTopic_destroy", None, _pointer)
+_create = _declare("rd_kafka_CreateTopics", None, _pointer,
+                   ctypes.POINTER(_pointer), ctypes.c_size_t, _pointer,
+                   _pointer)
+
+PRODUCER = 0
+TOPIC_ALREADY_EXISTS = 36
+QUEUE_FULL = -184
+# rd_kafka_vtype_t
+_END, _TOPIC, _PARTITION, _VALUE, _KEY, _MSGFLAGS, _TIMESTAMP = \
+    0, 1, 3, 4, 5, 7, 8
+_COPY = 2
+
+
+class TopicError(RuntimeError):
+    pass
+
+
+class Client:
+    """A producer handle. Use as a context manager."""
+
+    def __init__(self, brokers, **properties):
+        self._error = ctypes.create_string_buffer(512)
+        conf = _conf_new()
+        settings = {"bootstrap.servers": brokers, "linger.ms": "5",
+                    "acks": "all", **properties}
+        for name, value in settings.items():
+            if _conf_set(conf, name.encode(), str(value).encode(),
+                         self._error, 512):
+                raise TopicError(self._error.value.decode())
+        self._handle = _new(PRODUCER, conf, self._error, 512)
+        if not self._handle:
+            raise TopicError(self._error.value.decode())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._handle:
+            _flush(self._handle, 10_000)
+            _destroy(self._handle)
+            self._handle = None
+
+    def flush(self, timeout_ms=30_000):
+        if _flush(self._handle, timeout_ms):
+            raise TopicError("records are still not delivered")
+
+    def send(self, topic, value, key=None, partition=-1, timestamp_ms=0):
+        """Queues one record, waiting while the queue is full; flush() waits
+        for all to be delivered. value None: a tombstone."""
+        variadic = [ctypes.c_int(_TOPIC), _text(topic.encode()),
+                    ctypes.c_int(_PARTITION), ctypes.c_int32(partition),
+                    ctypes.c_int(_MSGFLAGS), ctypes.c_int(_COPY),
+                    ctypes.c_int(_TIMESTAMP), ctypes.c_int64(timestamp_ms)]
+        for kind, raw in ((_VALUE, value), (_KEY, key)):
+            if raw is not None:
+                variadic += [ctypes.c_int(kind), _text(raw),
+                             ctypes.c_size_t(len(raw))]
+        _poll(self._handle, 0)
+        for _ in range(600):
+            error = _producev(self._handle, *variadic, ctypes.c_int(_END))
+            if error != QUEUE_FULL:
+                break
+            _poll(self._handle, 50)
+        if error:
+            raise TopicError(f"cannot send to {topic}: error {error}")
+
+    def create(self, partitions, *names):
+        """Makes topics; those that exist stay as they are."""
+        made = [_new_topic(name.encode(), partitions, 1, self._error, 512)
+                for name in names]
+        queue = _queue_new(self._handle)
+        try:
+            _create(self._handle, (_pointer * len(made))(*made), len(made),
+                    None, queue)
+            event = _queue_poll(queue, 30_000)
+            if not event:
+                raise TopicError("no answer to CreateTopics in 30 s")
+            if _event_error(event):
+                raise TopicError(_event_error_string(event).decode())
+            count = ctypes.c_size_t()
+            topics = _create_topics(_create_result(event),
+                                    ctypes.byref(count))
+            for index in range(count.value):
+                if _topic_error(topics[index]) not in (0,
+                                                       TOPIC_ALREADY_EXISTS):
+                    raise TopicError(
+                        _topic_error_string(topics[index]).decode())
+            _event_destroy(event)
+        finally:
+            _queue_destroy(queue)
+            for topic in made:
+                _new_topic_destroy(topic)
+
+
+def partitions_of(brokers, topic):
+    listed = json.loads(subprocess.run(
+        ["kcat", "-b", brokers, "-L", "-J", "-t", topic], check=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    return sorted(p["partition"] for t in listed["topics"]
+                  for p in t["partitions"] if t["topic"] == topic)
+
+
+def read_log(brokers, topic, partition):
+    """[(offset, timestamp_ms, value or None)] of one partition."""
+    dump = subprocess.run(
+        ["kcat", "-C", "-q", "-e", "-b", brokers, "-t", topic, "-p",
+         str(partition), "-o", "beginning", "-f", "%o %T %S\n%s"],
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    log, at = [], 0
+    while at < len(dump):
+        line_end = dump.index(b"\n", at)
+        offset, stamp, size = map(int, dump[at:line_end].split())
+        at = line_end + 1
+        value = dump[at:at + size] if size >= 0 else None
+        log.append((offset, stamp, value))
+        at += max(size, 0)
+    return log
+
+
+def read_logs(brokers, topics):
+    """{(index in topics, partition): log}"""
+    return {(index, partition): read_log(brokers, topic, partition)
+            for index, topic in enumerate(topics)
+            for partition in partitions_of(brokers, topic)}
