@@ -1,1 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One growing embedding table: 64-bit key -> row of E weights, E first and E
+ * second moments and its counters. Train thread only.
+ *
+ * 1. A row keeps its address and its slot number as long as it lives.
+ * 2. Slot 0 is the OOV row with key 0; it is always there.
+ * 3. A new row's weights are a function of (seed, purpose, key) alone.
+ * Growing never copies rows: a slab of at most 4 MiB is added. The index is
+ * split in 256 shards that double on their own, so no insertion stalls.
+ * Does not evict by itself; learner_table_remove() is there for it. */
+#ifndef LEARNER_TABLE_H
+#define LEARNER_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum {
+    LEARNER_TABLE_SHARDS = 256,
+    LEARNER_TABLE_SLAB = 4 << 20, /* bytes, at most */
+};
+
+/* As it lies in memory and, byte for byte, in a checkpoint's slice. */
+struct learner_row {
+    uint64_t key;
+    uint32_t step;    /* Adam's t of this row */
+    uint32_t count;   /* occurrences trained */
+    uint32_t touched; /* number of the last batch that changed it */
+    uint32_t live;    /* 1; 0: the slot is free */
+    float values[];   /* (3,E): weights, first moments, second moments */
+};
+
+struct learner_table; /* OWNS its rows */
+
+enum base_status learner_table_new(struct learner_table **table,
+                                   unsigned dimension, uint64_t seed,
+                                   uint64_t purpose, float row_limit,
+                                   struct base_error *error) BASE_MUST_CHECK;
+void learner_table_free(struct learner_table *table);
+
+unsigned learner_table_dimension(const struct learner_table *table);
+/* Bytes from one row to the next, a multiple of 8. */
+size_t learner_table_stride(const struct learner_table *table);
+/* Slots ever used; slots [0, this) can be asked for. */
+uint32_t learner_table_slots(const struct learner_table *table);
+/* Live rows, the OOV row included. */
+uint32_t learner_table_rows(const struct learner_table *table);
+/* Memory held: slabs as far as used, index, free list. */
+size_t learner_table_bytes(const struct learner_table *table);
+
+/* BORROWS for as long as the row lives. */
+struct learner_row *learner_table_row(const struct learner_table *table,
+                                      uint32_t slot);
+/* How many rows from `slot` on lie behind each other, `slot` included. */
+uint32_t learner_table_run(const struct learner_table *table, uint32_t slot);
+
+/* Slot of `key`; 0, the OOV row, where there is none. */
+uint32_t learner_table_find(const struct learner_table *table, uint64_t key);
+/* Brings the index cell of `key` near, for a find soon. */
+void learner_table_prefetch(const struct learner_table *table, uint64_t key);
+
+/* Slot of `key`, its row made where there was none. BASE_SYSTEM where memory
+ * is refused, BASE_LIMIT at 2^32 - 1 slots; the table is unchanged then. */
+enum base_status learner_table_create(struct learner_table *table,
+                                      uint64_t key, uint32_t *slot,
+                                      struct base_error *error) BASE_MUST_CHECK;
+/* Frees the slot of a live row, not slot 0; it is used again by a create. */
+void learner_table_remove(struct learner_table *table, uint32_t slot);
+
+/* before(self, slot) is called ahead of every change that create and remove
+ * make to a slot that was used before; NULL ends it. */
+void learner_table_watch(struct learner_table *table,
+                         void (*before)(void *self, uint32_t slot),
+                         void *self);
+
+/* Appends the next slot with the content of `row` (stride bytes), as read
+ * from a checkpoint; live rows enter the index. BASE_CORRUPT where the key
+ * is there already or slot 0 is not the OOV row. A table that is restored is
+ * emptied first. */
+void learner_table_clear(struct learner_table *table);
+enum base_status learner_table_restore(struct learner_table *table,
+                                       const struct learner_row *row,
+                                       struct base_error *error) BASE_MUST_CHECK;
+
+#endif
