@@ -137,7 +137,7 @@ enum base_status snapshot_encoder_open(int folder, const char *name,
     }
     memcpy(encoder->file.name, name, length + 1);
     encoder->fd = openat(folder, name,
-                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+                         O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (encoder->fd < 0) {
         status = base_fail_errno(error, errno, "%s", name);
         goto cleanup;

@@ -1,2 +1,293 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int snapshot_writer_unused;
+/* Writes a version's files; see writer.h. */
+#include "snapshot/writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "snapshot/encoder.h"
+#include "snapshot/golden.h"
+#include "snapshot/index.h"
+
+/* ---- dense -------------------------------------------------------------- */
+
+static void describe(const struct learner_tensor *from,
+                     struct snapshot_tensor *to)
+{
+    *to = (struct snapshot_tensor){.dtype = SNAPSHOT_F32,
+                                   .dimensions = from->dimensions};
+    size_t length = strlen(from->name);
+    BASE_ASSERT(length < sizeof to->name);
+    memcpy(to->name, from->name, length + 1);
+    for (unsigned i = 0; i < from->dimensions; i++)
+        to->shape[i] = from->shape[i];
+}
+
+static enum base_status add_dense(struct snapshot_encoder *encoder,
+                                  const struct snapshot_content *content,
+                                  const struct snapshot_tensor *tensors,
+                                  unsigned count, struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    for (unsigned i = 0; !status && i < count; i++) {
+        const float *values =
+            content->dense + learner_tensor(content->model, i)->offset;
+        size_t bytes = (size_t)(tensors[i].end - tensors[i].begin);
+        if (!snapshot_floats_finite(values, bytes / sizeof *values))
+            return base_fail(error, BASE_DATA,
+                             "tensor %s: a weight is not finite",
+                             tensors[i].name);
+        status = snapshot_encoder_add(encoder, values, bytes, error);
+    }
+    return status;
+}
+
+static enum base_status write_dense(int folder,
+                                    const struct snapshot_content *content,
+                                    struct snapshot_file *file,
+                                    struct base_error *error)
+{
+    struct snapshot_encoder *encoder = NULL;
+    unsigned count = learner_tensor_count(content->model);
+    struct snapshot_tensor *tensors = calloc(count, sizeof *tensors);
+    if (!tensors)
+        return base_fail(error, BASE_SYSTEM, "no memory");
+    for (unsigned i = 0; i < count; i++)
+        describe(learner_tensor(content->model, i), &tensors[i]);
+    enum base_status status = snapshot_encoder_open(
+        folder, SNAPSHOT_DENSE_FILE, tensors, count, &encoder, error);
+    if (!status)
+        status = add_dense(encoder, content, tensors, count, error);
+    if (!status)
+        status = snapshot_encoder_finish(encoder, file, error);
+    snapshot_encoder_free(encoder);
+    free(tensors);
+    return status;
+}
+
+/* ---- tables -------------------------------------------------------------- */
+
+/* First walk: the keys, for the header and the index. */
+struct keys {
+    uint64_t *key; /* OWNS */
+    uint64_t count, capacity;
+    struct base_error *error;
+};
+
+static enum base_status collect_key(void *self, uint64_t key,
+                                    const float *weights)
+{
+    struct keys *keys = self;
+    (void)weights;
+    if (keys->count ? key <= keys->key[keys->count - 1] : key != 0)
+        return base_fail(keys->error, BASE_BROKEN,
+                         "rows are not in ascending order of key from 0");
+    if (keys->count == SNAPSHOT_ROWS_MAX)
+        return base_fail(keys->error, BASE_LIMIT, "more than %llu rows",
+                         SNAPSHOT_ROWS_MAX);
+    if (keys->count == keys->capacity) {
+        uint64_t capacity = keys->capacity ? 2 * keys->capacity : 1024;
+        uint64_t *larger =
+            reallocarray(keys->key, capacity, sizeof *keys->key);
+        if (!larger)
+            return base_fail(keys->error, BASE_SYSTEM,
+                             "no memory for %llu keys",
+                             (unsigned long long)capacity);
+        keys->key = larger;
+        keys->capacity = capacity;
+    }
+    keys->key[keys->count++] = key;
+    return BASE_OK;
+}
+
+/* Second walk: the values. */
+struct rows {
+    struct snapshot_encoder *encoder;
+    const struct keys *keys;
+    uint64_t count;
+    size_t dimension;
+    struct base_error *error;
+};
+
+static enum base_status add_row(void *self, uint64_t key, const float *weights)
+{
+    struct rows *rows = self;
+    if (rows->count == rows->keys->count ||
+        rows->keys->key[rows->count] != key)
+        return base_fail(rows->error, BASE_BROKEN,
+                         "rows changed between two walks");
+    if (!snapshot_floats_finite(weights, rows->dimension))
+        return base_fail(rows->error, BASE_DATA,
+                         "row of key %016llx: a weight is not finite",
+                         (unsigned long long)key);
+    rows->count++;
+    return snapshot_encoder_add(rows->encoder, weights,
+                                rows->dimension * sizeof *weights,
+                                rows->error);
+}
+
+static enum base_status add_index(struct snapshot_encoder *encoder,
+                                  const struct keys *keys, uint64_t capacity,
+                                  struct base_error *error)
+{
+    uint32_t *index = calloc(capacity, sizeof *index);
+    if (!index)
+        return base_fail(error, BASE_SYSTEM, "no memory for an index of %llu",
+                         (unsigned long long)capacity);
+    snapshot_index_build(index, capacity, keys->key, keys->count);
+    enum base_status status = snapshot_encoder_add(
+        encoder, index, capacity * sizeof *index, error);
+    free(index);
+    return status;
+}
+
+/* index first: with it, keys are aligned whatever the dimension. */
+static enum base_status add_table(int folder,
+                                  const struct snapshot_content *content,
+                                  unsigned number, const struct keys *keys,
+                                  struct snapshot_file *file,
+                                  struct base_error *error)
+{
+    const struct learner_table_spec *table =
+        &learner_model_schema(content->model)->tables[number];
+    uint64_t capacity = snapshot_index_capacity(keys->count);
+    struct snapshot_tensor tensors[] = {
+        {.name = "index", .dtype = SNAPSHOT_U32, .dimensions = 1,
+         .shape = {capacity}},
+        {.name = "keys", .dtype = SNAPSHOT_U64, .dimensions = 1,
+         .shape = {keys->count}},
+        {.name = "rows", .dtype = SNAPSHOT_F32, .dimensions = 2,
+         .shape = {keys->count, table->dimension}},
+    };
+    struct rows rows = {.keys = keys, .dimension = table->dimension,
+                        .error = error};
+    char name[sizeof file->name];
+    snapshot_table_file(table->name, name, sizeof name);
+    enum base_status status = snapshot_encoder_open(
+        folder, name, tensors, 3, &rows.encoder, error);
+    if (!status)
+        status = add_index(rows.encoder, keys, capacity, error);
+    if (!status)
+        status = snapshot_encoder_add(rows.encoder, keys->key,
+                                      keys->count * sizeof *keys->key, error);
+    if (!status)
+        status = content->rows(content->self, number, add_row, &rows, error);
+    if (!status)
+        status = snapshot_encoder_finish(rows.encoder, file, error);
+    snapshot_encoder_free(rows.encoder);
+    return status;
+}
+
+static enum base_status write_table(int folder,
+                                    const struct snapshot_content *content,
+                                    unsigned number, uint64_t *count,
+                                    struct snapshot_file *file,
+                                    struct base_error *error)
+{
+    struct keys keys = {.error = error};
+    enum base_status status =
+        content->rows(content->self, number, collect_key, &keys, error);
+    if (!status && keys.count == 0)
+        status = base_fail(error, BASE_BROKEN, "has no OOV row");
+    if (!status)
+        status = add_table(folder, content, number, &keys, file, error);
+    *count = keys.count;
+    free(keys.key);
+    return status;
+}
+
+/* ---- the whole ----------------------------------------------------------- */
+
+static enum base_status write_tensors(int folder,
+                                      const struct snapshot_content *content,
+                                      struct snapshot_manifest *manifest,
+                                      struct base_error *error)
+{
+    const struct learner_schema *schema = &manifest->schema;
+    enum base_status status =
+        write_dense(folder, content, &manifest->files[0], error);
+    manifest->file_count = 1;
+    for (unsigned i = 0; !status && i < schema->table_count; i++) {
+        const char *name = schema->tables[i].name;
+        if (!snapshot_name_usable(name))
+            return base_fail(error, BASE_CONFIG,
+                             "table '%s': a published table's name may only "
+                             "have letters, digits, _ and -",
+                             name);
+        status = write_table(folder, content, i, &manifest->rows[i],
+                             &manifest->files[i + 1], error);
+        if (status)
+            return base_wrap(error, "table %s", name);
+        manifest->file_count++;
+    }
+    return status;
+}
+
+/* Reads back what was written: the golden scores come from the files. */
+static enum base_status add_golden(int folder,
+                                   const struct snapshot_content *content,
+                                   unsigned requests,
+                                   struct snapshot_manifest *manifest,
+                                   struct base_error *error)
+{
+    struct snapshot_weights weights;
+    enum base_status status = snapshot_weights_open(
+        folder, manifest, content->model, &weights, error);
+    if (status)
+        return base_wrap(error, "read back");
+    status = snapshot_golden_make(manifest, requests, content->model, &weights,
+                                  error);
+    snapshot_weights_fini(&weights);
+    return status;
+}
+
+static enum base_status write_manifest(int folder,
+                                       const struct snapshot_manifest *manifest,
+                                       struct snapshot_hash *hash,
+                                       struct base_error *error)
+{
+    char *text = NULL;
+    size_t size = 0;
+    int fd = -1;
+    enum base_status status =
+        snapshot_manifest_write(manifest, &text, &size, error);
+    if (status)
+        return status;
+    fd = openat(folder, "manifest.json",
+                O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        status = base_fail_errno(error, errno, "manifest.json");
+        goto cleanup;
+    }
+    status = base_file_write_all(fd, text, size, "manifest.json", error);
+    if (!status && fsync(fd))
+        status = base_fail_errno(error, errno, "manifest.json: fsync");
+    if (close(fd) && !status)
+        status = base_fail_errno(error, errno, "manifest.json: close");
+    *hash = snapshot_hash_of(text, size);
+cleanup:
+    free(text);
+    return status;
+}
+
+enum base_status snapshot_writer_write(int folder,
+                                       const struct snapshot_content *content,
+                                       unsigned golden_requests,
+                                       struct snapshot_manifest *manifest,
+                                       struct snapshot_hash *hash,
+                                       struct base_error *error)
+{
+    enum base_status status =
+        write_tensors(folder, content, manifest, error);
+    if (!status)
+        status = add_golden(folder, content, golden_requests, manifest, error);
+    if (!status)
+        status = write_manifest(folder, manifest, hash, error);
+    if (!status && fsync(folder))
+        status = base_fail_errno(error, errno, "fsync of the folder");
+    return status;
+}
