@@ -33,7 +33,7 @@ BUCKETS = ("positive", "negative", "joined_click", "behavior", "organic",
            "down_sampled", "forgotten", "lost", "dead_letter", "control",
            "waiting")
 DEFAULTS = {"label_mode": "window", "window_ms": 1_800_000,
-            "lateness_ms": 60_000, "skew_ms": 5000, "history_max": 100,
+            "lateness_ms": 60_000, "skew_ms": 2000, "history_max": 100,
             "history_slack": 64, "history_ttl_ms": 0,
             "pending_max": 10_000_000, "negative_keep": 1.0}
 MASK = (1 << 64) - 1

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what is missing, builds, runs the tests; may run again and again.
+#   --quick          unit and golden tests only: no sanitizers, no daemon
+#   --slow           also thread sanitizer, benchmarks, 300,000 Globo clicks
+#   --require-kafka  fail where Apache Kafka cannot be obtained, not skip
+# The last line is `N passed, N failed, N skipped`; the exit status is 0 only
+# if nothing failed. Works in build/ and temporary folders.
+set -uo pipefail
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top" || exit 70
+
+quick=0 slow=0 require_kafka=0
+for argument in "$@"; do
+  case $argument in
+    --quick) quick=1 ;;
+    --slow) slow=1 ;;
+    --require-kafka) require_kafka=1 ;;
+    --help) sed -n '3,9p' "$0"; exit 0 ;;
+    *) echo "run.sh: unknown argument: $argument" >&2; exit 64 ;;
+  esac
+done
+
+passed=0 failed=0 skipped=0
+python=/usr/bin/python3
+say() { echo "run.sh: $*"; }
+finish() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+  exit
+}
+
+# A step without which nothing else can run.
+must() {
+  local log
+  log=$(mktemp)
+  if ! "$@" >"$log" 2>&1; then
+    tail -n 60 "$log"
+    rm -f "$log"
+    say "FAILED: $*"
+    failed=$((failed + 1))
+    finish
+  fi
+  rm -f "$log"
+}
+
+build() { # preset
+  say "build: $1"
+  must cmake --preset "$1" -DINTERESTD_TESTS=ON
+  must cmake --build --preset "$1"
+}
+
+# Runs ctest in a build folder and adds up what it says.
+units() { # preset, further ctest arguments
+  local preset=$1 log
+  shift
+  log=$(mktemp)
+  say "tests: $preset"
+  ctest --test-dir "build/$preset" --output-on-failure -j 2 "$@" 2>&1 |
+    tee "$log"
+  local total bad skip
+  read -r bad total < <(sed -nE \
+    's/.* tests passed, ([0-9]+) tests failed out of ([0-9]+).*/\1 \2/p' \
+    "$log") || true
+  skip=$(grep -cE '\*\*\*Skipped' "$log")
+  rm -f "$log"
+  if [ -z "${total:-}" ] || [ "$total" -eq 0 ]; then
+    say "FAILED: no test ran in build/$preset"
+    failed=$((failed + 1))
+    return
+  fi
+  failed=$((failed + bad))
+  skipped=$((skipped + skip))
+  passed=$((passed + total - bad - skip))
+}
+
+# One end-to-end test: 0 passed, 77 skipped (it said why), else failed.
+program() { # name, command
+  local name=$1 status=0
+  shift
+  say "test: $name"
+  "$@" || status=$?
+  case $status in
+    0) passed=$((passed + 1)); say "passed: $name" ;;
+    77) skipped=$((skipped + 1)); say "SKIPPED: $name" ;;
+    *) failed=$((failed + 1)); say "FAILED: $name (exit status $status)" ;;
+  esac
+}
+
+# A test with the real broker: where it is required, to skip is to fail.
+kafka_program() {
+  local before=$skipped
+  program "$@"
+  if [ $require_kafka -eq 1 ] && [ $skipped -gt "$before" ]; then
+    say "FAILED: $1: Apache Kafka is required here"
+    skipped=$before
+    failed=$((failed + 1))
+  fi
+}
+
+bash configs/install.sh --tests || { failed=1; finish; }
+build release
+units release -LE slow
+if [ $quick -eq 1 ]; then
+  finish
+fi
+
+build asan-ubsan
+units asan-ubsan -L 'unit|golden' -E '^(model|adapters)\.'
+
+interestd=$top/build/release/daemon/interestd
+program e2e.demo "$python" -B tests/e2e/demo.py "$interestd"
+program e2e.bad_input "$python" -B tests/e2e/bad_input.py "$interestd"
+program e2e.mock "$python" -B tests/e2e/mock.py "$interestd"
+kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
+  --clicks 20000 "$interestd"
+
+if [ $slow -eq 1 ]; then
+  build tsan
+  units tsan -L 'unit' -E '^(model|adapters)\.'
+  for bench in build/release/tests/bench/bench_*; do
+    [ -x "$bench" ] && [ -f "$bench" ] || continue
+    program "${bench##*/}" "$bench"
+  done
+  kafka_program e2e.kafka_globo_300000 "$python" -B \
+    tests/e2e/kafka_globo.py --clicks 300000 "$interestd"
+fi
+finish
