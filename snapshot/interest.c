@@ -10,7 +10,9 @@
  *     is pinned waits in `retired` for a later refresh or for close.
  *  3. Models (schema, shapes) of all versions ever served live until close:
  *     few, small, and names and scratch point into them.
- *  4. `lock` guards the list of scorers and `info`; it is never held while
+ *  4. All versions that a model serves have the same fields: a request in the
+ *     making when a version is swapped fits to the next one too.
+ *  5. `lock` guards the list of scorers and `info`; it is never held while
  *     loading, freeing or scoring. */
 #include "snapshot/interest.h"
 
@@ -99,6 +101,12 @@ static enum base_status find_shape(struct interest_model *model,
                                    const struct shape **shape,
                                    struct base_error *error)
 {
+    if (model->shapes &&
+        !same_fields(learner_model_schema(model->shapes->model),
+                     &manifest->schema))
+        return base_fail(error, BASE_CONFIG,
+                         "its fields are not those of the served version; "
+                         "close the model and open it again");
     for (struct shape *at = model->shapes; at; at = at->next) {
         if (at->config_hash == manifest->config_hash) {
             *shape = at;
@@ -119,6 +127,21 @@ static enum base_status find_shape(struct interest_model *model,
     model->shapes = made;
     *shape = made;
     return BASE_OK;
+}
+
+/* Names, groups and tables (which ids depend on); not dimensions. */
+static bool same_fields(const struct learner_schema *a,
+                        const struct learner_schema *b)
+{
+    if (a->field_count != b->field_count)
+        return false;
+    for (unsigned i = 0; i < a->field_count; i++) {
+        const struct learner_field *x = &a->fields[i], *y = &b->fields[i];
+        if (strcmp(x->name, y->name) != 0 || x->group != y->group ||
+            strcmp(a->tables[x->table].name, b->tables[y->table].name) != 0)
+            return false;
+    }
+    return true;
 }
 
 static void fill_info(struct served *served)

@@ -56,7 +56,9 @@ INTEREST_API void interest_close(struct interest_model *model);
 /* Looks at CURRENT and, where it names a newer (epoch, version), loads,
  * verifies and swaps it in. *changed (may be NULL) says so. One thread at a
  * time calls it (poll, or when the descriptor below is readable). Scoring
- * threads go on meanwhile. On an error the served version stays. */
+ * threads go on meanwhile. On an error the served version stays: also where
+ * CURRENT names an older version, or the served one with another hash
+ * (INTEREST_CORRUPT). Try again later; a shared file system may lag. */
 INTEREST_API int interest_refresh(struct interest_model *model, int *changed,
                                   struct interest_error *error);
 
@@ -69,8 +71,9 @@ INTEREST_API void interest_get_version(const struct interest_model *model,
 
 /* Feature fields, in the order in which ids are given below. `group` is 0
  * profile, 1 item, 2 context. NULL past the end of that group. BORROWS until
- * interest_close: a model folder never changes its schema without a new
- * epoch, and then these answer for the new one after interest_refresh. */
+ * interest_close. The answers never change: a version with other fields is
+ * refused by interest_refresh (INTEREST_FORMAT), since requests in the making
+ * would not fit; close and open again. */
 INTEREST_API const char *interest_field(const struct interest_model *model,
                                         int group, unsigned index);
 INTEREST_API unsigned interest_field_count(const struct interest_model *model,
@@ -91,7 +94,7 @@ struct interest_request {
     const uint64_t *context; /* (context fields) */
 };
 
-/* Scratch for requests up to these sizes. */
+/* Scratch for requests up to these sizes. To be closed before the model. */
 INTEREST_API int interest_scorer_open(const struct interest_model *model,
                                       size_t history_max, size_t candidates_max,
                                       struct interest_scorer **scorer,
