@@ -27,9 +27,11 @@ struct learner_kernels {
     void (*gemm)(float *c, size_t ldc, const float *a, size_t lda,
                  const float *b, size_t ldb, size_t m, size_t k, size_t n,
                  const float *bias);
-    /* c (m,n) += a^T . b with a (k,m), b (k,n): gradients of weights */
+    /* c (m,n) = start + a^T . b with a (k,m), b (k,n): gradients of weights;
+     * start (n), or NULL: c += a^T . b */
     void (*gemm_tn)(float *c, size_t ldc, const float *a, size_t lda,
-                    const float *b, size_t ldb, size_t m, size_t k, size_t n);
+                    const float *b, size_t ldb, size_t m, size_t k, size_t n,
+                    const float *start);
 
     /* In place over n values. */
     void (*sigmoid)(float *x, size_t n);
@@ -48,9 +50,9 @@ struct learner_kernels {
     /* out[i] = bias + x[i] . w */
     void (*row_dot)(float *out, const float *x, size_t ld, size_t m, size_t n,
                     const float *w, float bias);
-    /* x[i] += a[i] v + u */
+    /* x[i] += a[i] v */
     void (*row_spread)(float *x, size_t ld, size_t m, size_t n, const float *a,
-                       const float *v, const float *u);
+                       const float *v);
     /* d[i] = a[i] w . h[i] . (1 - h[i]), "." element-wise */
     void (*output_backward)(float *d, const float *h, size_t ld, size_t m,
                             size_t n, const float *a, const float *w);

@@ -156,9 +156,10 @@ static void gemm(float *c, size_t ldc, const float *a, size_t lda,
 }
 
 static void gemm_tn(float *c, size_t ldc, const float *a, size_t lda,
-                    const float *b, size_t ldb, size_t m, size_t k, size_t n)
+                    const float *b, size_t ldb, size_t m, size_t k, size_t n,
+                    const float *start)
 {
-    multiply(turned_tiles, c, ldc, a, lda, 1, b, ldb, m, k, n, NULL);
+    multiply(turned_tiles, c, ldc, a, lda, 1, b, ldb, m, k, n, start);
 }
 
 /* ---- elementary functions ----------------------------------------------- */
@@ -276,14 +277,13 @@ static void row_dot(float *out, const float *x, size_t ld, size_t m, size_t n,
 }
 
 static void row_spread(float *x, size_t ld, size_t m, size_t n, const float *a,
-                       const float *v, const float *u)
+                       const float *v)
 {
     for (size_t i = 0; i < m; i++) {
         V weight = v_set(a[i]);
         for (size_t j = 0; j < n; j += W) {
             float *at = x + i * ld + j;
-            V sum = v_fma(weight, v_load(v + j), v_load(at));
-            v_store(at, v_add(sum, v_load(u + j)));
+            v_store(at, v_fma(weight, v_load(v + j), v_load(at)));
         }
     }
 }
