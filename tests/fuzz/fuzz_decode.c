@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* libFuzzer target of the record decoder. The first byte chooses one of some
+ * schemas, the rest is the record. The program that reads all targets and the
+ * program that only skips must come to the same verdict, which catches a
+ * reader that loses its place as well as one that reads too far. A corpus is
+ * not needed: run with -max_len=4096. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/ingest/decode_all.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+struct subject {
+    const char *schema;
+    const struct ingest_target *targets;
+    unsigned target_count;
+    struct ingest_program *read, *skip;
+};
+
+static const char impression_schema[] =
+    "{\"type\": \"record\", \"name\": \"Impression\", \"fields\": ["
+    ALL_FIELD("impression_id", "\"string\"") ","
+    ALL_FIELD("user_id", "\"string\"") ","
+    ALL_FIELD("event_ms", "{\"type\": \"long\","
+              " \"logicalType\": \"timestamp-millis\"}") ","
+    ALL_FIELD("gender", "[\"null\", \"string\"]") ","
+    ALL_FIELD("age_level", "[\"null\", \"int\"]") ","
+    ALL_FIELD("goods", "\"string\"") "]}";
+
+static const struct ingest_target impression_targets[] = {
+    {"impression_id", INGEST_TARGET_ID, true, 1},
+    {"user_id", INGEST_TARGET_ID, true, 2},
+    {"event_ms", INGEST_TARGET_MS, true, 0},
+    {"event_ms", INGEST_TARGET_HOUR, false, 3},
+    {"gender", INGEST_TARGET_ID, false, 4},
+    {"age_level", INGEST_TARGET_ID, false, 5},
+    {"goods", INGEST_TARGET_ID, false, 6},
+};
+
+static const char tree_schema[] =
+    "{\"type\": \"record\", \"name\": \"Tree\", \"fields\": ["
+    ALL_FIELD("name", "[\"string\", \"null\", \"bytes\"]") ","
+    ALL_FIELD("kids", "{\"type\": \"map\", \"values\": [{\"type\": \"array\","
+              " \"items\": [\"null\", \"Tree\"]}, \"null\", {\"type\":"
+              " \"fixed\", \"name\": \"None\", \"size\": 0}]}") "]}";
+
+static const struct ingest_target tree_targets[] = {
+    {"name", INGEST_TARGET_ID, true, 1},
+};
+
+static struct subject subjects[] = {
+    {all_schema, all_targets, ALL_TARGETS, NULL, NULL},
+    {impression_schema, impression_targets, COUNT(impression_targets), NULL,
+     NULL},
+    {tree_schema, tree_targets, COUNT(tree_targets), NULL, NULL},
+};
+
+static void compile(const struct subject *subject, unsigned target_count,
+                    struct ingest_program **program)
+{
+    struct base_error error;
+    if (ingest_program_new(subject->schema, strlen(subject->schema),
+                           subject->targets, target_count, program, &error)) {
+        fprintf(stderr, "%s\n", error.text);
+        abort();
+    }
+}
+
+static void check(const struct subject *subject, const uint8_t *record,
+                  size_t size)
+{
+    uint64_t slots[ALL_TARGETS];
+    enum ingest_reason read =
+        ingest_program_run(subject->read, record, size, slots);
+    enum ingest_reason skip =
+        ingest_program_run(subject->skip, record, size, NULL);
+    if (read == INGEST_REASON_MISSING)
+        read = INGEST_REASON_NONE;
+    if (read != skip || read >= INGEST_REASON_COUNT) {
+        fprintf(stderr, "read says %s, skip says %s\n",
+                ingest_reason_name(read), ingest_reason_name(skip));
+        abort();
+    }
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    for (unsigned i = 0; i < COUNT(subjects); i++) {
+        compile(&subjects[i], subjects[i].target_count, &subjects[i].read);
+        compile(&subjects[i], 0, &subjects[i].skip);
+    }
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size)
+        check(&subjects[data[0] % COUNT(subjects)], data + 1, size - 1);
+    return 0;
+}
