@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Apache Kafka for the tests: fetched through Maven once, kept in the user's
-cache folder, run as a single KRaft node on free ports of the loopback in a
-folder of its own.
+cache folder, run as a single KRaft node (or two, for partitions that lag) on
+free ports of the loopback in a folder of its own.
 
 As a program it runs a broker until its standard input ends or it is told to
 stop, and prints `bootstrap=127.0.0.1:PORT`; with --fetch it only fetches.
 Exit status 77: the broker cannot be obtained here, with the reason."""
 
 import glob
+import json
 import os
 import shutil
 import signal
@@ -24,12 +25,13 @@ CLUSTER_ID = "aW50ZXJlc3RkLXRlc3RzAA"
 JAVA = ["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 SETTINGS = """\
-process.roles=broker,controller
-node.id=1
+process.roles={roles}
+node.id={node}
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listeners={listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
-log.dirs={folder}/data
+log.dirs={folder}/data{node}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
@@ -90,29 +92,49 @@ def free_ports(count):
 
 
 class Kafka:
-    """A running broker. Use as a context manager: on the way out it is
-    stopped and its folder removed."""
+    """A running broker, with `slow` (throttle.Throttle) a second one behind
+    it, which leads every other partition. Use as a context manager: on the
+    way out all is stopped and the folder removed."""
 
-    def __init__(self, folder=None):
+    def __init__(self, slow=None, folder=None):
         self.jars = fetch()
         self.folder = tempfile.mkdtemp(prefix="interestd-kafka-", dir=folder)
-        self.process = None
+        self.slow = slow
+        self.processes = []
 
     def __enter__(self):
         try:
-            port, controller = free_ports(2)
+            port, second, controller = free_ports(3)
             self.brokers = f"127.0.0.1:{port}"
-            self._settings = os.path.join(self.folder, "server.properties")
-            with open(self._settings, "w") as file:
-                file.write(SETTINGS.format(port=port, controller=controller,
-                                           folder=self.folder))
-            self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID,
-                       "-c", self._settings).wait(120)
-            self.start()
+            own = f"PLAINTEXT://127.0.0.1:{port}"
+            nodes = [self._settings(
+                roles="broker,controller", node=1, advertised=port,
+                listeners=f"{own},CONTROLLER://127.0.0.1:{controller}",
+                controller=controller)]
+            if self.slow:
+                self.slow.target = second
+                nodes.append(self._settings(
+                    roles="broker", node=2, advertised=self.slow.port,
+                    listeners=f"PLAINTEXT://127.0.0.1:{second}",
+                    controller=controller))
+            for settings in nodes:
+                if self._java("kafka.tools.StorageTool", "format", "-t",
+                              CLUSTER_ID, "-c", settings).wait(120):
+                    raise RuntimeError("Kafka cannot format its storage:\n" +
+                                       self.log()[-2000:])
+            self.processes = [self._java("kafka.Kafka", x) for x in nodes]
+            self._wait(len(nodes))
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _settings(self, node, **values):
+        path = os.path.join(self.folder, f"server{node}.properties")
+        with open(path, "w") as file:
+            file.write(SETTINGS.format(node=node, folder=self.folder,
+                                       **values))
+        return path
 
     def _java(self, *command):
         log = open(os.path.join(self.folder, "log"), "ab")
@@ -126,29 +148,31 @@ class Kafka:
         with open(os.path.join(self.folder, "log"), errors="replace") as file:
             return file.read()
 
-    def start(self, timeout=120):
-        self.process = self._java("kafka.Kafka", self._settings)
+    def _wait(self, count, timeout=120):
+        """Until metadata names all brokers."""
         end = time.monotonic() + timeout
-        while subprocess.run(["kcat", "-b", self.brokers, "-L", "-m", "1"],
-                             stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL).returncode:
-            if self.process.poll() is not None or time.monotonic() > end:
+        while True:
+            asked = subprocess.run(
+                ["kcat", "-b", self.brokers, "-L", "-J", "-m", "1"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            if asked.returncode == 0 and \
+                    len(json.loads(asked.stdout)["brokers"]) == count:
+                return
+            if any(x.poll() is not None for x in self.processes) or \
+                    time.monotonic() > end:
                 raise RuntimeError("Kafka does not start:\n" +
                                    self.log()[-2000:])
             time.sleep(0.1)
 
-    def kill(self):
-        """As a power cut would, but for the page cache."""
-        self.process.kill()
-        self.process.wait()
-
     def __exit__(self, *_):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
             try:
-                self.process.wait(20)
+                process.wait(20)
             except subprocess.TimeoutExpired:
-                self.kill()
+                process.kill()
+                process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

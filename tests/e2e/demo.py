@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`interestd demo` as its user meets it: it ends by itself with a sound
+answer, learns, publishes and follows, accounts for every offset; and it ends
+with 0 on Ctrl-C, with everything flushed."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "support"))
+import paths
+from daemon import check
+from paths import Steps, say
+
+FIELDS = ("events", "samples", "auc", "auc_ceiling", "versions_published",
+          "versions_followed", "unaccounted_offsets", "seconds")
+
+
+def demo(interestd, folder, *arguments):
+    return subprocess.Popen([interestd, "demo", "--json", *arguments],
+                            cwd=folder, text=True, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def answer(process, timeout):
+    out, err = process.communicate(timeout=timeout)
+    check(process.returncode == 0,
+          f"demo: exit status {process.returncode}:\n{out}\n{err[-3000:]}")
+    found = json.loads(out[out.rindex("\n{") + 1:] if "\n{" in out else out)
+    check(all(name in found for name in FIELDS), f"demo said {found}")
+    check(found["unaccounted_offsets"] == 0, f"unaccounted: {found}")
+    say(f"  {json.dumps(found)}")
+    return found
+
+
+def full(interestd, folder, seconds):
+    begin = time.monotonic()
+    found = answer(demo(interestd, folder, "--seconds", str(seconds)),
+                   seconds + 60)
+    took = time.monotonic() - begin
+    check(took < seconds + 30, f"it took {took:.0f} s")
+    check(found["events"] > 0 and found["samples"] > 0, f"{found}")
+    check(found["versions_followed"] >= 1, f"no version followed: {found}")
+    check(0.5 < found["auc"] <= 1 and 0.5 < found["auc_ceiling"] < 1,
+          f"learned nothing: {found}")
+    way = (found["auc"] - 0.5) / (found["auc_ceiling"] - 0.5)
+    say(f"  AUC {found['auc']:.4f}, ceiling {found['auc_ceiling']:.4f}: "
+        f"{100 * way:.0f} % of the way")
+
+
+def interrupted(interestd, folder):
+    process = demo(interestd, folder, "--seconds", "300")
+    time.sleep(8)
+    check(process.poll() is None, "it ended before Ctrl-C")
+    process.send_signal(signal.SIGINT)
+    answer(process, 30)
+
+
+def test(arguments, folder):
+    steps = Steps()
+    steps.run(f"demo of {arguments.seconds} s", full, arguments.interestd,
+              folder, arguments.seconds)
+    steps.run("demo ended by Ctrl-C", interrupted, arguments.interestd,
+              folder)
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    options.add_argument("--seconds", type=int, default=20)
+    paths.main(test, options)
