@@ -1,2 +1,541 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-typedef int learner_trainer_unused;
+/* The train thread: journal batch -> prediction -> training -> metrics ->
+ * Adam, and when a checkpoint is due. See learner.h for the contract.
+ *
+ * 1. After batch k the state is a function of configuration, arithmetic and
+ *    journal positions below its end: neither time, threads, pauses,
+ *    checkpoints nor restarts enter.
+ * 2. samples + rejected = position, at every batch end.
+ * 3. `mutex` guards what other threads read (`shared`, and metrics while they
+ *    change); weights are the train thread's alone.
+ *
+ * Loading and the choice of a checkpoint are in restore.c. */
+#include "learner/trainer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "learner/model.h"
+
+enum {
+    POLL_MS = 50,       /* the longest that a request waits when idle */
+    RETRY_MS = 5 * 1000 /* after a checkpoint could not be written */
+};
+
+/* ---- hooks of the parts -------------------------------------------------- */
+
+static void before_slot(void *self, uint32_t slot)
+{
+    const struct learner_trainer_watch *watch = self;
+    learner_cut_touch(watch->trainer->cut, watch->table, slot);
+}
+
+/* Writer thread. */
+static void checkpoint_written(void *self, const char *path,
+                               uint64_t position, uint64_t oldest_kept,
+                               uint64_t request)
+{
+    struct learner_trainer *trainer = self;
+    pthread_mutex_lock(&trainer->mutex);
+    snprintf(trainer->newest_path, sizeof trainer->newest_path, "%s", path);
+    trainer->oldest_kept = oldest_kept;
+    trainer->shared.checkpoints++;
+    trainer->shared.checkpoint_position = position;
+    pthread_mutex_unlock(&trainer->mutex);
+    if (trainer->config.checkpointed)
+        trainer->config.checkpointed(trainer->config.hook_self, path, position,
+                                     oldest_kept, request);
+}
+
+/* ---- one batch ----------------------------------------------------------- */
+
+static bool all_finite(const float *values, size_t n)
+{
+    uint32_t worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        bits &= 0x7f800000u;
+        worst = bits > worst ? bits : worst;
+    }
+    return worst != 0x7f800000u;
+}
+
+static enum base_status check_batch(const struct learner_trainer *trainer,
+                                    const struct learner_batch *batch,
+                                    struct base_error *error)
+{
+    if (batch->first == trainer->position && batch->end > batch->first &&
+        batch->end - batch->first == batch->samples)
+        return BASE_OK;
+    return base_fail(error, BASE_BROKEN,
+                     "journal batch [%llu, %llu) of %u samples asked for at "
+                     "%llu", (unsigned long long)batch->first,
+                     (unsigned long long)batch->end, batch->samples,
+                     (unsigned long long)trainer->position);
+}
+
+static enum base_status reserve_probability(struct learner_trainer *trainer,
+                                            uint32_t samples,
+                                            struct base_error *error)
+{
+    if (samples <= trainer->probability_room)
+        return BASE_OK;
+    float *larger = realloc(trainer->probability, samples * sizeof *larger);
+    if (!larger)
+        return base_fail(error, BASE_SYSTEM, "no memory for %u samples",
+                         samples);
+    trainer->probability = larger;
+    trainer->probability_room = samples;
+    return BASE_OK;
+}
+
+/* Gradients into the gather's and the trainer's buffers; *finite says whether
+ * they may be applied. */
+static enum base_status compute(struct learner_trainer *trainer,
+                                const struct learner_batch *batch,
+                                bool *finite, struct base_error *error)
+{
+    struct learner_gather *gather = &trainer->gather;
+    enum base_status status = learner_gather_find(gather, batch, error);
+    struct learner_step_input input = {
+        .batch = batch,
+        .index = gather->index,
+        .history_index = gather->history_index,
+        .rows = gather->rows,
+        .row_count = gather->row_count,
+        .dense = trainer->dense,
+    };
+    *finite = false;
+    if (!status)
+        status = learner_step_predict(trainer->step, &input,
+                                      trainer->probability, error);
+    if (status || !all_finite(trainer->probability, batch->samples))
+        return status;
+    status = learner_gather_create(gather, error);
+    struct learner_step_output output = {
+        .dense = trainer->dense,
+        .ddense = trainer->gradient,
+        .drows = gather->drows,
+    };
+    if (!status)
+        status = learner_step_train(trainer->step, &input, &output, error);
+    *finite = !status && output.finite;
+    return status;
+}
+
+static void apply(struct learner_trainer *trainer)
+{
+    float rate = learner_adam_rate(&trainer->adam, ++trainer->dense_step);
+    unsigned tensors = learner_tensor_count(trainer->model);
+    for (unsigned i = 0; i < tensors; i++) {
+        const struct learner_tensor *tensor =
+            learner_tensor(trainer->model, i);
+        if (!tensor->trained)
+            continue;
+        size_t n = tensor->shape[0] *
+                   (tensor->dimensions > 1 ? (size_t)tensor->shape[1] : 1);
+        learner_adam_step(trainer->dense + tensor->offset,
+                          trainer->moment1 + tensor->offset,
+                          trainer->moment2 + tensor->offset,
+                          trainer->gradient + tensor->offset, n, rate);
+    }
+    learner_gather_apply(&trainer->gather, &trainer->adam, trainer->cut,
+                         (uint32_t)trainer->dense_step);
+}
+
+static void count_batch(struct learner_trainer *trainer,
+                        const struct learner_batch *batch, bool trained,
+                        int64_t busy_us)
+{
+    struct learner_status *shared = &trainer->shared;
+    pthread_mutex_lock(&trainer->mutex);
+    learner_metrics_add(trainer->metrics, batch,
+                        trained ? trainer->probability : NULL);
+    shared->position = batch->end;
+    shared->batches++;
+    if (trained) {
+        for (uint32_t i = 0; i < batch->samples; i++)
+            if (!shared->samples++ ||
+                batch->event_ms[i] > shared->newest_event_ms)
+                shared->newest_event_ms = batch->event_ms[i];
+    } else {
+        shared->rejected += batch->samples;
+    }
+    learner_trainer_measure(trainer);
+    shared->busy_seconds += (double)busy_us * 1e-6;
+    pthread_mutex_unlock(&trainer->mutex);
+}
+
+static enum base_status train_batch(struct learner_trainer *trainer,
+                                    const struct learner_batch *batch,
+                                    struct base_error *error)
+{
+    int64_t begin_us = base_monotonic_us();
+    bool finite;
+    enum base_status status = check_batch(trainer, batch, error);
+    if (!status)
+        status = reserve_probability(trainer, batch->samples, error);
+    if (!status)
+        status = learner_metrics_reserve(trainer->metrics, batch, error);
+    if (!status)
+        status = compute(trainer, batch, &finite, error);
+    if (status)
+        return base_wrap(error, "train batch at %llu",
+                         (unsigned long long)trainer->position);
+    if (finite) {
+        apply(trainer);
+    } else {
+        learner_gather_discard(&trainer->gather);
+        base_log(BASE_LOG_WARN,
+                 "event=batch_rejected first=%llu samples=%u "
+                 "reason=\"loss or gradient is not finite\"",
+                 (unsigned long long)batch->first, batch->samples);
+    }
+    trainer->position = batch->end;
+    memcpy(trainer->journal_hash, batch->journal_hash,
+           sizeof trainer->journal_hash);
+    count_batch(trainer, batch, finite, base_monotonic_us() - begin_us);
+    return BASE_OK;
+}
+
+/* ---- checkpoints --------------------------------------------------------- */
+
+static void put_dense(const struct learner_trainer *trainer, uint8_t *at)
+{
+    size_t n = learner_dense_size(trainer->model);
+    uint64_t numbers[2] = {trainer->dense_step, n};
+    const float *slabs[3] = {trainer->dense, trainer->moment1,
+                             trainer->moment2};
+    memcpy(at, numbers, sizeof numbers);
+    at += sizeof numbers;
+    for (unsigned i = 0; i < 3; i++, at += n * sizeof(float))
+        memcpy(at, slabs[i], n * sizeof(float));
+}
+
+static size_t put_head(struct learner_trainer *trainer, uint8_t *at)
+{
+    static const struct learner_checkpoint_info nothing;
+    struct learner_checkpoint_info *info = &trainer->info;
+    *info = nothing;
+    info->position = trainer->position;
+    memcpy(info->journal_hash, trainer->journal_hash,
+           sizeof info->journal_hash);
+    info->config_hash = learner_config_hash(&trainer->config.schema,
+                                            &trainer->config.model);
+    snprintf(info->arithmetic, sizeof info->arithmetic, "%s",
+             learner_arithmetic());
+    info->schema = trainer->config.schema;
+    info->model = trainer->config.model;
+    learner_trainer_status(trainer, &info->status);
+    memcpy(info->rows, info->status.rows, sizeof info->rows);
+    return learner_checkpoint_encode(info, at);
+}
+
+static enum base_status begin_cut(struct learner_trainer *trainer,
+                                  uint64_t request, struct base_error *error)
+{
+    if (trainer->shared.samples + trainer->shared.rejected !=
+        trainer->position)
+        return base_fail(error, BASE_BROKEN, "ledger: %llu samples trained "
+                         "and %llu rejected, but the position is %llu",
+                         (unsigned long long)trainer->shared.samples,
+                         (unsigned long long)trainer->shared.rejected,
+                         (unsigned long long)trainer->position);
+    size_t head = put_head(trainer, trainer->head);
+    size_t dense = 16 + 12 * learner_dense_size(trainer->model);
+    size_t metrics = learner_metrics_size(trainer->metrics);
+    enum base_status status =
+        learner_cut_begin(trainer->cut, trainer->position, request,
+                          head + dense + metrics, error);
+    if (status)
+        return status;
+    memcpy(learner_cut_part(trainer->cut, LEARNER_CUT_HEAD, head),
+           trainer->head, head);
+    put_dense(trainer, learner_cut_part(trainer->cut, LEARNER_CUT_DENSE,
+                                        dense));
+    learner_metrics_save(trainer->metrics,
+                         learner_cut_part(trainer->cut, LEARNER_CUT_METRICS,
+                                          metrics));
+    trainer->cut_position = trainer->position;
+    trainer->cut_request = request;
+    trainer->cut_begin_ms = base_monotonic_ms();
+    return BASE_OK;
+}
+
+/* Looks whether the running cut has ended; with `wait` until it has. */
+static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
+                                struct base_error *error)
+{
+    struct base_error why;
+    switch (learner_cut_outcome(trainer->cut, wait, &why)) {
+    case LEARNER_CUT_DONE:
+        trainer->newest_position = trainer->cut_position;
+        trainer->has_newest = true;
+        if (trainer->cut_request)
+            trainer->served = trainer->cut_request;
+        return BASE_OK;
+    case LEARNER_CUT_FAILED:
+        base_log(BASE_LOG_WARN, "event=checkpoint_failed position=%llu "
+                 "reason=\"%s\"", (unsigned long long)trainer->cut_position,
+                 why.text);
+        trainer->retry_ms = base_monotonic_ms() + RETRY_MS;
+        if (error)
+            *error = why;
+        return why.status;
+    default: return BASE_OK;
+    }
+}
+
+static bool up_to_date(const struct learner_trainer *trainer)
+{
+    return trainer->has_newest &&
+           trainer->newest_position == trainer->position;
+}
+
+/* Nothing was trained since the newest checkpoint: it answers the request. */
+static void name_again(struct learner_trainer *trainer, uint64_t request)
+{
+    char path[sizeof trainer->newest_path];
+    pthread_mutex_lock(&trainer->mutex);
+    memcpy(path, trainer->newest_path, sizeof path);
+    uint64_t oldest_kept = trainer->oldest_kept;
+    pthread_mutex_unlock(&trainer->mutex);
+    trainer->served = request;
+    if (trainer->config.checkpointed)
+        trainer->config.checkpointed(trainer->config.hook_self, path,
+                                     trainer->newest_position, oldest_kept,
+                                     request);
+}
+
+/* Starts what is due. A checkpoint that cannot be written is tried again
+ * later; training goes on meanwhile. */
+static enum base_status tend_checkpoints(struct learner_trainer *trainer,
+                                         struct base_error *error)
+{
+    (void)end_cut(trainer, false, NULL);
+    int64_t now_ms = base_monotonic_ms();
+    if (learner_cut_running(trainer->cut) || now_ms < trainer->retry_ms)
+        return BASE_OK;
+    pthread_mutex_lock(&trainer->mutex);
+    uint64_t requested = trainer->requested;
+    pthread_mutex_unlock(&trainer->mutex);
+    bool asked = requested > trainer->served;
+    bool due = trainer->config.checkpoint_seconds &&
+               now_ms - trainer->cut_begin_ms >=
+                   (int64_t)trainer->config.checkpoint_seconds * 1000;
+    if (asked && up_to_date(trainer))
+        name_again(trainer, requested);
+    else if (asked || (due && !up_to_date(trainer)))
+        return begin_cut(trainer, asked ? requested : 0, error);
+    return BASE_OK;
+}
+
+/* At a stop. */
+static enum base_status last_checkpoint(struct learner_trainer *trainer,
+                                        struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    (void)end_cut(trainer, true, NULL);
+    pthread_mutex_lock(&trainer->mutex);
+    uint64_t requested = trainer->requested;
+    pthread_mutex_unlock(&trainer->mutex);
+    uint64_t request = requested > trainer->served ? requested : 0;
+    if (!up_to_date(trainer)) {
+        status = begin_cut(trainer, request, error);
+        if (!status)
+            status = end_cut(trainer, true, error);
+    } else if (request) {
+        name_again(trainer, request);
+    }
+    return status;
+}
+
+/* ---- the thread ---------------------------------------------------------- */
+
+static bool stopping(struct learner_trainer *trainer)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    bool stop = trainer->stop;
+    pthread_mutex_unlock(&trainer->mutex);
+    return stop;
+}
+
+/* True while paused; waits a little then, unless slices are to be taken. */
+static bool rest(struct learner_trainer *trainer)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    bool paused = trainer->paused;
+    if (paused && !trainer->stop && !learner_cut_slicing(trainer->cut)) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += POLL_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000L) {
+            until.tv_sec++;
+            until.tv_nsec -= 1000000000L;
+        }
+        pthread_cond_timedwait(&trainer->changed, &trainer->mutex, &until);
+    }
+    pthread_mutex_unlock(&trainer->mutex);
+    return paused;
+}
+
+/* One turn: at most one batch and one slice. */
+static enum base_status turn(struct learner_trainer *trainer,
+                             struct base_error *error)
+{
+    enum base_status status = tend_checkpoints(trainer, error);
+    if (status)
+        return status;
+    if (!rest(trainer)) {
+        struct learner_batch batch = {0};
+        int timeout_ms = learner_cut_slicing(trainer->cut) ? 0 : POLL_MS;
+        status = trainer->config.source.next(trainer->config.source.self,
+                                             trainer->position, timeout_ms,
+                                             &batch, error);
+        atomic_store(&trainer->idle, status == BASE_AGAIN);
+        if (!status)
+            status = train_batch(trainer, &batch, error);
+        if (status && status != BASE_AGAIN)
+            return status;
+    }
+    learner_cut_step(trainer->cut);
+    return BASE_OK;
+}
+
+static void *train_thread(void *argument)
+{
+    struct learner_trainer *trainer = argument;
+    struct base_error *error = &trainer->error;
+    base_role_enter(&base_role_train);
+    enum base_status status = BASE_OK;
+    while (!status && !stopping(trainer))
+        status = turn(trainer, error);
+    if (status) {
+        base_wrap(error, "trainer");
+        base_log(BASE_LOG_ERROR, "event=trainer_failed reason=\"%s\"",
+                 error->text);
+        learner_cut_abandon(trainer->cut);
+        if (trainer->config.failed)
+            trainer->config.failed(trainer->config.hook_self, error);
+    } else if (trainer->stop_checkpoint) {
+        status = last_checkpoint(trainer, error);
+    } else {
+        learner_cut_abandon(trainer->cut);
+    }
+    trainer->status = status;
+    return NULL;
+}
+
+/* ---- boundary ------------------------------------------------------------ */
+
+uint64_t learner_trainer_position(const struct learner_trainer *trainer)
+{
+    struct learner_trainer *self = (struct learner_trainer *)(uintptr_t)trainer;
+    pthread_mutex_lock(&self->mutex);
+    uint64_t position = self->shared.position;
+    pthread_mutex_unlock(&self->mutex);
+    return position;
+}
+
+enum base_status learner_trainer_start(struct learner_trainer *trainer,
+                                       struct base_error *error)
+{
+    trainer->cut_begin_ms = base_monotonic_ms();
+    int refused = pthread_create(&trainer->thread, NULL, train_thread,
+                                 trainer);
+    if (refused)
+        return base_fail_errno(error, refused, "trainer: start its thread");
+    trainer->started = true;
+    return BASE_OK;
+}
+
+uint64_t learner_trainer_checkpoint(struct learner_trainer *trainer)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    uint64_t request = ++trainer->requested;
+    pthread_cond_broadcast(&trainer->changed);
+    pthread_mutex_unlock(&trainer->mutex);
+    return request;
+}
+
+enum base_status learner_trainer_stop(struct learner_trainer *trainer,
+                                      bool checkpoint,
+                                      struct base_error *error)
+{
+    if (!trainer->started)
+        return BASE_OK;
+    pthread_mutex_lock(&trainer->mutex);
+    trainer->stop = true;
+    trainer->stop_checkpoint = checkpoint;
+    pthread_cond_broadcast(&trainer->changed);
+    pthread_mutex_unlock(&trainer->mutex);
+    pthread_join(trainer->thread, NULL);
+    trainer->started = false;
+    if (trainer->status && error)
+        *error = trainer->error;
+    return trainer->status;
+}
+
+void learner_trainer_pause(struct learner_trainer *trainer, bool paused)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    trainer->paused = paused;
+    pthread_cond_broadcast(&trainer->changed);
+    pthread_mutex_unlock(&trainer->mutex);
+}
+
+bool learner_trainer_idle(const struct learner_trainer *trainer)
+{
+    return atomic_load(&trainer->idle);
+}
+
+void learner_trainer_status(struct learner_trainer *trainer,
+                            struct learner_status *status)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    *status = trainer->shared;
+    learner_metrics_last(trainer->metrics, &status->last_samples,
+                         &status->last_time);
+    learner_metrics_total(trainer->metrics, &status->total);
+    pthread_mutex_unlock(&trainer->mutex);
+}
+
+unsigned learner_trainer_windows(struct learner_trainer *trainer,
+                                 struct learner_window *windows, unsigned max)
+{
+    pthread_mutex_lock(&trainer->mutex);
+    unsigned n = learner_metrics_windows(trainer->metrics, windows, max);
+    pthread_mutex_unlock(&trainer->mutex);
+    return n;
+}
+
+/* Trainer's own hooks, for open (restore.c). */
+void learner_trainer_connect(struct learner_trainer *trainer,
+                             struct learner_cut_config *cut)
+{
+    cut->written = checkpoint_written;
+    cut->written_self = trainer;
+    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+        trainer->watches[t] = (struct learner_trainer_watch){trainer, t};
+        learner_table_watch(trainer->tables[t], before_slot,
+                            &trainer->watches[t]);
+    }
+}
+
+void learner_trainer_measure(struct learner_trainer *trainer)
+{
+    struct learner_status *shared = &trainer->shared;
+    shared->table_bytes = 0;
+    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+        shared->rows[t] = learner_table_rows(trainer->tables[t]);
+        shared->table_bytes += learner_table_bytes(trainer->tables[t]);
+    }
+    shared->dense_bytes = learner_dense_size(trainer->model) * 3 *
+                          sizeof(float);
+    shared->cut_waits = learner_cut_waits(trainer->cut);
+}

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a trainer: parts, the newest checkpoint that verifies, or a fresh
+ * start. One thread, before the train thread exists.
+ *
+ * A damaged checkpoint is said, renamed to `damaged-*` (it no longer counts as
+ * kept, and a retrained one can take its place) and the one before is used.
+ * What does not fit the configuration ends the open: weights of another
+ * model are never taken, nor thrown away. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "learner/model.h"
+#include "learner/trainer.h"
+
+/* ---- does it fit? -------------------------------------------------------- */
+
+/* Names the first difference between the model that the checkpoint has and
+ * the configured one: "learner.batch_size is 64, it was 128". */
+static void describe(const struct learner_checkpoint_info *had,
+                     const struct learner_trainer_config *want, char *text,
+                     size_t size)
+{
+    const struct learner_model_config *a = &had->model, *b = &want->model;
+    const struct learner_schema *s = &had->schema, *r = &want->schema;
+#define DIFFERENT(name, old, new)                                            \
+    if ((double)(old) != (double)(new)) {                                    \
+        snprintf(text, size, "%s is %g, it was %g", name, (double)(new),     \
+                 (double)(old));                                             \
+        return;                                                              \
+    }
+    DIFFERENT("learner.kind", a->kind, b->kind)
+    DIFFERENT("learner.activation", a->activation, b->activation)
+    DIFFERENT("learner.attention_softmax", a->attention_softmax,
+              b->attention_softmax)
+    DIFFERENT("learner.batch_size", a->batch_size, b->batch_size)
+    DIFFERENT("learner.shards", a->shards, b->shards)
+    DIFFERENT("learner.learning_rate", a->learning_rate, b->learning_rate)
+    DIFFERENT("learner.row_limit", a->row_limit, b->row_limit)
+    for (unsigned i = 0; i < 2; i++) {
+        DIFFERENT("learner.attention_hidden", a->attention_hidden[i],
+                  b->attention_hidden[i])
+        DIFFERENT("learner.mlp_hidden", a->mlp_hidden[i], b->mlp_hidden[i])
+    }
+    DIFFERENT("the number of features", s->field_count, r->field_count)
+#undef DIFFERENT
+    if (a->seed != b->seed) {
+        snprintf(text, size, "learner.seed is %" PRIu64 ", it was %" PRIu64,
+                 b->seed, a->seed);
+        return;
+    }
+    for (unsigned i = 0; i < s->field_count; i++)
+        if (strcmp(s->fields[i].name, r->fields[i].name) != 0) {
+            snprintf(text, size, "feature %u is '%s', it was '%s'", i + 1,
+                     r->fields[i].name, s->fields[i].name);
+            return;
+        }
+    snprintf(text, size, "a feature's group, table or dimension differs");
+}
+
+static enum base_status check_fit(const struct learner_trainer *trainer,
+                                  const struct learner_checkpoint *checkpoint,
+                                  const char *path, struct base_error *error)
+{
+    const struct learner_checkpoint_info *info =
+        learner_checkpoint_get_info(checkpoint);
+    if (strcmp(info->arithmetic, learner_arithmetic()) != 0)
+        return base_fail(error, BASE_CONFIG,
+                         "%s was trained with arithmetic %s, this machine "
+                         "uses %s: run it where %s is available, or start "
+                         "with a new state folder", path, info->arithmetic,
+                         learner_arithmetic(), info->arithmetic);
+    if (info->config_hash == learner_config_hash(&trainer->config.schema,
+                                                 &trainer->config.model))
+        return BASE_OK;
+    char difference[256];
+    describe(info, &trainer->config, difference, sizeof difference);
+    return base_fail(error, BASE_CONFIG,
+                     "%s belongs to another model: %s; put the configuration "
+                     "back, or start with a new state folder", path,
+                     difference);
+}
+
+/* ---- load ---------------------------------------------------------------- */
+
+static enum base_status load_tables(struct learner_trainer *trainer,
+                                    const struct learner_checkpoint *from,
+                                    const char *path,
+                                    struct base_error *error)
+{
+    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+        learner_table_clear(trainer->tables[t]);
+        uint32_t slots = learner_checkpoint_slots(from, t);
+        for (uint32_t i = 0; i < slots; i++)
+            if (learner_table_restore(trainer->tables[t],
+                                      learner_checkpoint_slot(from, t, i),
+                                      error))
+                return base_wrap(error, "%s: table %s", path,
+                                 trainer->config.schema.tables[t].name);
+    }
+    return BASE_OK;
+}
+
+static enum base_status load(struct learner_trainer *trainer,
+                             const struct learner_checkpoint *from,
+                             const char *path, struct base_error *error)
+{
+    const struct learner_checkpoint_info *info =
+        learner_checkpoint_get_info(from);
+    const struct learner_checkpoint_parts *parts =
+        learner_checkpoint_get_parts(from);
+    size_t n = learner_dense_size(trainer->model);
+    if (parts->dense_size != n)
+        return base_fail(error, BASE_CORRUPT, "%s: %llu dense values, not %zu",
+                         path, (unsigned long long)parts->dense_size, n);
+    memcpy(trainer->dense, parts->weights, n * sizeof(float));
+    memcpy(trainer->moment1, parts->moment1, n * sizeof(float));
+    memcpy(trainer->moment2, parts->moment2, n * sizeof(float));
+    enum base_status status = learner_metrics_load(
+        trainer->metrics, parts->metrics, parts->metrics_size, error);
+    if (!status)
+        status = load_tables(trainer, from, path, error);
+    if (status)
+        return status;
+    trainer->dense_step = parts->dense_step;
+    trainer->position = info->position;
+    memcpy(trainer->journal_hash, info->journal_hash,
+           sizeof trainer->journal_hash);
+    trainer->shared.position = info->position;
+    trainer->shared.samples = info->status.samples;
+    trainer->shared.batches = info->status.batches;
+    trainer->shared.rejected = info->status.rejected;
+    trainer->shared.newest_event_ms = info->status.newest_event_ms;
+    trainer->shared.checkpoint_position = info->position;
+    trainer->newest_position = info->position;
+    trainer->has_newest = true;
+    snprintf(trainer->newest_path, sizeof trainer->newest_path, "%s", path);
+    return BASE_OK;
+}
+
+static enum base_status set_aside(const struct learner_trainer *trainer,
+                                  const char *path, uint64_t position,
+                                  struct base_error *error)
+{
+    char name[64], damaged[1200];
+    snprintf(name, sizeof name, "damaged-%020llu",
+             (unsigned long long)position);
+    enum base_status status =
+        base_file_join(damaged, sizeof damaged, trainer->config.folder, name,
+                       error);
+    if (!status)
+        status = base_file_remove(damaged, error);
+    if (!status && rename(path, damaged))
+        status = base_fail(error, BASE_IO, "%s: cannot be renamed to %s", path,
+                           name);
+    if (!status)
+        status = base_file_sync_folder(trainer->config.folder, error);
+    return status;
+}
+
+/* BASE_AGAIN: it is damaged and now set aside. */
+static enum base_status try_load(struct learner_trainer *trainer,
+                                 uint64_t position, struct base_error *error)
+{
+    char name[LEARNER_CHECKPOINT_NAME], path[1200];
+    struct learner_checkpoint *checkpoint = NULL;
+    learner_checkpoint_name(name, position);
+    enum base_status status = base_file_join(
+        path, sizeof path, trainer->config.folder, name, error);
+    if (!status)
+        status = learner_checkpoint_open(path, &checkpoint, error);
+    if (status == BASE_CORRUPT || status == BASE_NO_INPUT) {
+        base_log(BASE_LOG_WARN, "event=checkpoint_damaged reason=\"%s\"",
+                 error->text);
+        status = set_aside(trainer, path, position, error);
+        return status ? status : BASE_AGAIN;
+    }
+    if (!status)
+        status = check_fit(trainer, checkpoint, path, error);
+    if (!status)
+        status = load(trainer, checkpoint, path, error);
+    learner_checkpoint_free(checkpoint);
+    return status;
+}
+
+static enum base_status restore(struct learner_trainer *trainer,
+                                struct base_error *error)
+{
+    enum { MOST = 256 };
+    uint64_t positions[MOST];
+    unsigned count;
+    enum base_status status =
+        base_file_make_folder(trainer->config.folder, error);
+    if (!status)
+        status = learner_cut_clean(trainer->config.folder, error);
+    if (!status)
+        status = learner_checkpoint_list(trainer->config.folder, positions,
+                                         MOST, &count, error);
+    if (status)
+        return status;
+    for (unsigned i = count; i-- > 0;) {
+        status = try_load(trainer, positions[i], error);
+        if (status == BASE_AGAIN)
+            continue;
+        unsigned kept = trainer->config.checkpoints_kept;
+        trainer->oldest_kept = positions[i + 1 > kept ? i + 1 - kept : 0];
+        return status;
+    }
+    if (count)
+        base_log(BASE_LOG_WARN, "event=checkpoints_lost damaged=%u "
+                 "reason=\"none verifies; training starts at position 0\"",
+                 count);
+    return BASE_OK;
+}
+
+/* ---- open and free ------------------------------------------------------- */
+
+static enum base_status make_tables(struct learner_trainer *trainer,
+                                    struct base_error *error)
+{
+    const struct learner_schema *schema = &trainer->config.schema;
+    enum base_status status = BASE_OK;
+    for (unsigned t = 0; !status && t < schema->table_count; t++)
+        status = learner_table_new(&trainer->tables[t],
+                                   schema->tables[t].dimension,
+                                   trainer->config.model.seed,
+                                   learner_table_seed(schema->tables[t].name),
+                                   trainer->config.model.row_limit, error);
+    return status;
+}
+
+static enum base_status make_slab(struct learner_trainer *trainer,
+                                  struct base_error *error)
+{
+    size_t n = learner_dense_size(trainer->model);
+    size_t bytes = (4 * n * sizeof(float) + 63) & ~(size_t)63;
+    trainer->dense = aligned_alloc(64, bytes);
+    trainer->head = malloc(LEARNER_CHECKPOINT_HEAD_MAX);
+    if (!trainer->dense || !trainer->head)
+        return base_fail(error, BASE_SYSTEM, "no memory for %zu weights", n);
+    memset(trainer->dense, 0, bytes);
+    trainer->moment1 = trainer->dense + n;
+    trainer->moment2 = trainer->moment1 + n;
+    trainer->gradient = trainer->moment2 + n;
+    learner_model_start(trainer->model, trainer->dense);
+    return BASE_OK;
+}
+
+static enum base_status make_parts(struct learner_trainer *trainer,
+                                   struct base_error *error)
+{
+    const struct learner_trainer_config *config = &trainer->config;
+    enum base_status status = learner_model_new(
+        &config->schema, &config->model, &trainer->model, error);
+    if (!status)
+        status = learner_step_new(trainer->model, config->threads,
+                                  &trainer->step, error);
+    if (!status)
+        status = make_tables(trainer, error);
+    if (!status)
+        status = learner_gather_init(&trainer->gather, &config->schema,
+                                     trainer->tables, error);
+    if (!status)
+        status = learner_metrics_new(&trainer->metrics, config->window_ms,
+                                     config->window_samples, error);
+    if (!status)
+        status = make_slab(trainer, error);
+    struct learner_cut_config cut = {
+        .tables = trainer->tables,
+        .table_count = config->schema.table_count,
+        .folder = config->folder,
+        .kept = config->checkpoints_kept,
+    };
+    if (status)
+        return status;
+    learner_adam_init(&trainer->adam, config->model.learning_rate);
+    learner_trainer_connect(trainer, &cut);
+    return learner_cut_new(&cut, &trainer->cut, error);
+}
+
+static void init_locks(struct learner_trainer *trainer)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&trainer->mutex, NULL);
+    pthread_cond_init(&trainer->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+enum base_status
+learner_trainer_open(const struct learner_trainer_config *config,
+                     struct learner_trainer **trainer,
+                     struct base_error *error)
+{
+    struct learner_trainer *made = calloc(1, sizeof *made);
+    if (!made)
+        return base_fail(error, BASE_SYSTEM, "trainer: no memory");
+    made->config = *config;
+    if (made->config.threads < 1)
+        made->config.threads = 1;
+    if (made->config.checkpoints_kept < 1)
+        made->config.checkpoints_kept = 1;
+    init_locks(made);
+    enum base_status status = make_parts(made, error);
+    if (!status)
+        status = restore(made, error);
+    if (status) {
+        base_wrap(error, "trainer");
+        learner_trainer_free(made);
+        return status;
+    }
+    learner_trainer_measure(made);
+    *trainer = made;
+    return BASE_OK;
+}
+
+void learner_trainer_free(struct learner_trainer *trainer)
+{
+    if (!trainer)
+        return;
+    (void)learner_trainer_stop(trainer, false, NULL);
+    learner_cut_free(trainer->cut);
+    learner_gather_fini(&trainer->gather);
+    for (unsigned t = 0; t < LEARNER_TABLES_MAX; t++)
+        learner_table_free(trainer->tables[t]);
+    learner_metrics_free(trainer->metrics);
+    learner_step_free(trainer->step);
+    learner_model_free(trainer->model);
+    free(trainer->dense);
+    free(trainer->head);
+    free(trainer->probability);
+    pthread_cond_destroy(&trainer->changed);
+    pthread_mutex_destroy(&trainer->mutex);
+    free(trainer);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The trainer's inside, shared by trainer.c (the thread) and restore.c (open,
+ * loading, free). Not for others: learner.h is the boundary. */
+#ifndef LEARNER_TRAINER_H
+#define LEARNER_TRAINER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "learner/adam.h"
+#include "learner/checkpoint.h"
+#include "learner/cut.h"
+#include "learner/gather.h"
+#include "learner/learner.h"
+#include "learner/metrics.h"
+#include "learner/step.h"
+#include "learner/table.h"
+
+struct learner_trainer_watch {
+    struct learner_trainer *trainer;
+    unsigned table;
+};
+
+struct learner_trainer {
+    struct learner_trainer_config config;
+    struct learner_model *model;
+    struct learner_step *step;
+    struct learner_table *tables[LEARNER_TABLES_MAX];
+    struct learner_trainer_watch watches[LEARNER_TABLES_MAX];
+    struct learner_gather gather;
+    struct learner_adam adam;
+    struct learner_metrics *metrics; /* changed under mutex */
+    struct learner_cut *cut;
+    /* One slab (4, dense_size): weights, moments, gradient. */
+    float *dense, *moment1, *moment2, *gradient;
+    float *probability; /* (B) of the current batch */
+    uint32_t probability_room;
+    uint64_t dense_step; /* trained batches */
+    uint64_t position, journal_hash[2];
+    uint8_t *head; /* LEARNER_CHECKPOINT_HEAD_MAX, scratch */
+    struct learner_checkpoint_info info; /* scratch */
+
+    /* Checkpoints, train thread. */
+    uint64_t cut_position, cut_request, served;
+    int64_t cut_begin_ms, retry_ms;
+    bool has_newest; /* and newest_position is its */
+    uint64_t newest_position;
+
+    pthread_t thread;
+    bool started;
+    enum base_status status; /* of the ended thread, with error */
+    struct base_error error;
+
+    _Atomic bool idle;
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t changed;
+    bool stop, stop_checkpoint, paused;
+    uint64_t requested;
+    uint64_t oldest_kept;
+    char newest_path[1200];
+    struct learner_status shared;
+};
+
+/* Hands the trainer to its cut and tables. */
+void learner_trainer_connect(struct learner_trainer *trainer,
+                             struct learner_cut_config *cut);
+/* Fills sizes and rows of `shared`. */
+void learner_trainer_measure(struct learner_trainer *trainer);
+
+#endif
