@@ -180,7 +180,10 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
                                          struct snapshot_announcement *current,
                                          struct base_error *error)
 {
+    struct base_error ignored;
     *out = NULL;
+    if (!error)
+        error = &ignored; /* statuses below pass through base_wrap */
     struct snapshot_publisher *publisher = calloc(1, sizeof *publisher);
     if (!publisher)
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manifest: written and read back it is the same; each damaged field is
+ * refused by its name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/snapshot/fixture.h"
+
+static void fill(struct snapshot_manifest *manifest, struct fixture *fixture)
+{
+    fixture_init(fixture, 42, 3);
+    fixture_manifest(fixture, manifest);
+    strcpy(manifest->model_name, "ctr");
+    strcpy(manifest->arithmetic, "fma-v1");
+    manifest->epoch = 1763789000;
+    manifest->version = 7;
+    manifest->parent_epoch = 1763789000;
+    manifest->parent_version = 6;
+    manifest->parent_hash = (struct snapshot_hash){0x0123456789abcdef, 9};
+    manifest->created_ms = 1763789111222;
+    manifest->offsets_json = strdup("{\"impressions\":[12,13]}");
+    manifest->metrics_time.log_loss = 0.123456789;
+    manifest->file_count = 5;
+    strcpy(manifest->files[0].name, "dense.safetensors");
+    for (unsigned i = 0; i < 4; i++) {
+        manifest->rows[i] = 3;
+        snapshot_table_file(fixture->schema.tables[i].name,
+                            manifest->files[i + 1].name,
+                            sizeof manifest->files[0].name);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        manifest->files[i].size = 1000 + i;
+        manifest->files[i].hash = (struct snapshot_hash){i, ~0ull};
+    }
+    manifest->golden_count = 1;
+    assert_int_equal(snapshot_golden_init(&manifest->golden[0],
+                                          &fixture->schema, 2, 3, NULL),
+                     BASE_OK);
+    manifest->golden[0].profile[0] = UINT64_MAX;
+    manifest->golden[0].items[5] = 77;
+    manifest->golden[0].context[0] = 78;
+    manifest->golden[0].scores[0] = 0x1.fffffep-2f;
+    manifest->golden[0].scores[2] = 1e-30f;
+}
+
+static char *written(size_t *size)
+{
+    struct snapshot_manifest manifest;
+    struct fixture fixture;
+    struct base_error error;
+    char *text;
+    fill(&manifest, &fixture);
+    if (snapshot_manifest_write(&manifest, &text, size, &error))
+        fail_msg("%s", error.text);
+    snapshot_manifest_fini(&manifest);
+    fixture_fini(&fixture);
+    return text;
+}
+
+static void test_round_trip(void **state)
+{
+    struct snapshot_manifest in, out;
+    struct fixture fixture;
+    struct base_error error;
+    char *text, *again;
+    size_t size, size_again;
+    (void)state;
+    fill(&in, &fixture);
+    assert_int_equal(snapshot_manifest_write(&in, &text, &size, &error),
+                     BASE_OK);
+    if (snapshot_manifest_read(text, size, &out, &error))
+        fail_msg("%s", error.text);
+    assert_string_equal(out.model_name, "ctr");
+    assert_true(out.epoch == in.epoch && out.version == in.version);
+    assert_true(snapshot_hash_equal(out.parent_hash, in.parent_hash));
+    assert_memory_equal(&out.schema, &in.schema, sizeof in.schema);
+    assert_true(out.model.learning_rate == in.model.learning_rate);
+    assert_true(out.model.row_limit == in.model.row_limit);
+    assert_true(out.model.seed == in.model.seed);
+    assert_int_equal(out.model.activation, LEARNER_DICE);
+    assert_string_equal(out.offsets_json, "{\"impressions\":[12,13]}");
+    assert_true(isnan(out.metrics_total.user_auc));
+    assert_true(out.metrics_time.log_loss == 0.123456789);
+    assert_memory_equal(out.golden[0].scores, in.golden[0].scores,
+                        3 * sizeof(float));
+    assert_true(out.golden[0].profile[0] == UINT64_MAX);
+    assert_int_equal(out.golden[0].items[5], 77);
+    assert_int_equal(out.golden[0].context[0], 78);
+    /* and all the rest: what was read writes the same text */
+    assert_int_equal(snapshot_manifest_write(&out, &again, &size_again,
+                                             &error),
+                     BASE_OK);
+    assert_string_equal(again, text);
+    free(again);
+    free(text);
+    snapshot_manifest_fini(&in);
+    snapshot_manifest_fini(&out);
+    fixture_fini(&fixture);
+}
+
+/* Sets what `path` ("files.0.size") names to `value`, given as JSON. */
+static void set(json_t *at, const char *path, const char *value)
+{
+    char step[64];
+    const char *rest = path;
+    for (;;) {
+        size_t length = strcspn(rest, ".");
+        memcpy(step, rest, length);
+        step[length] = '\0';
+        rest += length;
+        if (*rest++ == '\0')
+            break;
+        at = json_is_array(at) ? json_array_get(at, (size_t)atoi(step))
+                               : json_object_get(at, step);
+        assert_non_null(at);
+    }
+    json_t *json = value ? json_loads(value, JSON_DECODE_ANY, NULL) : NULL;
+    if (json_is_array(at))
+        assert_int_equal(json_array_set_new(at, (size_t)atoi(step), json), 0);
+    else if (json)
+        assert_int_equal(json_object_set_new(at, step, json), 0);
+    else
+        assert_int_equal(json_object_del(at, step), 0);
+}
+
+static const struct {
+    const char *path, *value, *complaint; /* value NULL: key removed */
+} damages[] = {
+    {"format", "2", "reads format 1"},
+    {"format", "\"1\"", "format:"},
+    {"kind", "\"delta\"", "kind:"},
+    {"kind", NULL, "kind:"},
+    {"model_name", "\"\"", "model_name:"},
+    {"epoch", "0", "epoch:"},
+    {"epoch", "-1", "epoch:"},
+    {"epoch", "9007199254740992", "epoch:"},
+    {"version", "1.5", "version:"},
+    {"parent", "3", "parent:"},
+    {"parent.hash", "\"xyz\"", "parent.hash:"},
+    {"position", "null", "position:"},
+    {"journal_hash", "\"00\"", "journal_hash:"},
+    {"newest_event_ms", "\"now\"", "newest_event_ms:"},
+    {"arithmetic", "\"0123456789012345678901234567890123\"", "arithmetic:"},
+    {"config_hash", "\"0000000000000000\"", "config_hash:"},
+    {"tables", "[]", "tables:"},
+    {"tables.0.name", "\"../x\"", "tables.name:"},
+    {"tables.0.name", "\"goods\"", "tables.seed:"},
+    {"tables.1.name", "\"gender\"", "tables.name: comes twice"},
+    {"tables.0.dimension", "0", "tables.dimension:"},
+    {"tables.0.dimension", "129", "tables.dimension:"},
+    {"tables.0.dimension", "5", "config_hash:"},
+    {"tables.0.rows", "0", "tables.rows:"},
+    {"tables.0.seed", "\"0000000000000000\"", "tables.seed:"},
+    {"fields", "[]", "fields:"},
+    {"fields.0.group", "\"user\"", "fields.group:"},
+    {"fields.0.group", "\"context\"", "fields.group:"},
+    {"fields.0.table", "\"nowhere\"", "fields.table:"},
+    {"model.kind", "\"lr\"", "model.kind:"},
+    {"model.activation", "\"tanh\"", "model.activation:"},
+    {"model.attention_softmax", "0", "model.attention_softmax:"},
+    {"model.attention_hidden", "[80]", "model.attention_hidden:"},
+    {"model.attention_hidden", "[80,0]", "model.attention_hidden:"},
+    {"model.mlp_hidden", "[200,100000]", "model.mlp_hidden:"},
+    {"model.batch_size", "0", "model.batch_size:"},
+    {"model.shards", "65536", "model.shards:"},
+    {"model.seed", "1", "model.seed:"},
+    {"model.learning_rate", "1e300", "model.learning_rate:"},
+    {"offsets", "[]", "offsets:"},
+    {"metrics.total.auc", "\"high\"", "total.auc:"},
+    {"metrics.time.samples", "-2", "time.samples:"},
+    {"files", "[]", "files:"},
+    {"files.0.name", "\"../dense.safetensors\"", "files.name: is not a file"},
+    {"files.1.name", "\"dense.safetensors\"", "files.name: comes twice"},
+    {"files.0.size", "7", "files.size:"},
+    {"files.0.hash", "12", "files.hash:"},
+    {"golden", "{}", "golden:"},
+    {"golden.0.profile", "[]", "golden.profile:"},
+    {"golden.0.profile.0", "3", "golden.profile:"},
+    {"golden.0.history.1", "[\"0000000000000001\"]", "golden.history:"},
+    {"golden.0.items", "[]", "golden.items:"},
+    {"golden.0.context.0", "\"1\"", "golden.context:"},
+    {"golden.0.bits.0", "\"3f8000000\"", "golden.bits:"},
+    {"golden.0.bits.0", "\"3f80000g\"", "golden.bits:"},
+    {"golden.0.bits.0", "\"3f800000\"", "golden.scores:"},
+    {"golden.0.scores.0", "\"x\"", "golden.scores:"},
+};
+
+static void test_damages(void **state)
+{
+    size_t size;
+    char *good = written(&size);
+    (void)state;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        struct snapshot_manifest manifest;
+        struct base_error error = {0};
+        json_t *json = json_loads(good, 0, NULL);
+        set(json, damages[i].path, damages[i].value);
+        char *text = json_dumps(json, JSON_REAL_PRECISION(9));
+        enum base_status status = snapshot_manifest_read(
+            text, strlen(text), &manifest, &error);
+        if (status != BASE_CORRUPT && status != BASE_CONFIG)
+            fail_msg("%s = %s was accepted", damages[i].path,
+                     damages[i].value ? damages[i].value : "(none)");
+        if (!strstr(error.text, damages[i].complaint))
+            fail_msg("%s: '%s' does not say '%s'", damages[i].path,
+                     error.text, damages[i].complaint);
+        free(text);
+        json_decref(json);
+    }
+    free(good);
+}
+
+/* Unknown keys are for later writers; cut or doubled text is not JSON. */
+static void test_text(void **state)
+{
+    struct snapshot_manifest manifest;
+    struct base_error error;
+    size_t size;
+    char *good = written(&size);
+    (void)state;
+    json_t *json = json_loads(good, 0, NULL);
+    set(json, "later", "{\"x\":1}");
+    set(json, "files.0.later", "1");
+    char *text = json_dumps(json, JSON_REAL_PRECISION(9));
+    assert_int_equal(
+        snapshot_manifest_read(text, strlen(text), &manifest, &error), BASE_OK);
+    snapshot_manifest_fini(&manifest);
+    free(text);
+    json_decref(json);
+    for (size_t part = 0; part < size; part += 13)
+        assert_int_equal(snapshot_manifest_read(good, part, &manifest, &error),
+                         BASE_CORRUPT);
+    static const char twice[] = "{\"format\":1,\"format\":1}";
+    assert_int_equal(
+        snapshot_manifest_read(twice, sizeof twice - 1, &manifest, &error),
+        BASE_CORRUPT);
+    assert_int_equal(snapshot_manifest_read("[]", 2, &manifest, &error),
+                     BASE_CORRUPT);
+    free(good);
+}
+
+static void test_offsets_must_be_object(void **state)
+{
+    struct snapshot_manifest manifest;
+    struct fixture fixture;
+    struct base_error error;
+    char *text;
+    size_t size;
+    (void)state;
+    fill(&manifest, &fixture);
+    manifest.offsets_json[0] = '[';
+    assert_int_equal(snapshot_manifest_write(&manifest, &text, &size, &error),
+                     BASE_DATA);
+    assert_non_null(strstr(error.text, "offsets"));
+    snapshot_manifest_fini(&manifest);
+    fixture_fini(&fixture);
+}
+
+static void test_folder_names(void **state)
+{
+    uint64_t epoch, version;
+    char name[SNAPSHOT_FOLDER_NAME];
+    static const char *const bad[] = {
+        "",      "v1",    "v1-",       "v-1",    "v01-1",  "v1-01", "x1-1",
+        "v1-1 ", "v1-1/", "v1-1-1",    "../v1-1", "v0-1",  "v1-0",  "V1-1",
+        "v1--1", "v+1-1", "v9007199254740992-1", "v1-99999999999999999999"};
+    (void)state;
+    snapshot_folder_print(1763789000, 12, name);
+    assert_string_equal(name, "v1763789000-12");
+    assert_true(snapshot_folder_scan(name, &epoch, &version));
+    assert_true(epoch == 1763789000 && version == 12);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (snapshot_folder_scan(bad[i], &epoch, &version))
+            fail_msg("'%s' was taken for a folder", bad[i]);
+    assert_true(snapshot_name_usable("goods_2-x"));
+    assert_false(snapshot_name_usable("a/b"));
+    assert_false(snapshot_name_usable(".."));
+    assert_false(snapshot_name_usable(""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_damages),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_offsets_must_be_object),
+        cmocka_unit_test(test_folder_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
