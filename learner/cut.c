@@ -231,10 +231,11 @@ static void *write_thread(void *argument)
                 write_records(writer, buffer, &writer->error))
                 writer->broken = true;
         }
-        if (buffer->message == DATA)
-            BASE_ASSERT(base_ring_push(cut->empty, buffer, -1));
-        if (buffer->message == END || buffer->message == DROP)
-            BASE_ASSERT(base_ring_push(cut->finished, buffer, -1));
+        /* The trainer's again once pushed. */
+        bool last = buffer->message == END || buffer->message == DROP;
+        if (last || buffer->message == DATA)
+            BASE_ASSERT(base_ring_push(last ? cut->finished : cut->empty,
+                                       buffer, -1));
     }
     return NULL;
 }
@@ -412,7 +413,6 @@ bool learner_cut_step(struct learner_cut *cut)
             cut->slot = 0;
         }
     }
-    buffer->message = DATA;
     send(cut, buffer);
     if (cut->table < cut->config.table_count)
         return true;
