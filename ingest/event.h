@@ -48,6 +48,10 @@ enum { INGEST_CHUNK_EVENTS = 2048 };
 struct ingest_chunk {
     uint32_t count;
     struct ingest_event events[INGEST_CHUNK_EVENTS];
+    /* Behind its events: these partition numbers of both topics stopped for
+     * cause; -1: none. */
+    int32_t stop_partition;
+    char stop_reason[200];
     /* backing store of ids and payloads, private to the maker */
     uint8_t *arena;
     uint32_t arena_used, arena_size;

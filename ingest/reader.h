@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From the value of a Kafka record to an event: framing, the program of its
+ * writer's schema, and from slots to ids. Whatever is wrong with a record
+ * becomes a dead letter with a reason; nothing here fails for a record.
+ *
+ * One reader a topic; one owner thread (ingest). Knows no Kafka handle and no
+ * order: own_ms and apply_ms are the merge's. */
+#ifndef INGEST_READER_H
+#define INGEST_READER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "ingest/event.h"
+#include "ingest/ingest.h"
+
+enum {
+    INGEST_FUTURE_MS = 300000, /* event time ahead of Kafka's: dead letter */
+    INGEST_SCHEMA_MAX = 1 << 20, /* bytes of an .avsc file */
+};
+
+struct ingest_reader;
+
+/* Reads and compiles the pinned schema (PLAIN), or looks at the folder of
+ * schemas (CONFLUENT: <id>.avsc, compiled when an id is first met).
+ * BASE_CONFIG or BASE_DATA names the file and what does not fit. */
+enum base_status ingest_reader_new(const struct ingest_config *config,
+                                   enum ingest_topic topic,
+                                   struct ingest_reader **reader,
+                                   struct base_error *error) BASE_MUST_CHECK;
+void ingest_reader_free(struct ingest_reader *reader);
+
+/* Ids that an event of this topic has. */
+unsigned ingest_reader_ids(const struct ingest_reader *reader);
+
+/* Fills kind, reason, crc, event_ms, user, event_id, impression and ids[];
+ * of a dead letter payload (OWNS, malloc) with at most event_max bytes.
+ * event->kafka_ms must stand already. bytes NULL: a tombstone. */
+void ingest_reader_read(struct ingest_reader *reader, const uint8_t *bytes,
+                        size_t size, struct ingest_event *event,
+                        uint64_t *ids);
+
+#endif

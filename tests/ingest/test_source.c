@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The source against librdkafka's mock cluster: order, restart, outage, poison
+ * records, framing, lost ranges, foreign logs, wrong configurations. */
+#include "ingest/source.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "kafka_fixture.h"
+#include "learner/learner.h"
+
+enum { PARTITIONS = 3, SLOTS = 2 * PARTITIONS };
+
+/* ---- a run of the source, with the test as its store ------------------------ */
+
+struct run {
+    struct ingest_config config;
+    struct ingest_source *source;
+    struct base_ring *out, *back;
+    pthread_t thread;
+    enum base_status status;
+    struct base_error error;
+    struct ingest_position positions[64], fresh[64];
+    unsigned position_count, fresh_count;
+    char cluster[256];
+    struct ingest_event last;
+    bool has_last;
+    /* What came, without ids and payload. */
+    struct ingest_event *events;
+    size_t count, room;
+    uint8_t last_payload[64];
+    unsigned stops;
+};
+
+static void on_opened(void *self, const char *cluster,
+                      const struct ingest_position *fresh, unsigned count)
+{
+    struct run *run = self;
+    snprintf(run->cluster, sizeof run->cluster, "%s", cluster);
+    memcpy(run->fresh, fresh, count * sizeof *fresh);
+    run->fresh_count = count;
+}
+
+static void *body(void *argument)
+{
+    struct run *run = argument;
+    run->status = ingest_source_run(run->source, &run->error);
+    return NULL;
+}
+
+static enum base_status try_start(struct run *run)
+{
+    struct ingest_source_config config = {
+        .config = &run->config, .positions = run->positions,
+        .position_count = run->position_count, .cluster = run->cluster,
+        .last = run->has_last ? &run->last : NULL, .self = run,
+        .opened = on_opened};
+    assert_int_equal(base_ring_new(&run->out, INGEST_CHUNKS, NULL), BASE_OK);
+    assert_int_equal(base_ring_new(&run->back, INGEST_CHUNKS, NULL), BASE_OK);
+    config.out = run->out;
+    config.back = run->back;
+    run->stops = 0;
+    enum base_status status =
+        ingest_source_new(&config, &run->source, &run->error);
+    if (status)
+        return status;
+    for (int i = 0; i < INGEST_CHUNKS; i++)
+        assert_true(base_ring_push(run->back,
+                                   ingest_source_chunk(run->source), 0));
+    assert_int_equal(pthread_create(&run->thread, NULL, body, run), 0);
+    return BASE_OK;
+}
+
+static void start(struct run *run)
+{
+    assert_int_equal(try_start(run), BASE_OK);
+}
+
+/* What the state would keep of an applied event. */
+static void apply(struct run *run, const struct ingest_event *event)
+{
+    if (run->count == run->room) {
+        run->room = run->room ? 2 * run->room : 1024;
+        run->events = realloc(run->events, run->room * sizeof *run->events);
+        assert_non_null(run->events);
+    }
+    run->events[run->count++] = *event;
+    run->last = *event;
+    run->has_last = true;
+    if (event->payload)
+        memcpy(run->last_payload, event->payload,
+               event->payload_size < 64 ? event->payload_size : 64);
+    unsigned i = 0;
+    while (i < run->position_count &&
+           (run->positions[i].topic != event->topic ||
+            run->positions[i].partition != event->partition))
+        i++;
+    if (i == run->position_count)
+        run->position_count++;
+    run->positions[i] = (struct ingest_position){
+        .topic = event->topic, .partition = event->partition,
+        .next = event->offset + 1, .own_ms = event->own_ms,
+        .apply_ms = event->apply_ms, .anchor_offset = event->offset,
+        .anchor_ms = event->kafka_ms, .anchor_crc = event->crc};
+}
+
+/* Applies chunks until `events` events came in all, a stop, or the end. */
+static void collect(struct run *run, size_t events)
+{
+    while (run->count < events) {
+        struct ingest_chunk *chunk = base_ring_pop(run->out, 20000);
+        assert_non_null(chunk);
+        for (uint32_t i = 0; i < chunk->count; i++)
+            apply(run, &chunk->events[i]);
+        run->stops += chunk->stop_partition >= 0;
+        assert_true(base_ring_push(run->back, chunk, 0));
+        ingest_source_wake(run->source);
+    }
+}
+
+static void await_stop(struct run *run)
+{
+    while (run->stops == 0) {
+        struct ingest_chunk *chunk = base_ring_pop(run->out, 20000);
+        assert_non_null(chunk);
+        run->stops += chunk->stop_partition >= 0;
+        for (uint32_t i = 0; i < chunk->count; i++)
+            apply(run, &chunk->events[i]);
+        assert_true(base_ring_push(run->back, chunk, 0));
+    }
+}
+
+/* Ends the thread; what was not collected is dropped, as by a crash. */
+static void stop(struct run *run)
+{
+    ingest_source_stop(run->source);
+    pthread_join(run->thread, NULL);
+    struct ingest_chunk *chunk;
+    while ((chunk = base_ring_pop(run->out, 0)))
+        ingest_chunk_free(chunk);
+    while ((chunk = base_ring_pop(run->back, 0)))
+        ingest_chunk_free(chunk);
+    ingest_source_free(run->source);
+    base_ring_free(run->out);
+    base_ring_free(run->back);
+}
+
+static struct run *new_run(const struct kafka_fixture *kafka)
+{
+    struct run *run = calloc(1, sizeof *run);
+    assert_non_null(run);
+    kafka_fixture_config(kafka, &run->config, "");
+    return run;
+}
+
+static void free_run(struct run *run)
+{
+    free(run->events);
+    free(run);
+}
+
+/* ---- streams ---------------------------------------------------------------- */
+
+static uint64_t random_state = 7;
+static unsigned draw(unsigned below)
+{
+    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(random_state >> 33) % below;
+}
+
+static int64_t now_ms;
+
+static void send_event(struct kafka_fixture *kafka, unsigned slot, int number,
+                       int64_t event_ms, int64_t kafka_ms)
+{
+    uint8_t bytes[256];
+    char id[32];
+    snprintf(id, sizeof id, "i%d", number);
+    size_t size = slot % 2
+                      ? kafka_fixture_click(bytes, id, "u", event_ms, "g")
+                      : kafka_fixture_impression(bytes, id, "u", event_ms, "g");
+    kafka_fixture_send(kafka, slot % 2 ? "clicks" : "impressions",
+                       (int32_t)(slot / 2), bytes, size, kafka_ms);
+}
+
+/* `count` events over all partitions, times rising within each. */
+static void send_many(struct kafka_fixture *kafka, int count)
+{
+    static int number;
+    int64_t base = now_ms - 3600000;
+    for (int i = 0; i < count; i++)
+        send_event(kafka, draw(SLOTS), number++, base + i - (int64_t)draw(30),
+                   base + i);
+    kafka_fixture_flush(kafka);
+}
+
+/* Strictly rising keys, each partition's offsets without hole or repeat. */
+static void assert_whole(const struct run *run, size_t count)
+{
+    int64_t next[SLOTS] = {0};
+    assert_int_equal(run->count, count);
+    for (size_t i = 0; i < count; i++) {
+        const struct ingest_event *event = &run->events[i];
+        unsigned slot = (unsigned)event->partition * 2 + event->topic;
+        assert_int_equal(event->offset, next[slot]++);
+        assert_int_equal(event->kind, event->topic ? INGEST_EVENT_CLICK
+                                                   : INGEST_EVENT_IMPRESSION);
+        if (i > 0)
+            assert_true(
+                ingest_event_order(&run->events[i - 1], event) < 0);
+    }
+}
+
+static void assert_same(const struct run *a, const struct run *b)
+{
+    assert_int_equal(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        assert_int_equal(
+            ingest_event_order(&a->events[i], &b->events[i]), 0);
+        assert_int_equal(a->events[i].event_id, b->events[i].event_id);
+        assert_int_equal(a->events[i].decisions, 0);
+        assert_int_equal(b->events[i].decisions, 0);
+    }
+}
+
+/* ---- tests ------------------------------------------------------------------ */
+
+static void test_order_and_restart(void **state)
+{
+    (void)state;
+    enum { EVENTS = 30000 };
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, PARTITIONS);
+    send_many(&kafka, EVENTS);
+    struct run *once = new_run(&kafka);
+    start(once);
+    collect(once, EVENTS);
+    stop(once);
+    assert_int_equal(once->status, BASE_OK);
+    assert_int_equal(once->fresh_count, SLOTS);
+    assert_whole(once, EVENTS);
+    /* Cut off at random moments, with another fetch size. */
+    struct run *often = new_run(&kafka);
+    kafka_fixture_property(&often->config, "fetch.message.max.bytes", "2000");
+    for (size_t upto = 0; upto < EVENTS;) {
+        upto += 1 + draw(6000);
+        start(often);
+        collect(often, upto < EVENTS ? upto : EVENTS);
+        stop(often);
+        assert_int_equal(often->status, BASE_OK);
+    }
+    assert_whole(often, EVENTS);
+    assert_same(once, often);
+    free_run(once);
+    free_run(often);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_ids(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 1);
+    send_event(&kafka, 0, 5, now_ms - 10, now_ms - 5);
+    send_event(&kafka, 1, 5, now_ms - 4, now_ms - 3);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    start(run);
+    collect(run, 2);
+    stop(run);
+    uint64_t id = learner_id(learner_table_seed("event"), "i5", 2);
+    assert_int_equal(run->events[0].event_id, id);
+    assert_int_equal(run->events[0].impression, id);
+    assert_int_equal(run->events[1].impression, id);
+    assert_int_equal(run->events[1].user,
+                     learner_id(learner_table_seed("user"), "u", 1));
+    assert_int_equal(run->events[0].own_ms, now_ms - 10);
+    assert_int_equal(run->events[0].kafka_ms, now_ms - 5);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_broker_down_and_up(void **state)
+{
+    (void)state;
+    enum { EVENTS = 20000 };
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, PARTITIONS);
+    struct run *run = new_run(&kafka);
+    kafka_fixture_property(&run->config, "reconnect.backoff.max.ms", "200");
+    kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
+    send_many(&kafka, EVENTS / 2);
+    start(run);
+    collect(run, 500);
+    rd_kafka_mock_broker_set_down(kafka.cluster, 1);
+    static struct ingest_status status;
+    uint64_t handed;
+    do {
+        struct ingest_chunk *chunk = base_ring_pop(run->out, 20);
+        if (chunk) {
+            for (uint32_t i = 0; i < chunk->count; i++)
+                apply(run, &chunk->events[i]);
+            assert_true(base_ring_push(run->back, chunk, 0));
+            ingest_source_wake(run->source);
+        }
+        ingest_source_status(run->source, &status, &handed);
+    } while (!status.broker_error[0]);
+    rd_kafka_mock_broker_set_up(kafka.cluster, 1);
+    send_many(&kafka, EVENTS / 2);
+    collect(run, EVENTS);
+    do {
+        ingest_source_status(run->source, &status, &handed);
+        usleep(1000);
+    } while (!status.at_end || status.broker_error[0]);
+    assert_int_equal(handed, EVENTS);
+    stop(run);
+    assert_int_equal(run->status, BASE_OK);
+    int64_t next[SLOTS] = {0};
+    for (size_t i = 0; i < run->count; i++) {
+        unsigned slot = (unsigned)run->events[i].partition * 2 +
+                        run->events[i].topic;
+        assert_int_equal(run->events[i].offset, next[slot]++);
+    }
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_poison(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 1);
+    static uint8_t big[100000];
+    uint8_t bytes[256];
+    size_t size =
+        kafka_fixture_impression(bytes, "i", "u", now_ms - 500, "g");
+    const struct {
+        const void *value;
+        size_t size;
+        int64_t kafka_ms;
+        enum ingest_reason reason;
+    } records[] = {
+        {bytes, size, now_ms, INGEST_REASON_NONE},
+        {NULL, 0, now_ms, INGEST_REASON_TOMBSTONE},
+        {bytes, size - 1, now_ms, INGEST_REASON_TRUNCATED},
+        {big, sizeof big, now_ms, INGEST_REASON_OVERSIZE},
+        {bytes, size + 1, now_ms, INGEST_REASON_TRAILING},
+        {bytes, size, now_ms - 3600000, INGEST_REASON_TIME},
+        {bytes, size, now_ms, INGEST_REASON_NONE},
+    };
+    enum { COUNT = sizeof records / sizeof records[0] };
+    bytes[size] = 0;
+    for (int i = 0; i < COUNT; i++)
+        kafka_fixture_send(&kafka, "impressions", 0, records[i].value,
+                           records[i].size, records[i].kafka_ms);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    start(run);
+    collect(run, COUNT);
+    stop(run);
+    for (int i = 0; i < COUNT; i++) {
+        const struct ingest_event *event = &run->events[i];
+        assert_int_equal(event->offset, i);
+        assert_int_equal(event->reason, records[i].reason);
+        assert_int_equal(event->own_ms, now_ms - 500);
+        if (!records[i].reason)
+            continue;
+        assert_int_equal(event->kind, INGEST_EVENT_DEAD);
+        assert_int_equal(event->payload_size,
+                         records[i].size < 65536 ? records[i].size : 65536);
+    }
+    assert_memory_equal(run->last_payload, bytes, size < 64 ? size : 64);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    char *text;
+    size_t size;
+    assert_int_equal(base_file_read(from, 1 << 20, &text, &size, NULL),
+                     BASE_OK);
+    assert_int_equal(base_file_replace(to, text, size, NULL), BASE_OK);
+    free(text);
+}
+
+static void test_confluent_framing(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/interestd-source-XXXXXX", path[128];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/258.avsc", folder);
+    copy_file("schemas/impression.avsc", path);
+    snprintf(path, sizeof path, "%s/9.avsc", folder);
+    assert_int_equal(base_file_replace(path, "[not", 4, NULL), BASE_OK);
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 1);
+    uint8_t framed[300] = {0, 0, 0, 1, 2};
+    size_t size =
+        5 + kafka_fixture_impression(framed + 5, "i", "u", now_ms, "g");
+    static const struct {
+        uint8_t magic, low, high;
+        size_t cut;
+        enum ingest_reason reason;
+    } records[] = {{0, 2, 1, 0, INGEST_REASON_NONE},
+                   {1, 2, 1, 0, INGEST_REASON_WIRE},
+                   {0, 2, 1, 4, INGEST_REASON_WIRE},
+                   {0, 9, 0, 0, INGEST_REASON_SCHEMA},
+                   {0, 7, 0, 0, INGEST_REASON_SCHEMA_UNKNOWN},
+                   {0, 7, 0, 0, INGEST_REASON_SCHEMA_UNKNOWN},
+                   {0, 2, 1, 0, INGEST_REASON_NONE}};
+    enum { COUNT = sizeof records / sizeof records[0] };
+    for (int i = 0; i < COUNT; i++) {
+        framed[0] = records[i].magic;
+        framed[3] = records[i].high;
+        framed[4] = records[i].low;
+        kafka_fixture_send(&kafka, "impressions", 0, framed,
+                           records[i].cut ? records[i].cut : size, now_ms);
+    }
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    run->config.topics[0].framing = INGEST_CONFLUENT;
+    snprintf(run->config.topics[0].schema,
+             sizeof run->config.topics[0].schema, "%s", folder);
+    start(run);
+    collect(run, COUNT);
+    stop(run);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(run->events[i].reason, records[i].reason);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+    assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
+}
+
+/* The mock keeps 5 MiB a partition: the begin of the log goes. */
+static void test_lost_range_stops_the_pair(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 2);
+    static uint8_t filler[60000];
+    for (int i = 0; i < 150; i++)
+        kafka_fixture_send(&kafka, "impressions", 1, filler, sizeof filler,
+                           now_ms);
+    for (int i = 0; i < 10; i++)
+        send_event(&kafka, 0, i, now_ms + i, now_ms + i);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    run->position_count = 1;
+    run->positions[0] = (struct ingest_position){
+        .topic = INGEST_IMPRESSIONS, .partition = 1, .next = 3,
+        .anchor_offset = -1};
+    start(run);
+    await_stop(run);
+    collect(run, 10); /* the others go on */
+    static struct ingest_status status;
+    uint64_t handed;
+    status.partition_count = 2;
+    for (unsigned i = 0; i < 2; i++) {
+        status.partitions[i].topic = (uint8_t)i;
+        status.partitions[i].partition = 1;
+    }
+    ingest_source_status(run->source, &status, &handed);
+    stop(run);
+    assert_int_equal(run->status, BASE_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(status.partitions[i].stopped);
+        assert_non_null(strstr(status.partitions[i].stop_reason,
+                               "impressions/1: offsets 3 to "));
+    }
+    for (size_t i = 0; i < run->count; i++)
+        assert_int_equal(run->events[i].partition, 0);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_foreign_log_stops(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 2);
+    for (int i = 0; i < 10; i++)
+        send_event(&kafka, (unsigned)i % 4, i, now_ms + i, now_ms + i);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    start(run);
+    collect(run, 10);
+    stop(run);
+    size_t before = run->count;
+    /* One partition's anchor has another timestamp now. */
+    for (unsigned i = 0; i < run->position_count; i++)
+        run->positions[i].anchor_ms += run->positions[i].partition == 1;
+    for (int i = 0; i < 8; i++)
+        send_event(&kafka, (unsigned)i % 4, i, now_ms + i, now_ms + i);
+    kafka_fixture_flush(&kafka);
+    start(run);
+    await_stop(run);
+    collect(run, before + 4);
+    stop(run);
+    for (size_t i = before; i < run->count; i++)
+        assert_int_equal(run->events[i].partition, 0);
+    /* A log that ends before our position was made anew. */
+    for (unsigned i = 0; i < run->position_count; i++) {
+        run->positions[i].anchor_offset = -1;
+        run->positions[i].next = 1000;
+    }
+    start(run);
+    await_stop(run);
+    stop(run);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void end_by_itself(struct run *run, const char *text)
+{
+    assert_int_equal(pthread_join(run->thread, NULL), 0);
+    assert_int_equal(run->status, BASE_CONFIG);
+    assert_non_null(strstr(run->error.text, text));
+    pthread_create(&run->thread, NULL, body, run); /* for stop() to join */
+    stop(run);
+}
+
+static void test_wrong_configurations(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 2);
+    rd_kafka_mock_topic_create(kafka.cluster, "uneven", 3, 1);
+    static const char *const fixed[][2] = {
+        {"auto.offset.reset", "earliest"},
+        {"enable.auto.commit", "true"},
+        {"isolation.level", "read_uncommitted"},
+        {"check.crcs", "false"},
+        {"queued.max.messages.kbytes", "100"},
+        {"no.such.property", "1"}};
+    for (unsigned i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
+        struct run *run = new_run(&kafka);
+        kafka_fixture_property(&run->config, fixed[i][0], fixed[i][1]);
+        assert_int_equal(try_start(run), BASE_CONFIG);
+        assert_non_null(strstr(run->error.text, fixed[i][0]));
+        base_ring_free(run->out);
+        base_ring_free(run->back);
+        free_run(run);
+    }
+    struct run *run = new_run(&kafka);
+    strcpy(run->config.topics[1].name, "uneven");
+    start(run);
+    end_by_itself(run, "2 and 3 partitions");
+    free_run(run);
+    run = new_run(&kafka);
+    strcpy(run->cluster, "another");
+    start(run);
+    end_by_itself(run, "another");
+    free_run(run);
+    run = new_run(&kafka);
+    strcpy(run->config.topics[0].mapping.user, "nobody");
+    assert_int_not_equal(try_start(run), BASE_OK);
+    assert_non_null(strstr(run->error.text, "nobody"));
+    base_ring_free(run->out);
+    base_ring_free(run->back);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_waits_for_the_topic(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 1);
+    rd_kafka_mock_topic_set_error(
+        kafka.cluster, "clicks", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    struct run *run = new_run(&kafka);
+    start(run);
+    static struct ingest_status status;
+    uint64_t handed;
+    do {
+        ingest_source_status(run->source, &status, &handed);
+        usleep(1000);
+    } while (!strstr(status.broker_error, "topic clicks"));
+    rd_kafka_mock_topic_set_error(kafka.cluster, "clicks", 0);
+    send_event(&kafka, 0, 1, now_ms, now_ms);
+    kafka_fixture_flush(&kafka);
+    collect(run, 1);
+    stop(run);
+    assert_int_equal(run->status, BASE_OK);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+static void test_speed(void **state)
+{
+    (void)state;
+    enum { EVENTS = 300000 };
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 8);
+    int64_t base = now_ms - 3600000;
+    for (int i = 0; i < EVENTS; i++)
+        send_event(&kafka, draw(16), i, base + i, base + i);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    int64_t begun = base_monotonic_us();
+    start(run);
+    collect(run, EVENTS);
+    print_message("mock -> source -> merge: %.0f k events/s\n",
+                  EVENTS / ((double)(base_monotonic_us() - begun) / 1e3));
+    stop(run);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+int main(void)
+{
+    base_log_set_level(getenv("VERBOSE") ? BASE_LOG_DEBUG : BASE_LOG_ERROR);
+    now_ms = base_wall_ms();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order_and_restart),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_broker_down_and_up),
+        cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_confluent_framing),
+        cmocka_unit_test(test_lost_range_stops_the_pair),
+        cmocka_unit_test(test_foreign_log_stops),
+        cmocka_unit_test(test_wrong_configurations),
+        cmocka_unit_test(test_waits_for_the_topic),
+        cmocka_unit_test(test_speed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
