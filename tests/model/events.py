@@ -103,6 +103,11 @@ class Mapping:
         except container.DecodeError:
             return None
 
+    def whole(self, record):
+        """Whether what an event cannot do without is there and not empty."""
+        return bool(record[self.user]) and \
+            (not self.event_id or bool(record[self.event_id]))
+
     def ids(self, record, event_ms):
         found = []
         for table_seed, path, hour in self.fields:
@@ -129,6 +134,8 @@ def partition_events(mapping, partition, log):
     own_ms = 0
     for offset, kafka_ms, value in log:
         record = mapping.decode(value)
+        if record and not mapping.whole(record):
+            record = None
         event_ms = record[mapping.time] if record else 0
         if event_ms <= 0 or 0 < kafka_ms < event_ms - AHEAD_MS:
             yield Event(own_ms, own_ms, mapping.topic, partition, offset,
