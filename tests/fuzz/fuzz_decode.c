@@ -2,8 +2,9 @@
 /* libFuzzer target of the record decoder. The first byte chooses one of some
  * schemas, the rest is the record. The program that reads all targets and the
  * program that only skips must come to the same verdict, which catches a
- * reader that loses its place as well as one that reads too far. A corpus is
- * not needed: run with -max_len=4096. */
+ * reader that loses its place as well as one that reads too far. Only limits
+ * may differ: a record that lies on a target's path is no call and costs
+ * none. A corpus is not needed: run with -max_len=4096. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -77,6 +78,8 @@ static void check(const struct subject *subject, const uint8_t *record,
         ingest_program_run(subject->skip, record, size, NULL);
     if (read == INGEST_REASON_MISSING)
         read = INGEST_REASON_NONE;
+    if (read == INGEST_REASON_LIMITS || skip == INGEST_REASON_LIMITS)
+        return;
     if (read != skip || read >= INGEST_REASON_COUNT) {
         fprintf(stderr, "read says %s, skip says %s\n",
                 ingest_reason_name(read), ingest_reason_name(skip));
