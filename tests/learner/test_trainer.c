@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The trainer on a synthetic journal: restarts and threads do not change a
+ * bit, checkpoints are exact while training goes on, what is wrong is said,
+ * and it learns. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "learner/checkpoint.h"
+#include "learner/learner.h"
+#include "stream.h"
+
+enum { B = 32, END = 40 * B };
+
+/* One state folder with its journal and the trainer that runs on it. */
+struct run {
+    char folder[256];
+    struct stream *stream;
+    struct learner_trainer_config config;
+    struct learner_trainer *trainer;
+    _Atomic uint64_t position, oldest_kept, request; /* checkpointed() */
+    _Atomic unsigned calls, failures;
+    char path[1200], reason[1000]; /* read after the calls counted */
+};
+
+static void checkpointed(void *self, const char *path, uint64_t position,
+                         uint64_t oldest_kept, uint64_t request)
+{
+    struct run *run = self;
+    snprintf(run->path, sizeof run->path, "%s", path);
+    atomic_store(&run->position, position);
+    atomic_store(&run->oldest_kept, oldest_kept);
+    atomic_store(&run->request, request);
+    atomic_fetch_add(&run->calls, 1);
+}
+
+static void failed(void *self, const struct base_error *error)
+{
+    struct run *run = self;
+    snprintf(run->reason, sizeof run->reason, "%s", error->text);
+    atomic_fetch_add(&run->failures, 1);
+}
+
+static void run_init(struct run *run, bool fnw)
+{
+    const struct stream_config stream = {
+        .seed = 5, .batch_size = B, .group_max = 4,
+        .lengths = STREAM_GEOMETRIC, .history_mean = 6, .history_max = 20,
+        .users = 300, .goods = 400, .cates = 20, .interests = 4, .fnw = fnw,
+    };
+    memset(run, 0, sizeof *run);
+    const char *base = getenv("TMPDIR");
+    snprintf(run->folder, sizeof run->folder, "%s/test_trainer.XXXXXX",
+             base ? base : "/tmp");
+    assert_non_null(mkdtemp(run->folder));
+    run->stream = stream_new(&stream);
+    struct learner_trainer_config *config = &run->config;
+    stream_schema(&config->schema);
+    learner_model_config_default(&config->model);
+    config->model.batch_size = B;
+    config->model.mlp_hidden[0] = 32;
+    config->model.mlp_hidden[1] = 16;
+    config->model.attention_hidden[0] = 16;
+    config->model.attention_hidden[1] = 8;
+    config->model.learning_rate = 0.01f;
+    config->threads = 1;
+    config->window_ms = 7000;
+    config->window_samples = 150;
+    config->checkpoints_kept = 2;
+    config->source = stream_source(run->stream);
+    config->hook_self = run;
+    config->checkpointed = checkpointed;
+    config->failed = failed;
+    snprintf(config->folder, sizeof config->folder, "%s/checkpoints",
+             run->folder);
+}
+
+static void run_fini(struct run *run)
+{
+    struct base_error error;
+    learner_trainer_free(run->trainer);
+    stream_free(run->stream);
+    assert_int_equal(base_file_remove(run->folder, &error), BASE_OK);
+}
+
+static void run_open(struct run *run)
+{
+    struct base_error error;
+    if (learner_trainer_open(&run->config, &run->trainer, &error))
+        fail_msg("%s", error.text);
+}
+
+static void run_start(struct run *run, uint64_t limit)
+{
+    struct base_error error;
+    if (!run->trainer)
+        run_open(run);
+    stream_set_limit(run->stream, limit);
+    assert_int_equal(learner_trainer_start(run->trainer, &error), BASE_OK);
+}
+
+static void wait_trained(struct run *run, uint64_t position)
+{
+    while (learner_trainer_position(run->trainer) < position)
+        usleep(200);
+}
+
+static void run_stop(struct run *run, bool checkpoint)
+{
+    struct base_error error;
+    if (learner_trainer_stop(run->trainer, checkpoint, &error))
+        fail_msg("%s", error.text);
+    learner_trainer_free(run->trainer);
+    run->trainer = NULL;
+}
+
+/* Trains to `limit` and ends with a checkpoint. */
+static void run_to(struct run *run, uint64_t limit)
+{
+    run_start(run, limit);
+    wait_trained(run, limit);
+    run_stop(run, true);
+    assert_int_equal(run->position, limit);
+}
+
+static struct learner_checkpoint *open_path(const char *path)
+{
+    struct learner_checkpoint *checkpoint;
+    struct base_error error;
+    if (learner_checkpoint_open(path, &checkpoint, &error))
+        fail_msg("%s", error.text);
+    return checkpoint;
+}
+
+/* All that a later weight or metric depends on. */
+static void check_same(const char *left, const char *right)
+{
+    struct learner_checkpoint *a = open_path(left), *b = open_path(right);
+    const struct learner_checkpoint_info *ia = learner_checkpoint_get_info(a);
+    const struct learner_checkpoint_info *ib = learner_checkpoint_get_info(b);
+    const struct learner_checkpoint_parts *pa =
+        learner_checkpoint_get_parts(a);
+    const struct learner_checkpoint_parts *pb =
+        learner_checkpoint_get_parts(b);
+    assert_true(ia->position == ib->position);
+    assert_memory_equal(ia->digest, ib->digest, sizeof ia->digest);
+    assert_memory_equal(ia->journal_hash, ib->journal_hash, 16);
+    assert_memory_equal(ia->rows, ib->rows, sizeof ia->rows);
+    assert_true(pa->dense_step == pb->dense_step);
+    assert_int_equal(pa->metrics_size, pb->metrics_size);
+    assert_memory_equal(pa->metrics, pb->metrics, pa->metrics_size);
+    assert_memory_equal(&ia->status.total, &ib->status.total,
+                        sizeof ia->status.total);
+    assert_int_equal(ia->status.samples, ib->status.samples);
+    assert_int_equal(ia->status.batches, ib->status.batches);
+    learner_checkpoint_free(a);
+    learner_checkpoint_free(b);
+}
+
+static void restarts(bool fnw)
+{
+    struct run straight, broken;
+    run_init(&straight, fnw);
+    run_init(&broken, fnw);
+    run_to(&straight, END);
+    /* Stops without a checkpoint lose what came after the last one. */
+    for (unsigned i = 0; i < 12; i++) {
+        uint64_t bits = base_random_u64(1, 2, 3, i);
+        run_open(&broken);
+        uint64_t at = learner_trainer_position(broken.trainer);
+        uint64_t to = at + (1 + bits % 5) * B;
+        to = to < END ? to : END;
+        run_start(&broken, to);
+        if (bits >> 60 < 12) /* one in the middle, training on meanwhile */
+            learner_trainer_checkpoint(broken.trainer);
+        if (bits >> 50 & 1)
+            wait_trained(&broken, to);
+        run_stop(&broken, bits >> 51 & 1);
+    }
+    assert_true(broken.calls >= 2);
+    run_to(&broken, END);
+    check_same(straight.path, broken.path);
+    run_fini(&straight);
+    run_fini(&broken);
+}
+
+static void restarts_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    restarts(false);
+}
+
+static void restarts_do_not_change_a_bit_with_fnw(void **state)
+{
+    (void)state;
+    restarts(true);
+}
+
+static void threads_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    struct run one, more;
+    run_init(&one, false);
+    run_to(&one, END);
+    for (uint16_t threads = 2; threads <= 4; threads += 2) {
+        run_init(&more, false);
+        more.config.threads = threads;
+        run_to(&more, END);
+        check_same(one.path, more.path);
+        run_fini(&more);
+    }
+    run_fini(&one);
+}
+
+static void a_checkpoint_while_training_is_exact(void **state)
+{
+    (void)state;
+    struct run busy, straight;
+    run_init(&busy, false);
+    run_start(&busy, 1000 * B);
+    wait_trained(&busy, 3 * B);
+    uint64_t request = learner_trainer_checkpoint(busy.trainer);
+    while (busy.calls == 0)
+        usleep(100);
+    assert_true(busy.request == request);
+    assert_true(busy.position >= 3 * B);
+    run_stop(&busy, false);
+    run_init(&straight, false);
+    run_to(&straight, busy.position);
+    check_same(straight.path, busy.path);
+    run_fini(&straight);
+    run_fini(&busy);
+}
+
+static void it_learns(void **state)
+{
+    (void)state;
+    struct run run;
+    struct learner_window windows[64];
+    struct learner_status status;
+    run_init(&run, false);
+    run.config.window_ms = 100 * 4000; /* 4,000 samples */
+    run_start(&run, 640 * B);
+    wait_trained(&run, 640 * B);
+    unsigned n = learner_trainer_windows(run.trainer, windows, 64);
+    assert_int_equal(n, 5);
+    assert_true(windows[n - 1].log_loss < windows[0].log_loss - 0.03);
+    assert_true(windows[n - 1].auc > windows[0].auc + 0.05);
+    assert_true(windows[n - 1].auc > 0.7);
+    assert_true(fabs(windows[n - 1].calibration - 1.0) < 0.1);
+    learner_trainer_status(run.trainer, &status);
+    assert_int_equal(status.samples, 640 * B);
+    assert_int_equal(status.batches, 640);
+    assert_int_equal(status.total.samples, 640 * B);
+    assert_int_equal(status.last_samples.samples, 150);
+    assert_true(status.last_samples.user_auc > 0.3);
+    assert_true(status.newest_event_ms ==
+                1600000000000 + (640 * B - 1) * 100);
+    assert_true(status.rows[1] > 300 && status.rows[1] <= 405);
+    assert_true(status.busy_seconds > 0.0 && status.table_bytes > 10000);
+    run_stop(&run, false);
+    run_fini(&run);
+}
+
+static void flip(const char *folder, size_t at)
+{
+    char path[1300];
+    snprintf(path, sizeof path, "%s/%s", folder, LEARNER_CUT_NAME);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    fputc(byte ^ 4, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void a_damaged_checkpoint_is_passed_over(void **state)
+{
+    (void)state;
+    struct run run, straight;
+    char aside[1200];
+    run_init(&run, false);
+    run_to(&run, 4 * B);
+    run_to(&run, 8 * B);
+    assert_int_equal(run.oldest_kept, 4 * B);
+    flip(run.path, 5000);
+    run_open(&run);
+    assert_int_equal(learner_trainer_position(run.trainer), 4 * B);
+    snprintf(aside, sizeof aside, "%s/damaged-%020d", run.config.folder,
+             8 * B);
+    assert_int_equal(access(aside, F_OK), 0);
+    run_to(&run, 8 * B); /* and its place can be taken again */
+    assert_int_equal(run.oldest_kept, 4 * B);
+    run_init(&straight, false);
+    run_to(&straight, 8 * B);
+    check_same(straight.path, run.path);
+    run_fini(&straight);
+    run_fini(&run);
+}
+
+static void without_one_that_verifies_it_starts_anew(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run_to(&run, 4 * B);
+    flip(run.path, 100);
+    run_open(&run);
+    assert_int_equal(learner_trainer_position(run.trainer), 0);
+    run_fini(&run);
+}
+
+static void check_refused(struct run *run, const char *text)
+{
+    struct base_error error;
+    assert_int_equal(
+        learner_trainer_open(&run->config, &run->trainer, &error),
+        BASE_CONFIG);
+    if (!strstr(error.text, text))
+        fail_msg("'%s' is not in: %s", text, error.text);
+}
+
+static void another_model_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run_to(&run, 2 * B);
+    run.config.model.batch_size = 64;
+    check_refused(&run, "learner.batch_size is 64, it was 32");
+    run.config.model.batch_size = 32;
+    run.config.model.seed = 99;
+    check_refused(&run, "learner.seed is 99, it was ");
+    learner_model_config_default(&run.config.model);
+    check_refused(&run, "put the configuration back");
+    run_fini(&run);
+}
+
+static char program[4096];
+
+/* The environment chooses the arithmetic once a process: another process. */
+static void another_arithmetic_is_refused(void **state)
+{
+    (void)state;
+    struct run run;
+    char command[6000];
+    if (strcmp(learner_arithmetic(), "plain-v1") == 0)
+        skip();
+    run_init(&run, false);
+    run_to(&run, 2 * B);
+    snprintf(command, sizeof command,
+             "INTERESTD_KERNELS=plain '%s' refused '%s'", program,
+             run.config.folder);
+    assert_int_equal(system(command), 0);
+    run_fini(&run);
+}
+
+/* As called by the test above; 0 where it is refused as it should be. */
+static int open_refused(const char *folder)
+{
+    struct run run;
+    struct base_error error;
+    run_init(&run, false);
+    rmdir(run.folder);
+    snprintf(run.config.folder, sizeof run.config.folder, "%s", folder);
+    return learner_trainer_open(&run.config, &run.trainer, &error) !=
+               BASE_CONFIG ||
+           !strstr(error.text, "arithmetic fma-v1");
+}
+
+static void what_is_not_finite_is_rejected_and_counted(void **state)
+{
+    (void)state;
+    struct run run, fresh;
+    struct learner_status status;
+    run_init(&run, false);
+    run.config.model.row_limit = 1e30f;
+    run_to(&run, 5 * B);
+    run_open(&run);
+    learner_trainer_status(run.trainer, &status);
+    assert_int_equal(status.samples, 0);
+    assert_int_equal(status.rejected, 5 * B);
+    assert_int_equal(status.position, 5 * B);
+    assert_int_equal(status.total.samples, 0);
+    assert_int_equal(status.rows[1], 1); /* nothing but the OOV row */
+    /* And not a weight is different from the start. */
+    run_init(&fresh, false);
+    fresh.config.model.row_limit = 1e30f;
+    run_to(&fresh, 0);
+    struct learner_checkpoint *a = open_path(run.path);
+    struct learner_checkpoint *b = open_path(fresh.path);
+    assert_memory_equal(learner_checkpoint_get_info(a)->digest,
+                        learner_checkpoint_get_info(b)->digest, 16);
+    learner_checkpoint_free(a);
+    learner_checkpoint_free(b);
+    run_fini(&fresh);
+    run_fini(&run);
+}
+
+static void wait_calls(struct run *run, unsigned calls)
+{
+    while (run->calls < calls)
+        usleep(100);
+}
+
+static void requests_are_answered_idle_paused_or_busy(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run_start(&run, 2 * B);
+    wait_trained(&run, 2 * B);
+    while (!learner_trainer_idle(run.trainer))
+        usleep(100);
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 1);
+    wait_calls(&run, 1);
+    assert_true(run.position == 2 * B && run.request == 1);
+    /* Nothing trained since: the same one, named again. */
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 2);
+    wait_calls(&run, 2);
+    assert_true(run.position == 2 * B && run.request == 2);
+    learner_trainer_pause(run.trainer, true);
+    usleep(120 * 1000); /* whatever turn was under way has ended */
+    stream_set_limit(run.stream, 4 * B);
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 3);
+    wait_calls(&run, 3);
+    assert_true(run.position == 2 * B && run.request == 3);
+    assert_int_equal(learner_trainer_position(run.trainer), 2 * B);
+    learner_trainer_pause(run.trainer, false);
+    wait_trained(&run, 4 * B);
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 4);
+    wait_calls(&run, 4);
+    assert_true(run.position == 4 * B && run.request == 4);
+    assert_true(run.oldest_kept == 2 * B);
+    struct learner_status status;
+    learner_trainer_status(run.trainer, &status);
+    assert_int_equal(status.checkpoints, 2);
+    assert_int_equal(status.checkpoint_position, 4 * B);
+    run_stop(&run, true);
+    assert_int_equal(run.calls, 4); /* it was up to date */
+    run_fini(&run);
+}
+
+static void a_failing_source_ends_the_thread_aloud(void **state)
+{
+    (void)state;
+    struct run run;
+    struct base_error error;
+    run_init(&run, false);
+    run_start(&run, 2 * B);
+    wait_trained(&run, 2 * B);
+    stream_set_failure(run.stream, BASE_CORRUPT);
+    while (run.failures == 0)
+        usleep(100);
+    assert_non_null(strstr(run.reason, "told to fail at 64"));
+    assert_int_equal(learner_trainer_stop(run.trainer, true, &error),
+                     BASE_CORRUPT);
+    assert_non_null(strstr(error.text, "told to fail at 64"));
+    assert_int_equal(run.failures, 1);
+    assert_int_equal(run.calls, 0);
+    run_fini(&run);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3)
+        return open_refused(argv[2]);
+    if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
+        return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(restarts_do_not_change_a_bit),
+        cmocka_unit_test(restarts_do_not_change_a_bit_with_fnw),
+        cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(a_checkpoint_while_training_is_exact),
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(a_damaged_checkpoint_is_passed_over),
+        cmocka_unit_test(without_one_that_verifies_it_starts_anew),
+        cmocka_unit_test(another_model_is_refused_by_name),
+        cmocka_unit_test(another_arithmetic_is_refused),
+        cmocka_unit_test(what_is_not_finite_is_rejected_and_counted),
+        cmocka_unit_test(requests_are_answered_idle_paused_or_busy),
+        cmocka_unit_test(a_failing_source_ends_the_thread_aloud),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
