@@ -50,6 +50,10 @@ def hexadecimal(ids):
     return "[" + ",".join(f'"{x:016x}"' for x in ids) + "]"
 
 
+def listed(counts):
+    return "{" + ",".join(f'"{k}":{v}' for k, v in counts.items() if v) + "}"
+
+
 class Impression:
     __slots__ = ("event", "close", "seen", "open", "clicked", "position")
 
@@ -305,22 +309,25 @@ class Model:
 
     # ---- what inspect prints -------------------------------------------
 
-    def ledger(self, names=TOPICS):
+    def ledger(self):
+        totals = dict.fromkeys(BUCKETS, 0)
         for (topic, number), partition in sorted(self.partitions.items()):
-            counts = {k: v for k, v in partition.buckets.items() if v}
+            counts = partition.buckets
             assert sum(counts.values()) == partition.next - partition.start
-            listed = ",".join(f'"{k}":{v}' for k, v in counts.items())
-            yield (f'{{"topic":"{names[topic]}","partition":{number},'
+            for name, count in counts.items():
+                totals[name] += count
+            yield (f'{{"topic":"{TOPICS[topic]}","partition":{number},'
                    f'"start":{partition.start},"next":{partition.next},'
-                   f'"buckets":{{{listed}}}}}')
+                   f'"buckets":{listed(counts)}}}')
+        yield f'{{"totals":{listed(totals)}}}'
 
     def sequences(self):
         for name, user in sorted(self.users.items()):
-            listed = ",".join(f"[{time},{ordinal},{hexadecimal(ids)}]"
-                              for time, ordinal, ids in user.behaviors)
+            behaviors = ",".join(f"[{time},{ordinal},{hexadecimal(ids)}]"
+                                 for time, ordinal, ids in user.behaviors)
             yield (f'{{"user":"{name:016x}","partition":{user.partition},'
                    f'"next_ordinal":{user.next_ordinal},'
-                   f'"behaviors":[{listed}]}}')
+                   f'"behaviors":[{behaviors}]}}')
 
 
 def run(config, folder, logs, output):
@@ -332,8 +339,7 @@ def run(config, folder, logs, output):
             model.start(topic, partition, log[0][0] if log else 0)
         for event in merged(config, folder, logs):
             model.apply(event)
-    names = [config[topic]["topic"] for topic in TOPICS]
-    for name, lines in (("ledger", model.ledger(names)),
+    for name, lines in (("ledger", model.ledger()),
                         ("sequences", model.sequences())):
         with open(os.path.join(output, name), "w") as file:
             file.writelines(line + "\n" for line in lines)

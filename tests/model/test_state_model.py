@@ -485,7 +485,8 @@ class Ledger(unittest.TestCase):
         self.assertEqual(r.buckets(CLICKS), {"control": 3, "behavior": 2})
         self.assertEqual(list(r.model.ledger()), [
             '{"topic":"clicks","partition":0,"start":0,"next":5,'
-            '"buckets":{"behavior":2,"control":3}}'])
+            '"buckets":{"behavior":2,"control":3}}',
+            '{"totals":{"behavior":2,"control":3}}'])
 
 
 class Interleaving(unittest.TestCase):
