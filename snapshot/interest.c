@@ -96,6 +96,21 @@ static int pass(struct interest_error *error, const struct base_error *from)
 
 /* ---- loading ---------------------------------------------------------------- */
 
+/* Names, groups and tables (which ids depend on); not dimensions. */
+static bool same_fields(const struct learner_schema *a,
+                        const struct learner_schema *b)
+{
+    if (a->field_count != b->field_count)
+        return false;
+    for (unsigned i = 0; i < a->field_count; i++) {
+        const struct learner_field *x = &a->fields[i], *y = &b->fields[i];
+        if (strcmp(x->name, y->name) != 0 || x->group != y->group ||
+            strcmp(a->tables[x->table].name, b->tables[y->table].name) != 0)
+            return false;
+    }
+    return true;
+}
+
 static enum base_status find_shape(struct interest_model *model,
                                    const struct snapshot_manifest *manifest,
                                    const struct shape **shape,
@@ -127,21 +142,6 @@ static enum base_status find_shape(struct interest_model *model,
     model->shapes = made;
     *shape = made;
     return BASE_OK;
-}
-
-/* Names, groups and tables (which ids depend on); not dimensions. */
-static bool same_fields(const struct learner_schema *a,
-                        const struct learner_schema *b)
-{
-    if (a->field_count != b->field_count)
-        return false;
-    for (unsigned i = 0; i < a->field_count; i++) {
-        const struct learner_field *x = &a->fields[i], *y = &b->fields[i];
-        if (strcmp(x->name, y->name) != 0 || x->group != y->group ||
-            strcmp(a->tables[x->table].name, b->tables[y->table].name) != 0)
-            return false;
-    }
-    return true;
 }
 
 static void fill_info(struct served *served)
