@@ -104,7 +104,8 @@ struct ingest_status {
     uint64_t reasons[INGEST_REASON_COUNT];
     int64_t unaccounted;    /* offsets in no bucket; 0, or the daemon ends */
     uint64_t users, pending, history_cut, floored_records, clamped_records,
-        late_labels_lost, dead_letters_dropped, decisions, crossed_partitions;
+        late_labels_lost, dead_letters_dropped, decisions, crossed_partitions,
+        evicted, damaged_sequences;
     int64_t applied_ms;     /* apply_ms of the last applied event */
     int64_t lag_records;    /* sum of high - next; -1 unknown */
     uint64_t map_used_bytes;

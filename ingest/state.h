@@ -37,12 +37,15 @@ const struct ingest_position *ingest_state_positions(struct ingest_state *state,
 /* Key of the last applied event (order fields of ingest_event only). */
 void ingest_state_last(struct ingest_state *state, struct ingest_event *last);
 
+/* Stored epoch; 0 at first. */
+uint64_t ingest_state_epoch(const struct ingest_state *state);
 /* "" at first. A cluster id is stored with the next commit. */
 const char *ingest_state_cluster(struct ingest_state *state);
 
 /* begin (once), apply any number of events, commit: full sync. An error of
  * apply or commit other than BASE_AGAIN is fatal: nothing uncommitted may
- * leave the process. */
+ * leave the process. BASE_AGAIN of apply: the journal is at its cap and the
+ * event is not applied; commit, trim, and apply the same event again. */
 enum base_status ingest_state_begin(struct ingest_state *state,
                                     struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_state_set_cluster(struct ingest_state *state,
@@ -56,6 +59,13 @@ enum base_status ingest_state_start_partition(struct ingest_state *state,
 enum base_status ingest_state_apply(struct ingest_state *state,
                                     const struct ingest_event *event,
                                     struct base_error *error) BASE_MUST_CHECK;
+/* Partition `partition` of both topics stops for cause: its pending
+ * impressions leave as `unlabelled`, its waiting clicks as `organic`; recorded
+ * as a decision with `reason`. */
+enum base_status ingest_state_stop_partition(struct ingest_state *state,
+                                             int32_t partition,
+                                             const char *reason,
+                                             struct base_error *error) BASE_MUST_CHECK;
 /* Ends the open batch here where at least one sample waits in it. */
 enum base_status ingest_state_end_batch(struct ingest_state *state,
                                         struct base_error *error) BASE_MUST_CHECK;

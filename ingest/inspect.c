@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state as JSON lines; see inspect.h for the lines. */
+#include "ingest/inspect.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "ingest/digest.h"
+#include "ingest/join.h"
+#include "ingest/stream.h"
+
+struct dump {
+    struct ingest_store *store;
+    struct ingest_reader *reader;
+    FILE *out;
+    unsigned field_count, item_count;
+    struct ingest_totals totals;
+};
+
+static const char *const names[] = {
+#define X(code, name) [code] = name,
+    INGEST_INSPECT_LIST(X)
+#undef X
+};
+
+static const char *const topics[] = {"impressions", "clicks"};
+
+enum ingest_inspect ingest_inspect_named(const char *name)
+{
+    int i = 0;
+    while (i < INGEST_INSPECT_COUNT && strcmp(names[i], name) != 0)
+        i++;
+    return (enum ingest_inspect)i;
+}
+
+/* ---- pieces -------------------------------------------------------------- */
+
+static void print_ids(FILE *out, const uint8_t *ids, unsigned count)
+{
+    fputc('[', out);
+    for (unsigned i = 0; i < count; i++)
+        fprintf(out, "%s\"%016" PRIx64 "\"", i ? "," : "",
+                base_get_u64(ids + 8 * (size_t)i));
+    fputc(']', out);
+}
+
+static void print_text(FILE *out, const uint8_t *text, size_t size)
+{
+    fputc('"', out);
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            fprintf(out, "\\%c", text[i]);
+        else if (text[i] < 0x20)
+            fprintf(out, "\\u%04x", text[i]);
+        else
+            fputc(text[i], out);
+    }
+    fputc('"', out);
+}
+
+static void print_buckets(FILE *out, const uint64_t *buckets)
+{
+    const char *comma = "";
+    fputc('{', out);
+    for (int i = 0; i < INGEST_BUCKET_COUNT; i++) {
+        if (buckets[i] == 0)
+            continue;
+        fprintf(out, "%s\"%s\":%" PRIu64, comma,
+                ingest_bucket_name((enum ingest_bucket)i), buckets[i]);
+        comma = ",";
+    }
+    fputc('}', out);
+}
+
+/* Calls `print` for each entry of a database, in key order. */
+static enum base_status walk(struct dump *dump, enum ingest_db db,
+                             enum base_status (*print)(
+                                 struct dump *dump, struct ingest_bytes key,
+                                 struct ingest_bytes value, void *context,
+                                 struct base_error *error),
+                             void *context, struct base_error *error)
+{
+    struct ingest_cursor cursor;
+    enum base_status status =
+        ingest_cursor_open(dump->store, dump->reader, db, &cursor, error);
+    if (!status)
+        status = ingest_cursor_move(&cursor, INGEST_MOVE_FIRST, error);
+    while (!status && cursor.key.data) {
+        status = print(dump, cursor.key, cursor.value, context, error);
+        if (!status)
+            status = ingest_cursor_move(&cursor, INGEST_MOVE_NEXT, error);
+    }
+    ingest_cursor_close(&cursor);
+    return status;
+}
+
+static enum base_status corrupt(struct ingest_bytes key, const char *what,
+                                struct base_error *error)
+{
+    return base_fail(error, BASE_CORRUPT, "%s %016" PRIx64 " does not verify",
+                     what, key.size == 8 ? base_get_u64_be(key.data) : 0);
+}
+
+/* ---- ledger -------------------------------------------------------------- */
+
+static enum base_status print_partition(struct dump *dump,
+                                        struct ingest_bytes key,
+                                        struct ingest_bytes value,
+                                        void *context,
+                                        struct base_error *error)
+{
+    struct ingest_partition partition;
+    uint64_t *sums = context;
+    enum base_status status =
+        ingest_ledger_decode(key, value, &partition, error);
+    if (status)
+        return status;
+    const struct ingest_position *position = &partition.position;
+    fprintf(dump->out,
+            "{\"topic\":\"%s\",\"partition\":%d,\"start\":%" PRId64
+            ",\"next\":%" PRId64 ",\"buckets\":",
+            topics[position->topic], (int)position->partition,
+            position->start, position->next);
+    print_buckets(dump->out, partition.buckets);
+    fputs("}\n", dump->out);
+    for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
+        sums[i] += partition.buckets[i];
+    return BASE_OK;
+}
+
+static enum base_status print_ledger(struct dump *dump,
+                                     struct base_error *error)
+{
+    uint64_t sums[INGEST_BUCKET_COUNT] = {0};
+    const char *comma = "";
+    enum base_status status =
+        walk(dump, INGEST_DB_PARTITIONS, print_partition, sums, error);
+    if (status)
+        return status;
+    fputs("{\"reasons\":{", dump->out);
+    for (int i = 0; i < INGEST_REASON_COUNT; i++) {
+        if (dump->totals.reasons[i] == 0)
+            continue;
+        fprintf(dump->out, "%s\"%s\":%" PRIu64, comma,
+                ingest_reason_name((enum ingest_reason)i),
+                dump->totals.reasons[i]);
+        comma = ",";
+    }
+    fputs("}}\n{\"totals\":", dump->out);
+    print_buckets(dump->out, sums);
+    fputs("}\n", dump->out);
+    return BASE_OK;
+}
+
+/* ---- sequences ----------------------------------------------------------- */
+
+static enum base_status print_sequence(struct dump *dump,
+                                       struct ingest_bytes key,
+                                       struct ingest_bytes value,
+                                       void *context, struct base_error *error)
+{
+    struct ingest_sequence *sequence = context;
+    FILE *out = dump->out;
+    int64_t event_ms;
+    uint32_t ordinal;
+    uint64_t ids[LEARNER_FIELDS_MAX];
+    if (key.size != 8 ||
+        !ingest_sequence_decode(sequence, base_get_u64_be(key.data),
+                                value.data, value.size))
+        return corrupt(key, "the sequence of user", error);
+    fprintf(out,
+            "{\"user\":\"%016" PRIx64 "\",\"partition\":%d,"
+            "\"next_ordinal\":%" PRIu32 ",\"behaviors\":[",
+            sequence->user, (int)sequence->partition, sequence->next_ordinal);
+    for (uint32_t i = 0; i < sequence->count; i++) {
+        ingest_sequence_at(sequence, i, &event_ms, &ordinal, ids);
+        fprintf(out, "%s[%" PRId64 ",%" PRIu32 ",", i ? "," : "", event_ms,
+                ordinal);
+        print_ids(out, (const uint8_t *)ids, dump->item_count);
+        fputc(']', out);
+    }
+    fputs("]}\n", out);
+    return BASE_OK;
+}
+
+static enum base_status print_sequences(struct dump *dump,
+                                        struct base_error *error)
+{
+    struct ingest_sequence sequence;
+    enum base_status status = ingest_sequence_init(
+        &sequence, dump->item_count, UINT16_MAX, error);
+    if (!status)
+        status = walk(dump, INGEST_DB_SEQUENCES, print_sequence, &sequence,
+                      error);
+    ingest_sequence_fini(&sequence);
+    return status;
+}
+
+/* ---- samples ------------------------------------------------------------- */
+
+/* Position, and the history that "as before" stands for. */
+struct journal_walk {
+    bool begun;
+    uint64_t position;
+    struct ingest_digest chain;
+    uint32_t history_count;
+    uint8_t *history; /* OWNS: LEARNER_HISTORY_MAX behaviors */
+    bool history_known;
+};
+
+static const char *const kinds[] = {"window", "fnw_negative", "fnw_positive"};
+
+static void print_sample(struct dump *dump, struct journal_walk *journal,
+                         const struct ingest_record *record)
+{
+    size_t step = 8 * (size_t)dump->item_count;
+    if (record->fresh) {
+        journal->history_count = record->count;
+        memcpy(journal->history, record->history, step * record->count);
+    }
+    fprintf(dump->out,
+            "{\"position\":%" PRIu64 ",\"user\":\"%016" PRIx64
+            "\",\"event_ms\":%" PRId64 ",\"label\":%d,\"kind\":\"%s\","
+            "\"ids\":",
+            journal->position, record->number, record->event_ms,
+            record->label, kinds[record->kind]);
+    print_ids(dump->out, record->ids, dump->field_count);
+    fputs(",\"history\":[", dump->out);
+    for (uint32_t i = 0; i < journal->history_count; i++) {
+        if (i)
+            fputc(',', dump->out);
+        print_ids(dump->out, journal->history + i * step, dump->item_count);
+    }
+    fputs("]}\n", dump->out);
+    journal->position++;
+}
+
+static enum base_status print_record(struct dump *dump,
+                                     struct journal_walk *journal,
+                                     const struct ingest_record *record,
+                                     struct base_error *error)
+{
+    switch (record->type) {
+    case INGEST_RECORD_SAMPLE:
+        /* After a trim the oldest block may start inside a group. */
+        journal->history_known |= record->fresh;
+        if (journal->history_known)
+            print_sample(dump, journal, record);
+        else
+            journal->position++;
+        break;
+    case INGEST_RECORD_FINAL:
+        fprintf(dump->out, "{\"final\":%" PRIu64 ",\"label\":%d}\n",
+                record->number, record->label);
+        break;
+    case INGEST_RECORD_BATCH_END:
+        if (record->number != journal->position)
+            return base_fail(error, BASE_CORRUPT,
+                             "journal: a batch ends at %" PRIu64
+                             " instead of %" PRIu64,
+                             record->number, journal->position);
+        fprintf(dump->out, "{\"batch_end\":%" PRIu64 "}\n", record->number);
+        break;
+    }
+    return BASE_OK;
+}
+
+static enum base_status print_block(struct dump *dump,
+                                    struct ingest_bytes key,
+                                    struct ingest_bytes value, void *context,
+                                    struct base_error *error)
+{
+    struct journal_walk *journal = context;
+    struct ingest_journal_block block;
+    struct ingest_record record;
+    enum base_status status =
+        ingest_journal_block_open(key, value, &block, error);
+    if (status)
+        return status;
+    if (!journal->begun) {
+        journal->begun = true;
+        journal->position = block.position;
+        journal->chain = block.chain;
+    }
+    if (block.position != journal->position ||
+        block.chain.low != journal->chain.low ||
+        block.chain.high != journal->chain.high)
+        return base_fail(error, BASE_CORRUPT,
+                         "journal: block %" PRIu64
+                         " does not continue the one before it",
+                         block.number);
+    for (const uint8_t *at = block.at; at < block.end; at += record.size) {
+        if (!ingest_record_parse(at, block.end, dump->field_count,
+                                 dump->item_count, &record))
+            return base_fail(error, BASE_CORRUPT,
+                             "journal: block %" PRIu64
+                             " holds no whole record at byte %zu",
+                             block.number, (size_t)(at - block.at));
+        journal->chain = ingest_record_chain(journal->chain, at, record.size);
+        status = print_record(dump, journal, &record, error);
+        if (status)
+            return status;
+    }
+    return BASE_OK;
+}
+
+static enum base_status print_samples(struct dump *dump,
+                                      struct base_error *error)
+{
+    struct journal_walk journal = {0};
+    journal.history =
+        malloc(8 * (size_t)dump->item_count * LEARNER_HISTORY_MAX);
+    if (!journal.history)
+        return base_fail(error, BASE_SYSTEM, "inspect: no memory");
+    enum base_status status =
+        walk(dump, INGEST_DB_JOURNAL, print_block, &journal, error);
+    free(journal.history);
+    return status;
+}
+
+/* ---- decisions, dead letters, meta --------------------------------------- */
+
+static const char *decision_name(uint8_t kind)
+{
+    switch (kind) {
+    case INGEST_FLOORED: return "floored";
+    case INGEST_CLAMPED: return "clamped";
+    case INGEST_FLOORED | INGEST_CLAMPED: return "floored+clamped";
+    case INGEST_DECISION_STOPPED: return "stopped";
+    case INGEST_DECISION_CONFIGURATION: return "configuration";
+    default: return "unknown";
+    }
+}
+
+static enum base_status print_decision(struct dump *dump,
+                                       struct ingest_bytes key,
+                                       struct ingest_bytes value,
+                                       void *context, struct base_error *error)
+{
+    struct ingest_letter decision;
+    (void)context;
+    if (!ingest_decision_decode(key, value, &decision))
+        return corrupt(key, "decision", error);
+    fprintf(dump->out,
+            "{\"topic\":\"%s\",\"partition\":%d,\"offset\":%" PRId64
+            ",\"kind\":\"%s\",\"own_ms\":%" PRId64 ",\"apply_ms\":%" PRId64,
+            topics[decision.topic], (int)decision.partition, decision.offset,
+            decision_name(decision.what), decision.first_ms,
+            decision.second_ms);
+    if (decision.bytes_kept) {
+        fputs(",\"text\":", dump->out);
+        print_text(dump->out, decision.bytes, decision.bytes_kept);
+    }
+    fputs("}\n", dump->out);
+    return BASE_OK;
+}
+
+static enum base_status print_letter(struct dump *dump,
+                                     struct ingest_bytes key,
+                                     struct ingest_bytes value, void *context,
+                                     struct base_error *error)
+{
+    struct ingest_letter letter;
+    (void)context;
+    if (!ingest_letter_decode(key, value, &letter))
+        return corrupt(key, "dead letter", error);
+    fprintf(dump->out,
+            "{\"reason\":\"%s\",\"topic\":\"%s\",\"partition\":%d,"
+            "\"offset\":%" PRId64 ",\"kafka_ms\":%" PRId64
+            ",\"size\":%" PRIu32 ",\"bytes\":\"",
+            ingest_reason_name((enum ingest_reason)letter.what),
+            topics[letter.topic], (int)letter.partition, letter.offset,
+            letter.first_ms, letter.size);
+    for (uint32_t i = 0; i < letter.bytes_kept; i++)
+        fprintf(dump->out, "%02x", letter.bytes[i]);
+    fputs("\"}\n", dump->out);
+    return BASE_OK;
+}
+
+static enum base_status print_meta(struct dump *dump)
+{
+    const struct ingest_totals *totals = &dump->totals;
+    fprintf(dump->out,
+            "{\"format\":%" PRIu64 ",\"events\":%" PRIu64
+            ",\"commits\":%" PRIu64 ",\"next_position\":%" PRIu64
+            ",\"batch_end\":%" PRIu64 ",\"journal_begin\":%" PRIu64
+            ",\"chain\":\"%016" PRIx64 "%016" PRIx64 "\",\"cluster\":",
+            totals->format, totals->events, totals->commits,
+            totals->journal.position, totals->journal.batch_first,
+            totals->journal.begin, totals->journal.chain.high,
+            totals->journal.chain.low);
+    print_text(dump->out, (const uint8_t *)totals->cluster,
+               strnlen(totals->cluster, sizeof totals->cluster));
+    fprintf(dump->out, ",\"epoch\":%" PRIu64 "}\n", totals->epoch);
+    return BASE_OK;
+}
+
+/* ---- all ----------------------------------------------------------------- */
+
+static enum base_status load(struct dump *dump, struct base_error *error)
+{
+    struct ingest_bytes totals, stream;
+    char value[16];
+    enum base_status status =
+        ingest_reader_get(dump->reader, INGEST_DB_META,
+                          (struct ingest_bytes){"state", 5}, &totals, error);
+    if (!status)
+        status = ingest_reader_get(dump->reader, INGEST_DB_META,
+                                   (struct ingest_bytes){"stream", 6},
+                                   &stream, error);
+    if (status)
+        return status;
+    if (!totals.data || !stream.data)
+        return base_fail(error, BASE_NO_INPUT, "inspect: the store is empty");
+    if (totals.size != sizeof dump->totals ||
+        ((const char *)stream.data)[stream.size - 1] != '\0')
+        return base_fail(error, BASE_CORRUPT,
+                         "inspect: the record of totals is of another format");
+    memcpy(&dump->totals, totals.data, sizeof dump->totals);
+    if (dump->totals.hash !=
+        ingest_digest_64((const uint8_t *)&dump->totals + 8,
+                         sizeof dump->totals - 8, 0))
+        return base_fail(error, BASE_CORRUPT,
+                         "inspect: the record of totals does not verify");
+    ingest_stream_value(stream.data, "field_count", value, sizeof value);
+    dump->field_count = (unsigned)strtoul(value, NULL, 10);
+    ingest_stream_value(stream.data, "item_count", value, sizeof value);
+    dump->item_count = (unsigned)strtoul(value, NULL, 10);
+    if (dump->field_count == 0 || dump->field_count > LEARNER_FIELDS_MAX ||
+        dump->item_count == 0 || dump->item_count > dump->field_count)
+        return base_fail(error, BASE_CORRUPT,
+                         "inspect: the stored configuration has no fields");
+    return BASE_OK;
+}
+
+static enum base_status print(struct dump *dump, enum ingest_inspect what,
+                              struct base_error *error)
+{
+    switch (what) {
+    case INGEST_INSPECT_LEDGER: return print_ledger(dump, error);
+    case INGEST_INSPECT_SEQUENCES: return print_sequences(dump, error);
+    case INGEST_INSPECT_SAMPLES: return print_samples(dump, error);
+    case INGEST_INSPECT_DECISIONS:
+        return walk(dump, INGEST_DB_DECISIONS, print_decision, NULL, error);
+    case INGEST_INSPECT_DEAD_LETTERS:
+        return walk(dump, INGEST_DB_DEAD_LETTERS, print_letter, NULL, error);
+    case INGEST_INSPECT_META: return print_meta(dump);
+    case INGEST_INSPECT_COUNT: break;
+    }
+    return base_fail(error, BASE_USAGE, "inspect: nothing of that name");
+}
+
+enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
+                                FILE *out, struct base_error *error)
+{
+    struct dump dump = {.out = out};
+    enum base_status status =
+        ingest_store_open_read(folder, &dump.store, error);
+    if (!status)
+        status = ingest_reader_new(dump.store, &dump.reader, error);
+    if (!status)
+        status = ingest_reader_begin(dump.reader, error);
+    if (!status)
+        status = load(&dump, error);
+    if (!status)
+        status = print(&dump, what, error);
+    ingest_reader_free(dump.reader);
+    ingest_store_free(dump.store);
+    if (!status && (fflush(out) || ferror(out)))
+        status = base_fail(error, BASE_IO, "inspect: writing failed");
+    return status;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dead letters and decisions; see letter.h for the bytes. */
+#include "ingest/letter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "ingest/digest.h"
+
+enum { PLACE = 24, LETTER_HEAD = 40, DECISION_HEAD = 40 };
+
+/* hash, topic, what, partition, offset: the first 24 bytes of both. */
+static uint8_t *put_place(uint8_t *value, const struct ingest_event *event,
+                          uint8_t what)
+{
+    value[8] = event->topic;
+    value[9] = what;
+    base_put_u16(value + 10, 0);
+    base_put_u32(value + 12, (uint32_t)event->partition);
+    return base_put_i64(value + 16, event->offset);
+}
+
+static enum base_status put(struct ingest_store *store, enum ingest_db db,
+                            uint64_t serial, uint8_t *value, size_t size,
+                            struct base_error *error)
+{
+    uint8_t key[8];
+    base_put_u64_be(key, serial);
+    base_put_u64(value, ingest_digest_64(value + 8, size - 8, serial));
+    return ingest_store_put(store, db, (struct ingest_bytes){key, sizeof key},
+                            (struct ingest_bytes){value, size}, error);
+}
+
+static bool decode(struct ingest_bytes key, struct ingest_bytes value,
+                   struct ingest_letter *letter)
+{
+    const uint8_t *data = value.data;
+    if (key.size != 8 || value.size < LETTER_HEAD ||
+        base_get_u64(data) != ingest_digest_64(data + 8, value.size - 8,
+                                               base_get_u64_be(key.data)))
+        return false;
+    letter->topic = data[8];
+    letter->what = data[9];
+    letter->partition = (int32_t)base_get_u32(data + 12);
+    letter->offset = base_get_i64(data + 16);
+    letter->first_ms = base_get_i64(data + PLACE);
+    return letter->topic < INGEST_TOPICS;
+}
+
+/* ---- dead letters -------------------------------------------------------- */
+
+static enum base_status drop_oldest(struct ingest_store *store,
+                                    struct ingest_letter_mark *mark,
+                                    struct base_error *error)
+{
+    struct ingest_cursor cursor;
+    uint8_t key[8];
+    size_t size = 0;
+    enum base_status status = ingest_cursor_open(
+        store, NULL, INGEST_DB_DEAD_LETTERS, &cursor, error);
+    if (!status)
+        status = ingest_cursor_move(&cursor, INGEST_MOVE_FIRST, error);
+    if (!status && cursor.key.data && cursor.key.size == sizeof key) {
+        memcpy(key, cursor.key.data, sizeof key);
+        size = cursor.value.size;
+    }
+    ingest_cursor_close(&cursor);
+    if (status)
+        return status;
+    if (size == 0) {
+        mark->letter_bytes = 0;
+        return BASE_OK;
+    }
+    mark->letter_bytes -= size;
+    mark->letters_dropped++;
+    return ingest_store_remove(store, INGEST_DB_DEAD_LETTERS,
+                               (struct ingest_bytes){key, sizeof key}, error);
+}
+
+enum base_status ingest_letter_put(struct ingest_store *store,
+                                   struct ingest_letter_mark *mark,
+                                   const struct ingest_event *event,
+                                   uint64_t max_bytes,
+                                   struct base_error *error)
+{
+    if (max_bytes < LETTER_HEAD) {
+        mark->letters_dropped++;
+        return BASE_OK;
+    }
+    uint32_t kept = event->payload ? event->payload_size : 0;
+    if (kept > max_bytes - LETTER_HEAD)
+        kept = (uint32_t)(max_bytes - LETTER_HEAD);
+    size_t size = LETTER_HEAD + (size_t)kept;
+    enum base_status status = BASE_OK;
+    while (!status && mark->letter_bytes &&
+           mark->letter_bytes + size > max_bytes)
+        status = drop_oldest(store, mark, error);
+    if (status)
+        return status;
+    uint8_t *value = malloc(size);
+    if (!value)
+        return base_fail(error, BASE_SYSTEM, "dead letter: no memory");
+    uint8_t *at = put_place(value, event, event->reason);
+    at = base_put_i64(at, event->kafka_ms);
+    at = base_put_u32(at, event->payload_size);
+    at = base_put_u32(at, kept);
+    if (kept)
+        memcpy(at, event->payload, kept);
+    mark->letter_bytes += size;
+    status = put(store, INGEST_DB_DEAD_LETTERS, mark->next_letter++, value,
+                 size, error);
+    free(value);
+    return status;
+}
+
+bool ingest_letter_decode(struct ingest_bytes key, struct ingest_bytes value,
+                          struct ingest_letter *letter)
+{
+    const uint8_t *data = value.data;
+    if (!decode(key, value, letter) || letter->what >= INGEST_REASON_COUNT)
+        return false;
+    letter->size = base_get_u32(data + PLACE + 8);
+    letter->bytes_kept = base_get_u32(data + PLACE + 12);
+    letter->bytes = data + LETTER_HEAD;
+    return letter->bytes_kept == value.size - LETTER_HEAD;
+}
+
+/* ---- decisions ----------------------------------------------------------- */
+
+enum base_status ingest_decision_put(struct ingest_store *store,
+                                     struct ingest_letter_mark *mark,
+                                     const struct ingest_event *event,
+                                     uint8_t kind, const char *text,
+                                     struct base_error *error)
+{
+    uint8_t value[DECISION_HEAD + 512];
+    size_t length = strnlen(text, sizeof value - DECISION_HEAD);
+    uint8_t *at = put_place(value, event, kind);
+    at = base_put_i64(at, event->own_ms);
+    at = base_put_i64(at, event->apply_ms);
+    memcpy(at, text, length);
+    return put(store, INGEST_DB_DECISIONS, mark->next_decision++, value,
+               DECISION_HEAD + length, error);
+}
+
+bool ingest_decision_decode(struct ingest_bytes key, struct ingest_bytes value,
+                            struct ingest_letter *letter)
+{
+    if (!decode(key, value, letter))
+        return false;
+    letter->second_ms =
+        base_get_i64((const uint8_t *)value.data + PLACE + 8);
+    letter->bytes = (const uint8_t *)value.data + DECISION_HEAD;
+    letter->bytes_kept = (uint32_t)(value.size - DECISION_HEAD);
+    return true;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two append-only lists beside the state: dead letters (records that could
+ * not be decoded, with reason and bytes) and decisions (what a clock or an
+ * operator decided). Keys: big-endian u64 serial. Values:
+ *
+ * Dead letter: u64 XXH3-64 of the rest, serial as seed | u8 topic, u8 reason, u16 0, i32
+ * partition | i64 offset | i64 kafka_ms | u32 size of the record, u32 bytes
+ * kept | bytes. Capped by the sum of all values; the oldest go first.
+ * Decision: u64 XXH3-64 of the rest | u8 topic, u8 kind, u16 0, i32 partition
+ * | i64 offset | i64 own_ms | i64 apply_ms | text (may be empty).
+ * Decisions are kept: they are the input of a rebuild. Thread: store. */
+#ifndef INGEST_LETTER_H
+#define INGEST_LETTER_H
+
+#include "ingest/event.h"
+#include "ingest/store.h"
+
+enum ingest_decision_kind { /* bits; FLOORED and CLAMPED are the event's */
+    INGEST_DECISION_STOPPED = 4,
+    INGEST_DECISION_CONFIGURATION = 8,
+};
+
+/* Stored in the state's record. */
+struct ingest_letter_mark {
+    uint64_t next_letter, letter_bytes, letters_dropped;
+    uint64_t next_decision;
+};
+
+enum base_status ingest_letter_put(struct ingest_store *store,
+                                   struct ingest_letter_mark *mark,
+                                   const struct ingest_event *event,
+                                   uint64_t max_bytes,
+                                   struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_decision_put(struct ingest_store *store,
+                                     struct ingest_letter_mark *mark,
+                                     const struct ingest_event *event,
+                                     uint8_t kind, const char *text,
+                                     struct base_error *error) BASE_MUST_CHECK;
+
+/* A stored one of either list. */
+struct ingest_letter {
+    uint8_t topic, what; /* reason, or decision kind */
+    int32_t partition;
+    int64_t offset, first_ms, second_ms; /* kafka_ms; own_ms, apply_ms */
+    uint32_t size;                       /* of the dead record */
+    const uint8_t *bytes;
+    uint32_t bytes_kept;
+};
+/* False where the value does not verify. BORROWS from it. */
+bool ingest_letter_decode(struct ingest_bytes key, struct ingest_bytes value,
+                          struct ingest_letter *letter);
+bool ingest_decision_decode(struct ingest_bytes key, struct ingest_bytes value,
+                            struct ingest_letter *letter);
+
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configuration lines kept beside the state; see stream.h. Values never hold
+ * a line feed: paths and names come from one line of the configuration. */
+#include "ingest/stream.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* May change while the state stays valid. */
+static const char *const free_names[] = {
+    "window_ms",     "lateness_ms",    "skew_ms",
+    "history_max",   "history_slack",  "history_ttl_ms",
+    "pending_max",   "negative_keep",  "batch_size",
+};
+
+static void print_mapping(FILE *out, const char *topic,
+                          const struct ingest_topic_config *config,
+                          const struct learner_schema *schema)
+{
+    const struct ingest_mapping *mapping = &config->mapping;
+    fprintf(out, "%s.event_id=%s\n%s.impression=%s\n%s.user=%s\n%s.time=%s\n",
+            topic, mapping->event_id, topic, mapping->impression, topic,
+            mapping->user, topic, mapping->time);
+    for (unsigned i = 0; i < schema->field_count; i++)
+        fprintf(out, "%s.%s=%s%s\n", topic, schema->fields[i].name,
+                mapping->fields[i], mapping->hour[i] ? " hour" : "");
+}
+
+static void print_schema(FILE *out, const struct learner_schema *schema)
+{
+    fprintf(out, "field_count=%u\nitem_count=%u\n", schema->field_count,
+            schema->item_count);
+    for (unsigned i = 0; i < schema->field_count; i++) {
+        const struct learner_field *field = &schema->fields[i];
+        fprintf(out, "field.%u=%s group %d table %s\n", i, field->name,
+                (int)field->group, schema->tables[field->table].name);
+    }
+}
+
+enum base_status ingest_stream_text(const struct ingest_config *config,
+                                    char **text, struct base_error *error)
+{
+    size_t size;
+    FILE *out = open_memstream(text, &size);
+    if (!out)
+        return base_fail(error, BASE_SYSTEM, "configuration: no memory");
+    print_schema(out, &config->schema);
+    print_mapping(out, "impressions", &config->topics[0], &config->schema);
+    print_mapping(out, "clicks", &config->topics[1], &config->schema);
+    fprintf(out, "label_mode=%s\n",
+            config->label_mode == INGEST_LABEL_FNW ? "fnw" : "window");
+    fprintf(out, "window_ms=%" PRId64 "\nlateness_ms=%" PRId64 "\n",
+            config->window_ms, config->lateness_ms);
+    fprintf(out, "skew_ms=%" PRId64 "\nhistory_max=%u\nhistory_slack=%u\n",
+            config->skew_ms, config->history_max, config->history_slack);
+    fprintf(out, "history_ttl_ms=%" PRId64 "\npending_max=%" PRIu64 "\n",
+            config->history_ttl_ms, config->pending_max);
+    fprintf(out, "negative_keep=%.17g\nbatch_size=%u\n",
+            config->negative_keep, config->batch_size);
+    if (fclose(out)) {
+        free(*text);
+        return base_fail(error, BASE_SYSTEM, "configuration: no memory");
+    }
+    return BASE_OK;
+}
+
+void ingest_stream_value(const char *text, const char *name, char *value,
+                         size_t size)
+{
+    size_t length = strlen(name);
+    value[0] = '\0';
+    for (const char *line = text; *line;) {
+        size_t line_size = strcspn(line, "\n");
+        if (line_size > length && strncmp(line, name, length) == 0 &&
+            line[length] == '=') {
+            snprintf(value, size, "%.*s", (int)(line_size - length - 1),
+                     line + length + 1);
+            return;
+        }
+        line += line_size + (line[line_size] == '\n');
+    }
+}
+
+static bool may_change(const char *name)
+{
+    for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
+        if (strcmp(free_names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Compares each line of `from` with the same name's value in `to`. */
+static enum base_status compare_lines(const char *from, const char *to,
+                                      bool report, char *changes, size_t size,
+                                      struct base_error *error)
+{
+    char name[128], here[512], there[512];
+    for (const char *line = from; *line;) {
+        size_t line_size = strcspn(line, "\n");
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(line, "="), line);
+        ingest_stream_value(from, name, here, sizeof here);
+        ingest_stream_value(to, name, there, sizeof there);
+        line += line_size + (line[line_size] == '\n');
+        if (strcmp(here, there) == 0)
+            continue;
+        if (!may_change(name))
+            return base_fail(error, BASE_CONFIG,
+                             "state: %s was \"%s\" and is now \"%s\"; the "
+                             "stored state depends on it",
+                             name, report ? here : there,
+                             report ? there : here);
+        size_t used = strlen(changes);
+        if (report)
+            snprintf(changes + used, size - used, "%s%s: %s -> %s",
+                     used ? ", " : "", name, here, there);
+    }
+    return BASE_OK;
+}
+
+enum base_status ingest_stream_compare(const char *stored, const char *wanted,
+                                       char *changes, size_t size,
+                                       struct base_error *error)
+{
+    changes[0] = '\0';
+    enum base_status status =
+        compare_lines(stored, wanted, true, changes, size, error);
+    if (!status) /* names that only the new one has */
+        status = compare_lines(wanted, stored, false, changes, size, error);
+    return status;
+}
