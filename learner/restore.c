@@ -17,11 +17,12 @@
 
 /* ---- does it fit? -------------------------------------------------------- */
 
-/* Names the first difference between the model that the checkpoint has and
- * the configured one: "learner.batch_size is 64, it was 128". */
-static void describe(const struct learner_checkpoint_info *had,
-                     const struct learner_trainer_config *want, char *text,
-                     size_t size)
+/* Whether the checkpoint's model differs from the configured one, in whatever
+ * enters its weights (STATE g, "model"); the text names the first difference:
+ * "learner.batch_size is 64, it was 128". */
+static bool differs(const struct learner_checkpoint_info *had,
+                    const struct learner_trainer_config *want, char *text,
+                    size_t size)
 {
     const struct learner_model_config *a = &had->model, *b = &want->model;
     const struct learner_schema *s = &had->schema, *r = &want->schema;
@@ -29,7 +30,7 @@ static void describe(const struct learner_checkpoint_info *had,
     if ((double)(old) != (double)(new)) {                                    \
         snprintf(text, size, "%s is %g, it was %g", name, (double)(new),     \
                  (double)(old));                                             \
-        return;                                                              \
+        return true;                                                         \
     }
     DIFFERENT("learner.kind", a->kind, b->kind)
     DIFFERENT("learner.activation", a->activation, b->activation)
@@ -49,15 +50,16 @@ static void describe(const struct learner_checkpoint_info *had,
     if (a->seed != b->seed) {
         snprintf(text, size, "learner.seed is %" PRIu64 ", it was %" PRIu64,
                  b->seed, a->seed);
-        return;
+        return true;
     }
     for (unsigned i = 0; i < s->field_count; i++)
         if (strcmp(s->fields[i].name, r->fields[i].name) != 0) {
             snprintf(text, size, "feature %u is '%s', it was '%s'", i + 1,
                      r->fields[i].name, s->fields[i].name);
-            return;
+            return true;
         }
     snprintf(text, size, "a feature's group, table or dimension differs");
+    return had->config_hash != learner_config_hash(r, b);
 }
 
 static enum base_status check_fit(const struct learner_trainer *trainer,
@@ -72,11 +74,9 @@ static enum base_status check_fit(const struct learner_trainer *trainer,
                          "uses %s: run it where %s is available, or start "
                          "with a new state folder", path, info->arithmetic,
                          learner_arithmetic(), info->arithmetic);
-    if (info->config_hash == learner_config_hash(&trainer->config.schema,
-                                                 &trainer->config.model))
-        return BASE_OK;
     char difference[256];
-    describe(info, &trainer->config, difference, sizeof difference);
+    if (!differs(info, &trainer->config, difference, sizeof difference))
+        return BASE_OK;
     return base_fail(error, BASE_CONFIG,
                      "%s belongs to another model: %s; put the configuration "
                      "back, or start with a new state folder", path,
