@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* HTTP in the event loop; see http.h.
+ *
+ * Invariants: 1. MHD_run is called when its descriptor is readable or its
+ * time-out is over, never by another thread; 2. answers are whole texts made
+ * before they are queued; 3. nothing a client sends is kept or logged. */
+#include "daemon/http.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <ev.h>
+#include <microhttpd.h>
+
+enum { IDLE_SECONDS = 5, CONNECTION_MEMORY = 16384, PER_ADDRESS = 32 };
+
+struct daemon_http {
+    struct MHD_Daemon *daemon;
+    struct ev_loop *loop;
+    ev_io readable;
+    ev_timer timeout;
+    uint16_t port;
+    void (*collect)(void *self, struct daemon_status *status);
+    void *self;
+    struct daemon_status *status; /* scratch, too large for the stack */
+};
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned code,
+                              const char *type, char *text,
+                              enum MHD_ResponseMemoryMode mode)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, mode);
+    if (!response) {
+        if (mode == MHD_RESPMEM_MUST_FREE)
+            free(text);
+        return MHD_NO;
+    }
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
+                            "no-store");
+    if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    enum MHD_Result result = MHD_queue_response(connection, code, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result say(struct MHD_Connection *connection, unsigned code,
+                           const char *text)
+{
+    /* Persistent: MHD only reads it. */
+    return answer(connection, code, "text/plain; charset=utf-8", (char *)text,
+                  MHD_RESPMEM_PERSISTENT);
+}
+
+static enum MHD_Result answer_made(struct MHD_Connection *connection,
+                                   const char *type, char *text)
+{
+    if (!text)
+        return say(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory\n");
+    return answer(connection, MHD_HTTP_OK, type, text, MHD_RESPMEM_MUST_FREE);
+}
+
+static enum MHD_Result get_livez(struct daemon_http *http,
+                                 struct MHD_Connection *connection)
+{
+    (void)http;
+    return say(connection, MHD_HTTP_OK, "alive\n");
+}
+
+static enum MHD_Result get_readyz(struct daemon_http *http,
+                                  struct MHD_Connection *connection)
+{
+    http->collect(http->self, http->status);
+    return daemon_status_ready(http->status)
+               ? say(connection, MHD_HTTP_OK, "ready\n")
+               : say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+}
+
+static enum MHD_Result get_status(struct daemon_http *http,
+                                  struct MHD_Connection *connection)
+{
+    http->collect(http->self, http->status);
+    return answer_made(connection, "application/json",
+                       daemon_status_json(http->status));
+}
+
+static enum MHD_Result get_metrics(struct daemon_http *http,
+                                   struct MHD_Connection *connection)
+{
+    http->collect(http->self, http->status);
+    return answer_made(connection, "text/plain; version=0.0.4; charset=utf-8",
+                       daemon_status_metrics(http->status));
+}
+
+static const struct {
+    const char *path;
+    enum MHD_Result (*get)(struct daemon_http *, struct MHD_Connection *);
+} paths[] = {
+    {"/livez", get_livez},
+    {"/readyz", get_readyz},
+    {"/status", get_status},
+    {"/metrics", get_metrics},
+};
+
+static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
+                              const char *url, const char *method,
+                              const char *version, const char *upload,
+                              size_t *upload_size, void **context)
+{
+    struct daemon_http *http = self;
+    (void)version, (void)upload;
+    /* A body is not wanted: read over, then answered. */
+    if (*upload_size) {
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (!*context) {
+        *context = http;
+        if (strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0)
+            return MHD_YES;
+    }
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        return say(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        if (strcmp(paths[i].path, url) == 0)
+            return paths[i].get(http, connection);
+    return say(connection, MHD_HTTP_NOT_FOUND,
+               "not found; there is /livez /readyz /status /metrics\n");
+}
+
+static void run_once(struct daemon_http *http)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+    MHD_run(http->daemon);
+    ev_timer_stop(http->loop, &http->timeout);
+    if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES) {
+        ev_timer_set(&http->timeout, (double)wait_ms / 1000 + 0.001, 0);
+        ev_timer_start(http->loop, &http->timeout);
+    }
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    (void)loop, (void)events;
+    run_once(watcher->data);
+}
+
+static void on_timeout(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)events;
+    run_once(watcher->data);
+}
+
+static enum base_status parse_address(const struct daemon_http_config *config,
+                                      struct sockaddr_storage *address,
+                                      struct base_error *error)
+{
+    struct sockaddr_in *four = (struct sockaddr_in *)address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)address;
+    memset(address, 0, sizeof *address);
+    if (inet_pton(AF_INET, config->listen, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons(config->port);
+        return BASE_OK;
+    }
+    if (inet_pton(AF_INET6, config->listen, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(config->port);
+        return BASE_OK;
+    }
+    return base_fail(error, BASE_CONFIG,
+                     "http.listen: \"%s\" is not a numeric address",
+                     config->listen);
+}
+
+static enum base_status start_daemon(struct daemon_http *http,
+                                     const struct daemon_http_config *config,
+                                     struct base_error *error)
+{
+    struct sockaddr_storage address;
+    enum base_status status = parse_address(config, &address, error);
+    if (status != BASE_OK)
+        return status;
+    unsigned flags = MHD_USE_EPOLL;
+    if (address.ss_family == AF_INET6)
+        flags |= MHD_USE_IPv6;
+    http->daemon = MHD_start_daemon(
+        flags, config->port, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR,
+        &address, MHD_OPTION_CONNECTION_LIMIT, config->connections_max,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+    if (!http->daemon)
+        return base_fail(error, BASE_UNAVAILABLE,
+                         "http: cannot listen on %s port %u: is it in use? "
+                         "(http.listen, http.port)",
+                         config->listen, config->port);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    http->port = info ? info->port : config->port;
+    return BASE_OK;
+}
+
+enum base_status
+daemon_http_open(const struct daemon_http_config *config, struct ev_loop *loop,
+                 void (*collect)(void *self, struct daemon_status *status),
+                 void *self, struct daemon_http **out,
+                 struct base_error *error)
+{
+    struct daemon_http *http = calloc(1, sizeof *http);
+    *out = NULL;
+    if (http)
+        http->status = calloc(1, sizeof *http->status);
+    if (!http || !http->status) {
+        free(http);
+        return base_fail(error, BASE_SYSTEM, "http: no memory");
+    }
+    http->loop = loop;
+    http->collect = collect;
+    http->self = self;
+    enum base_status status = start_daemon(http, config, error);
+    const union MHD_DaemonInfo *info =
+        status == BASE_OK
+            ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)
+            : NULL;
+    if (status == BASE_OK && !info)
+        status = base_fail(error, BASE_SYSTEM, "http: no epoll descriptor");
+    ev_init(&http->timeout, on_timeout);
+    http->timeout.data = http;
+    ev_init(&http->readable, on_readable);
+    if (status != BASE_OK) {
+        daemon_http_close(http);
+        return status;
+    }
+    ev_io_set(&http->readable, info->epoll_fd, EV_READ);
+    http->readable.data = http;
+    ev_io_start(loop, &http->readable);
+    *out = http;
+    return BASE_OK;
+}
+
+uint16_t daemon_http_port(const struct daemon_http *http)
+{
+    return http->port;
+}
+
+void daemon_http_close(struct daemon_http *http)
+{
+    if (!http)
+        return;
+    ev_io_stop(http->loop, &http->readable);
+    ev_timer_stop(http->loop, &http->timeout);
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    free(http->status);
+    free(http);
+}

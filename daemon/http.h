@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The daemon's HTTP: GET /livez, /readyz, /status, /metrics. libmicrohttpd
+ * without a thread of its own, its epoll descriptor inside the libev loop.
+ * Bounded connections, time and memory. Role: loop. */
+#ifndef DAEMON_HTTP_H
+#define DAEMON_HTTP_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "daemon/config.h"
+#include "daemon/status.h"
+
+struct ev_loop;
+struct daemon_http;
+
+/* `collect` fills a status when one is asked for. */
+enum base_status
+daemon_http_open(const struct daemon_http_config *config, struct ev_loop *loop,
+                 void (*collect)(void *self, struct daemon_status *status),
+                 void *self, struct daemon_http **http,
+                 struct base_error *error) BASE_MUST_CHECK;
+uint16_t daemon_http_port(const struct daemon_http *http);
+void daemon_http_close(struct daemon_http *http);
+
+#endif

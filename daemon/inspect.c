@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `interestd inspect`: what a state folder holds, as JSON. Reads only; a
+ * running daemon is not disturbed. The store's views are ingest/inspect.h's;
+ * a checkpoint is told here. */
+#include <dirent.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "daemon/commands.h"
+#include "daemon/config.h"
+#include "daemon/options.h"
+#include "ingest/inspect.h"
+#include "learner/learner.h"
+
+static void print_number(const char *name, double value)
+{
+    if (isfinite(value))
+        printf(",\"%s\":%.17g", name, value);
+    else
+        printf(",\"%s\":null", name);
+}
+
+static void print_window(const char *name, const struct learner_window *window)
+{
+    printf(",\"%s\":{\"begin_ms\":%" PRId64 ",\"samples\":%" PRIu64
+           ",\"positives\":%" PRIu64 ",\"users\":%" PRIu64,
+           name, window->begin_ms, window->samples, window->positives,
+           window->users);
+    print_number("auc", window->auc);
+    print_number("user_auc", window->user_auc);
+    print_number("log_loss", window->log_loss);
+    print_number("calibration", window->calibration);
+    printf("}");
+}
+
+static void print_checkpoint(const char *path,
+                             const struct learner_checkpoint_info *info)
+{
+    printf("{\"path\":\"%s\",\"position\":%" PRIu64
+           ",\"digest\":\"%016" PRIx64 "%016" PRIx64
+           "\",\"journal_hash\":\"%016" PRIx64 "%016" PRIx64
+           "\",\"config_hash\":\"%016" PRIx64 "\",\"arithmetic\":\"%s\"",
+           path, info->position, info->digest[1], info->digest[0],
+           info->journal_hash[1], info->journal_hash[0], info->config_hash,
+           info->arithmetic);
+    printf(",\"samples\":%" PRIu64 ",\"batches\":%" PRIu64
+           ",\"rejected\":%" PRIu64 ",\"newest_event_ms\":%" PRId64
+           ",\"rows\":{",
+           info->status.samples, info->status.batches, info->status.rejected,
+           info->status.newest_event_ms);
+    for (unsigned i = 0; i < info->schema.table_count; i++)
+        printf("%s\"%s\":%" PRIu64, i ? "," : "", info->schema.tables[i].name,
+               info->rows[i]);
+    printf("}");
+    print_window("last_samples", &info->status.last_samples);
+    print_window("last_time", &info->status.last_time);
+    print_window("total", &info->status.total);
+    printf("}\n");
+}
+
+static enum base_status inspect_path(const char *path,
+                                     struct base_error *error)
+{
+    struct learner_checkpoint *checkpoint = NULL;
+    enum base_status status =
+        learner_checkpoint_open(path, &checkpoint, error);
+    if (status == BASE_OK)
+        print_checkpoint(path, learner_checkpoint_get_info(checkpoint));
+    learner_checkpoint_free(checkpoint);
+    return status;
+}
+
+static int is_checkpoint(const struct dirent *entry)
+{
+    return strncmp(entry->d_name, "ck-", 3) == 0;
+}
+
+/* Names end in the position with leading zeros: the last is the newest. */
+static enum base_status inspect_newest(const char *folder,
+                                       struct base_error *error)
+{
+    struct dirent **names = NULL;
+    char path[1400];
+    int count = scandir(folder, &names, is_checkpoint, alphasort);
+    enum base_status status = base_fail(error, BASE_NO_INPUT,
+                                        "%s holds no checkpoint", folder);
+    if (count > 0) {
+        snprintf(path, sizeof path, "%s/%s", folder,
+                 names[count - 1]->d_name);
+        status = inspect_path(path, error);
+    }
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+    return status;
+}
+
+static enum base_status inspect(const char *what, const char *place,
+                                const char *file,
+                                const struct option_list *sets,
+                                struct base_error *error)
+{
+    bool checkpoint = strcmp(what, "checkpoint") == 0;
+    enum ingest_inspect view = ingest_inspect_named(what);
+    if (checkpoint && place)
+        return inspect_path(place, error);
+    if (!checkpoint && view == INGEST_INSPECT_COUNT)
+        return base_fail(error, BASE_USAGE,
+                         "\"%.80s\" cannot be inspected; --help lists what "
+                         "can",
+                         what);
+    if (!file)
+        return base_fail(error, BASE_USAGE, "--config is required");
+    struct daemon_config *config = malloc(sizeof *config);
+    if (!config)
+        return base_fail(error, BASE_SYSTEM, "no memory");
+    enum base_status status = daemon_config_load_with(
+        file, sets->values, sets->count, config, error);
+    if (status == BASE_OK)
+        status = checkpoint
+                     ? inspect_newest(config->learner.folder, error)
+                     : ingest_inspect(config->ingest.folder, view, stdout,
+                                      error);
+    free(config);
+    return status;
+}
+
+int daemon_inspect_main(int argc, char **argv)
+{
+    const char *file = NULL, *words[2] = {NULL, NULL};
+    struct option_list sets = {0};
+    const struct option table[] = {
+        {"config", OPTION_TEXT, &file, "FILE", false,
+         "the daemon's file, which names the state"},
+        {"set", OPTION_LIST, &sets, "KEY=VALUE", false,
+         "a setting over the file's"},
+    };
+    const struct options options = {
+        .usage = "interestd inspect WHAT --config FILE\n"
+                 "       interestd inspect checkpoint DIR",
+        .about = "Prints a part of the state as JSON lines. WHAT: ledger, "
+                 "sequences, samples,\ndecisions, dead-letters, meta; or "
+                 "checkpoint (the newest, or the one in DIR).",
+        .table = table,
+        .count = sizeof table / sizeof table[0],
+        .positional_max = 2,
+        .positional = words,
+    };
+    struct base_error error;
+    enum base_status status = options_parse(&options, argc, argv, &error);
+    if (status == BASE_OK && !words[0])
+        status = base_fail(&error, BASE_USAGE,
+                           "say what to inspect; --help lists it");
+    if (status == BASE_OK)
+        status = inspect(words[0], words[1], file, &sets, &error);
+    return options_exit("inspect", status, &error);
+}

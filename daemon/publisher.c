@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The publish thread; see publisher.h.
+ *
+ * Invariants: 1. the newest checkpoint waits in one slot, a newer one replaces
+ * it; 2. a version is published only where its position is beyond the newest
+ * one's; 3. CURRENT moves before its announcement is handed over, so a crash
+ * between the two is mended at the next start. */
+#include "daemon/publisher.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "snapshot/snapshot.h"
+
+enum { OFFSETS_MAX = 1 << 17 };
+
+struct daemon_publisher {
+    struct snapshot_publisher *snapshot;
+    struct ingest *ingest;
+    struct learner_trainer *trainer;
+    uint32_t every_ms;
+    struct snapshot_announcement current; /* at start */
+    char *offsets; /* (OFFSETS_MAX) scratch of the thread */
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t mutex; /* of all below */
+    pthread_cond_t changed;
+    bool finishing, waiting; /* waiting: a checkpoint is in the slot */
+    char path[1200];
+    uint64_t position;
+    struct daemon_publish_status status;
+};
+
+static void hand_over(struct ingest *ingest,
+                      const struct snapshot_announcement *from)
+{
+    struct ingest_announcement to = {
+        .epoch = from->epoch,
+        .version = from->version,
+        .position = from->position,
+        .newest_event_ms = from->newest_event_ms,
+        .created_ms = from->created_ms,
+    };
+    memcpy(to.model_name, from->model_name, sizeof to.model_name);
+    memcpy(to.folder_name, from->folder_name, sizeof to.folder_name);
+    memcpy(to.manifest_hash, from->manifest_hash, sizeof to.manifest_hash);
+    ingest_announce(ingest, &to);
+}
+
+/* What is current counts as published, unless the journal ends before it: a
+ * new state beside an old model folder starts over. */
+static void take_current(struct daemon_publisher *publisher)
+{
+    const struct snapshot_announcement *current = &publisher->current;
+    struct ingest_status *ingest = malloc(sizeof *ingest);
+    struct daemon_publish_status *status = &publisher->status;
+    uint64_t end = 0;
+    if (ingest) {
+        ingest_get_status(publisher->ingest, ingest);
+        end = ingest->journal_end;
+        free(ingest);
+    }
+    status->epoch = snapshot_publisher_epoch(publisher->snapshot);
+    if (!current->version)
+        return;
+    status->version = current->version;
+    status->created_ms = current->created_ms;
+    status->newest_event_ms = current->newest_event_ms;
+    status->position = current->position <= end ? current->position : 0;
+}
+
+enum base_status daemon_publisher_open(const struct daemon_config *config,
+                                       struct ingest *ingest,
+                                       struct daemon_publisher **out,
+                                       struct base_error *error)
+{
+    struct daemon_publisher *publisher = calloc(1, sizeof *publisher);
+    pthread_condattr_t monotonic;
+    *out = NULL;
+    if (publisher)
+        publisher->offsets = malloc(OFFSETS_MAX);
+    if (!publisher || !publisher->offsets) {
+        free(publisher);
+        return base_fail(error, BASE_SYSTEM, "publisher: no memory");
+    }
+    publisher->ingest = ingest;
+    publisher->every_ms = config->publish.every_ms;
+    pthread_mutex_init(&publisher->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&publisher->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    enum base_status status = snapshot_publisher_open(
+        &config->snapshot, ingest_epoch(ingest), &publisher->snapshot,
+        &publisher->current, error);
+    if (status != BASE_OK) {
+        daemon_publisher_free(publisher);
+        return status;
+    }
+    take_current(publisher);
+    *out = publisher;
+    return BASE_OK;
+}
+
+void daemon_publisher_checkpointed(void *self, const char *path,
+                                   uint64_t position,
+                                   uint64_t oldest_kept_position,
+                                   uint64_t request)
+{
+    struct daemon_publisher *publisher = self;
+    (void)request; /* a newer checkpoint is as good as the one asked for */
+    ingest_trim(publisher->ingest, oldest_kept_position);
+    pthread_mutex_lock(&publisher->mutex);
+    snprintf(publisher->path, sizeof publisher->path, "%s", path);
+    publisher->position = position;
+    publisher->waiting = true;
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+static void note_failure(struct daemon_publisher *publisher,
+                         const struct base_error *error)
+{
+    base_log(BASE_LOG_ERROR, "event=publish_failed error=\"%s\"", error->text);
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->status.failed++;
+    snprintf(publisher->status.last_error,
+             sizeof publisher->status.last_error, "%s", error->text);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+static void note_success(struct daemon_publisher *publisher,
+                         const struct snapshot_announcement *made,
+                         int64_t took_us)
+{
+    base_log(BASE_LOG_INFO,
+             "event=published folder=%s position=%llu took_us=%lld",
+             made->folder_name, (unsigned long long)made->position,
+             (long long)took_us);
+    pthread_mutex_lock(&publisher->mutex);
+    struct daemon_publish_status *status = &publisher->status;
+    status->epoch = made->epoch;
+    status->version = made->version;
+    status->position = made->position;
+    status->created_ms = made->created_ms;
+    status->newest_event_ms = made->newest_event_ms;
+    status->published++;
+    status->last_us = (uint64_t)took_us;
+    status->last_error[0] = '\0';
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+static void publish(struct daemon_publisher *publisher, const char *path)
+{
+    struct snapshot_announcement made;
+    struct base_error error;
+    int64_t start_us = base_monotonic_us();
+    size_t size = ingest_offsets_json(publisher->ingest, publisher->offsets,
+                                      OFFSETS_MAX);
+    const char *offsets =
+        size && size < OFFSETS_MAX ? publisher->offsets : NULL;
+    if (snapshot_publish(publisher->snapshot, path, offsets, &made, &error) !=
+        BASE_OK) {
+        note_failure(publisher, &error);
+        return;
+    }
+    hand_over(publisher->ingest, &made);
+    note_success(publisher, &made, base_monotonic_us() - start_us);
+}
+
+/* Asks for a checkpoint where something was trained since the newest version.
+ * The answer comes through the hook. */
+static void ask(struct daemon_publisher *publisher)
+{
+    struct learner_status *learner = malloc(sizeof *learner);
+    if (!learner)
+        return;
+    learner_trainer_status(publisher->trainer, learner);
+    pthread_mutex_lock(&publisher->mutex);
+    bool newer = learner->position > publisher->status.position;
+    pthread_mutex_unlock(&publisher->mutex);
+    if (newer)
+        learner_trainer_checkpoint(publisher->trainer);
+    free(learner);
+}
+
+/* Waits for a checkpoint, for the end, or until due_ms (negative: never).
+ * True where a checkpoint newer than the newest version was taken over. */
+static bool wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
+                          char path[1200], bool *finished)
+{
+    const struct timespec until = {.tv_sec = due_ms / 1000,
+                                   .tv_nsec = due_ms % 1000 * 1000000};
+    int timed_out = 0;
+    pthread_mutex_lock(&publisher->mutex);
+    while (!publisher->waiting && !publisher->finishing &&
+           timed_out != ETIMEDOUT)
+        timed_out = due_ms < 0 ? pthread_cond_wait(&publisher->changed,
+                                                   &publisher->mutex)
+                               : pthread_cond_timedwait(&publisher->changed,
+                                                        &publisher->mutex,
+                                                        &until);
+    bool newer = publisher->waiting &&
+                 publisher->position > publisher->status.position;
+    *finished = publisher->finishing;
+    publisher->waiting = false;
+    memcpy(path, publisher->path, sizeof publisher->path);
+    pthread_mutex_unlock(&publisher->mutex);
+    return newer;
+}
+
+static void *run_thread(void *self)
+{
+    struct daemon_publisher *publisher = self;
+    char path[1200];
+    bool finished = false;
+    int64_t every_ms = publisher->every_ms;
+    int64_t due_ms = every_ms ? base_monotonic_ms() + every_ms : -1;
+    base_role_enter(&base_role_publish);
+    while (!finished) {
+        if (wait_for_work(publisher, due_ms, path, &finished))
+            publish(publisher, path);
+        if (!finished && due_ms >= 0 && base_monotonic_ms() >= due_ms) {
+            ask(publisher);
+            due_ms = base_monotonic_ms() + every_ms;
+        }
+    }
+    return NULL;
+}
+
+enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
+                                        struct learner_trainer *trainer,
+                                        struct base_error *error)
+{
+    publisher->trainer = trainer;
+    if (publisher->current.version)
+        hand_over(publisher->ingest, &publisher->current);
+    int failed =
+        pthread_create(&publisher->thread, NULL, run_thread, publisher);
+    if (failed)
+        return base_fail_errno(error, failed, "publisher: thread");
+    publisher->started = true;
+    return BASE_OK;
+}
+
+void daemon_publisher_finish(struct daemon_publisher *publisher)
+{
+    if (!publisher || !publisher->started)
+        return;
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->finishing = true;
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
+    pthread_join(publisher->thread, NULL);
+    publisher->started = false;
+}
+
+void daemon_publisher_status(struct daemon_publisher *publisher,
+                             struct daemon_publish_status *status)
+{
+    pthread_mutex_lock(&publisher->mutex);
+    *status = publisher->status;
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+void daemon_publisher_free(struct daemon_publisher *publisher)
+{
+    if (!publisher)
+        return;
+    daemon_publisher_finish(publisher);
+    snapshot_publisher_free(publisher->snapshot);
+    pthread_cond_destroy(&publisher->changed);
+    pthread_mutex_destroy(&publisher->mutex);
+    free(publisher->offsets);
+    free(publisher);
+}

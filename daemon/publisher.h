@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The `publish` thread: asks the trainer for a checkpoint when something new
+ * was trained, turns it into a version and has it announced. A failed
+ * publication is logged and tried again; what was current stays current.
+ *
+ * Order of use: open, (trainer opened with daemon_publisher_checkpointed as
+ * its hook), start, (trainer stopped), finish, free. */
+#ifndef DAEMON_PUBLISHER_H
+#define DAEMON_PUBLISHER_H
+
+#include "base/status.h"
+#include "daemon/config.h"
+#include "daemon/status.h"
+
+struct daemon_publisher;
+
+/* Opens the model folder. BORROWS `ingest` until free. */
+enum base_status daemon_publisher_open(const struct daemon_config *config,
+                                       struct ingest *ingest,
+                                       struct daemon_publisher **publisher,
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
+/* The trainer's hook; `self` is the publisher. Any thread. */
+void daemon_publisher_checkpointed(void *self, const char *path,
+                                   uint64_t position,
+                                   uint64_t oldest_kept_position,
+                                   uint64_t request);
+/* Has CURRENT announced once more (its outbox row may be missing) and starts
+ * the thread. BORROWS `trainer` until finish. Call after ingest_start. */
+enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
+                                        struct learner_trainer *trainer,
+                                        struct base_error *error)
+    BASE_MUST_CHECK;
+/* Publishes the newest checkpoint where it is newer than the newest version,
+ * ends the thread, waits. */
+void daemon_publisher_finish(struct daemon_publisher *publisher);
+/* Any thread. */
+void daemon_publisher_status(struct daemon_publisher *publisher,
+                             struct daemon_publish_status *status);
+void daemon_publisher_free(struct daemon_publisher *publisher);
+
+#endif

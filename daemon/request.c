@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON ranking requests; see request.h. */
+#include "daemon/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+enum { GROUP_PROFILE, GROUP_ITEM, GROUP_CONTEXT, ROWS_MAX = 1 << 20 };
+static const char *const group_names[] = {"profile", "item", "context"};
+
+/* Where in the request something is: "candidates[3]". */
+struct place {
+    const char *name;
+    long index; /* -1: no list */
+};
+
+static void place_text(const struct place *place, char *text, size_t size)
+{
+    if (place->index < 0)
+        snprintf(text, size, "%s", place->name);
+    else
+        snprintf(text, size, "%s[%ld]", place->name, place->index);
+}
+
+static enum base_status set_id(const struct interest_model *model, int group,
+                               unsigned field, const json_t *value,
+                               const struct place *place, uint64_t *id,
+                               struct base_error *error)
+{
+    char digits[32], where[64];
+    if (json_is_string(value)) {
+        *id = interest_id(model, group, field, json_string_value(value),
+                          json_string_length(value));
+        return BASE_OK;
+    }
+    if (json_is_integer(value)) {
+        int size = snprintf(digits, sizeof digits,
+                            "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        *id = interest_id(model, group, field, digits, (size_t)size);
+        return BASE_OK;
+    }
+    *id = 0;
+    if (json_is_null(value))
+        return BASE_OK;
+    place_text(place, where, sizeof where);
+    return base_fail(error, BASE_DATA,
+                     "request: %s: field \"%s\" must be a string or an "
+                     "integer",
+                     where, interest_field(model, group, field));
+}
+
+static int find_field(const struct interest_model *model, int group,
+                      const char *name)
+{
+    for (unsigned i = 0; i < interest_field_count(model, group); i++)
+        if (strcmp(interest_field(model, group, i), name) == 0)
+            return (int)i;
+    return -1;
+}
+
+/* ids (fields of the group), zeroed before. */
+static enum base_status read_object(const struct interest_model *model,
+                                    int group, json_t *object,
+                                    const struct place *place, uint64_t *ids,
+                                    struct base_error *error)
+{
+    char where[64];
+    const char *name;
+    json_t *value;
+    place_text(place, where, sizeof where);
+    if (!json_is_object(object))
+        return base_fail(error, BASE_DATA, "request: %s must be an object",
+                         where);
+    json_object_foreach(object, name, value) {
+        int field = find_field(model, group, name);
+        if (field < 0)
+            return base_fail(error, BASE_DATA,
+                             "request: %s: the model has no %s field \"%.80s\"",
+                             where, group_names[group], name);
+        enum base_status status = set_id(model, group, (unsigned)field, value,
+                                         place, &ids[field], error);
+        if (status != BASE_OK)
+            return status;
+    }
+    return BASE_OK;
+}
+
+static enum base_status read_single(const struct interest_model *model,
+                                    int group, json_t *object,
+                                    const uint64_t **ids,
+                                    struct base_error *error)
+{
+    const struct place place = {group_names[group], -1};
+    uint64_t *made =
+        calloc(interest_field_count(model, group) + 1u, sizeof *made);
+    *ids = made;
+    if (!made)
+        return base_fail(error, BASE_SYSTEM, "request: no memory");
+    return object ? read_object(model, group, object, &place, made, error)
+                  : BASE_OK;
+}
+
+static enum base_status read_list(const struct interest_model *model,
+                                  const char *name, json_t *list,
+                                  const uint64_t **ids, size_t *count,
+                                  struct base_error *error)
+{
+    unsigned fields = interest_field_count(model, GROUP_ITEM);
+    if (list && !json_is_array(list))
+        return base_fail(error, BASE_DATA, "request: %s must be a list", name);
+    *count = json_array_size(list); /* 0 for NULL */
+    if (*count > ROWS_MAX)
+        return base_fail(error, BASE_LIMIT, "request: %s has more than %d",
+                         name, ROWS_MAX);
+    uint64_t *made = calloc(*count * fields + 1, sizeof *made);
+    *ids = made;
+    if (!made)
+        return base_fail(error, BASE_SYSTEM, "request: no memory");
+    for (size_t i = 0; i < *count; i++) {
+        const struct place place = {name, (long)i};
+        enum base_status status =
+            read_object(model, GROUP_ITEM, json_array_get(list, i), &place,
+                        made + i * fields, error);
+        if (status != BASE_OK)
+            return status;
+    }
+    return BASE_OK;
+}
+
+static enum base_status keep_texts(json_t *list, struct rank_request *request,
+                                   struct base_error *error)
+{
+    size_t count = request->ids.candidates;
+    request->candidates = calloc(count + 1, sizeof *request->candidates);
+    if (!request->candidates)
+        return base_fail(error, BASE_SYSTEM, "request: no memory");
+    for (size_t i = 0; i < count; i++) {
+        request->candidates[i] =
+            json_dumps(json_array_get(list, i), JSON_COMPACT);
+        if (!request->candidates[i])
+            return base_fail(error, BASE_SYSTEM, "request: no memory");
+    }
+    return BASE_OK;
+}
+
+static enum base_status check_names(json_t *root, struct base_error *error)
+{
+    static const char *const known[] = {"profile", "context", "behaviors",
+                                        "candidates"};
+    const char *name;
+    json_t *value;
+    if (!json_is_object(root))
+        return base_fail(error, BASE_DATA, "request: must be a JSON object");
+    json_object_foreach(root, name, value) {
+        bool found = false;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            found |= strcmp(name, known[i]) == 0;
+        if (!found)
+            return base_fail(error, BASE_DATA,
+                             "request: no \"%.80s\" there; allowed: profile, "
+                             "context, behaviors, candidates",
+                             name);
+    }
+    if (json_array_size(json_object_get(root, "candidates")) == 0)
+        return base_fail(error, BASE_DATA,
+                         "request: candidates must be a list of at least one");
+    return BASE_OK;
+}
+
+static enum base_status read_root(const struct interest_model *model,
+                                  json_t *root, struct rank_request *request,
+                                  struct base_error *error)
+{
+    struct interest_request *ids = &request->ids;
+    json_t *candidates = json_object_get(root, "candidates");
+    enum base_status status = check_names(root, error);
+    if (status == BASE_OK)
+        status = read_single(model, GROUP_PROFILE,
+                             json_object_get(root, "profile"), &ids->profile,
+                             error);
+    if (status == BASE_OK)
+        status = read_single(model, GROUP_CONTEXT,
+                             json_object_get(root, "context"), &ids->context,
+                             error);
+    if (status == BASE_OK)
+        status = read_list(model, "behaviors",
+                           json_object_get(root, "behaviors"), &ids->history,
+                           &ids->history_size, error);
+    if (status == BASE_OK)
+        status = read_list(model, "candidates", candidates, &ids->items,
+                           &ids->candidates, error);
+    return status != BASE_OK ? status : keep_texts(candidates, request, error);
+}
+
+enum base_status rank_request_parse(const struct interest_model *model,
+                                    const char *text, size_t size,
+                                    struct rank_request *request,
+                                    struct base_error *error)
+{
+    json_error_t place;
+    memset(request, 0, sizeof *request);
+    json_t *root = json_loadb(text, size, JSON_REJECT_DUPLICATES, &place);
+    if (!root)
+        return base_fail(error, BASE_DATA, "request: line %d, column %d: %s",
+                         place.line, place.column, place.text);
+    enum base_status status = read_root(model, root, request, error);
+    json_decref(root);
+    if (status != BASE_OK)
+        rank_request_fini(request);
+    return status;
+}
+
+void rank_request_fini(struct rank_request *request)
+{
+    for (size_t i = 0; request->candidates && i < request->ids.candidates; i++)
+        free(request->candidates[i]);
+    free(request->candidates);
+    free((void *)request->ids.profile);
+    free((void *)request->ids.context);
+    free((void *)request->ids.history);
+    free((void *)request->ids.items);
+    memset(request, 0, sizeof *request);
+}

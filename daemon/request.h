@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* JSON ranking requests to ids:
+ *   {"profile": {"gender": "f", ...}, "context": {"pid": "p1", ...},
+ *    "behaviors": [{"goods": "g1", ...}, ...],   oldest first
+ *    "candidates": [{"goods": "g7", ...}, ...]}
+ * Values are strings or integers; a field that is left out is unknown (id 0);
+ * a name that the model does not have is an error. Uses only libinterest. */
+#ifndef DAEMON_REQUEST_H
+#define DAEMON_REQUEST_H
+
+#include "base/status.h"
+#include "snapshot/interest.h"
+
+struct rank_request {
+    struct interest_request ids; /* its pointers are OWNED here */
+    char **candidates; /* each candidate's own text, for printing */
+};
+
+/* Parses `text`; the errors name field and place. */
+enum base_status rank_request_parse(const struct interest_model *model,
+                                    const char *text, size_t size,
+                                    struct rank_request *request,
+                                    struct base_error *error) BASE_MUST_CHECK;
+void rank_request_fini(struct rank_request *request);
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `interestd run`: wires ingest, trainer, publisher and HTTP together around
+ * one libev loop in the main thread.
+ *
+ * Invariants: 1. signals are blocked before the first thread is made; the loop
+ * takes them from a signalfd; 2. the loop never waits for a disk or a broker
+ * while it runs; 3. a thread that ends by itself ends the daemon, in order and
+ * with its own exit status; 4. the stop is bounded: after STOP_SECONDS, or at
+ * a second signal, the process leaves at once, which every file here survives.
+ *
+ * Stop: ingest pauses, the trainer writes a last checkpoint, that becomes the
+ * last version, its announcement is committed and sent by ingest's stop. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <ev.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "daemon/commands.h"
+#include "daemon/config.h"
+#include "daemon/http.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
+#include "daemon/publisher.h"
+
+enum { STOP_SECONDS = 60, TICK_MS = 20 };
+
+struct run {
+    struct daemon_config config;
+    struct ev_loop *loop;
+    struct ingest *ingest;
+    struct learner_trainer *trainer;
+    struct daemon_publisher *publisher;
+    struct daemon_http *http;
+    ev_signal terminate, interrupt, hangup;
+    ev_async failure;
+    ev_timer tick, watchdog;
+    const char *phase;
+    int64_t started_ms, tick_us, lag_us;
+    bool ingest_started, trainer_started;
+
+    pthread_mutex_t mutex; /* of failed and error */
+    bool failed;
+    struct base_error error;
+};
+
+/* ---- the loop's events ---------------------------------------------------- */
+
+static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)events;
+    base_log(BASE_LOG_INFO, "event=stopping signal=%d", watcher->signum);
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+    base_log(BASE_LOG_INFO,
+             "event=hangup_ignored hint=\"settings are read at start\"");
+}
+
+static void on_failure(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    (void)watcher, (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+/* Any thread: the first error is kept, the loop is woken. */
+static void note_failure(void *self, const struct base_error *error)
+{
+    struct run *run = self;
+    base_log(BASE_LOG_ERROR, "event=thread_failed status=%s error=\"%s\"",
+             base_status_name(error->status), error->text);
+    pthread_mutex_lock(&run->mutex);
+    if (!run->failed)
+        run->error = *error;
+    run->failed = true;
+    pthread_mutex_unlock(&run->mutex);
+    ev_async_send(run->loop, &run->failure);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct run *run = watcher->data;
+    int64_t now_us = base_monotonic_us();
+    (void)loop, (void)events;
+    if (run->tick_us)
+        run->lag_us = now_us - run->tick_us - TICK_MS * 1000;
+    if (run->lag_us < 0)
+        run->lag_us = 0;
+    run->tick_us = now_us;
+    ingest_trainer_idle(run->ingest, learner_trainer_idle(run->trainer));
+}
+
+static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop, (void)watcher, (void)events;
+    daemon_notify("WATCHDOG=1");
+}
+
+static void collect(void *self, struct daemon_status *status)
+{
+    struct run *run = self;
+    status->phase = run->phase;
+    status->started_ms = run->started_ms;
+    status->now_ms = base_wall_ms();
+    status->loop_lag_us = run->lag_us;
+    status->schema = run->config.ingest.schema;
+    ingest_get_status(run->ingest, &status->ingest);
+    learner_trainer_status(run->trainer, &status->learner);
+    daemon_publisher_status(run->publisher, &status->publish);
+    status->window_count = learner_trainer_windows(
+        run->trainer, status->windows, LEARNER_WINDOWS_KEPT);
+}
+
+static void watch(struct run *run)
+{
+    ev_signal_init(&run->terminate, on_stop, SIGTERM);
+    ev_signal_init(&run->interrupt, on_stop, SIGINT);
+    ev_signal_init(&run->hangup, on_hangup, SIGHUP);
+    ev_async_init(&run->failure, on_failure);
+    ev_timer_init(&run->tick, on_tick, TICK_MS / 1e3, TICK_MS / 1e3);
+    run->tick.data = run;
+    ev_signal_start(run->loop, &run->terminate);
+    ev_signal_start(run->loop, &run->interrupt);
+    ev_signal_start(run->loop, &run->hangup);
+    ev_async_start(run->loop, &run->failure);
+    ev_timer_start(run->loop, &run->tick);
+    double interval = daemon_notify_interval();
+    if (interval > 0) {
+        ev_timer_init(&run->watchdog, on_watchdog, interval, interval);
+        ev_timer_start(run->loop, &run->watchdog);
+    }
+}
+
+/* ---- start ----------------------------------------------------------------- */
+
+/* The trainer continues in the journal: both must be of the same moment. */
+static enum base_status check_position(const struct run *run,
+                                       struct base_error *error)
+{
+    struct ingest_status *status = malloc(sizeof *status);
+    uint64_t position = learner_trainer_position(run->trainer);
+    if (!status)
+        return base_fail(error, BASE_SYSTEM, "no memory");
+    ingest_get_status(run->ingest, status);
+    uint64_t begin = status->journal_begin, end = status->journal_end;
+    free(status);
+    if (position > end)
+        return base_fail(error, BASE_CORRUPT,
+                         "state %s: the checkpoint is at journal position "
+                         "%llu, the journal ends at %llu: store/ is older "
+                         "than checkpoints/; restore both of one moment, or "
+                         "remove both",
+                         run->config.state, (unsigned long long)position,
+                         (unsigned long long)end);
+    if (position < begin)
+        return base_fail(error, BASE_CORRUPT,
+                         "state %s: the newest checkpoint is at journal "
+                         "position %llu, the journal begins at %llu: a "
+                         "checkpoint is missing; restore checkpoints/ and "
+                         "store/ of one moment, or remove both",
+                         run->config.state, (unsigned long long)position,
+                         (unsigned long long)begin);
+    return BASE_OK;
+}
+
+/* The trainer has one `self` for both of its hooks. */
+static void pass_checkpoint(void *self, const char *path, uint64_t position,
+                            uint64_t oldest_kept_position, uint64_t request)
+{
+    struct run *run = self;
+    daemon_publisher_checkpointed(run->publisher, path, position,
+                                  oldest_kept_position, request);
+}
+
+static enum base_status open_trainer(struct run *run, struct base_error *error)
+{
+    struct learner_trainer_config *config = &run->config.learner;
+    config->source = ingest_source(run->ingest);
+    config->hook_self = run;
+    config->checkpointed = pass_checkpoint;
+    config->failed = note_failure;
+    return learner_trainer_open(config, &run->trainer, error);
+}
+
+static enum base_status write_port(const struct run *run,
+                                   struct base_error *error)
+{
+    char path[1100], text[16];
+    int size =
+        snprintf(text, sizeof text, "%u\n", daemon_http_port(run->http));
+    enum base_status status =
+        base_file_join(path, sizeof path, run->config.state, "http.port",
+                       error);
+    if (status != BASE_OK)
+        return status;
+    return base_file_replace(path, text, (size_t)size, error);
+}
+
+static enum base_status open_all(struct run *run, struct base_error *error)
+{
+    enum base_status status = base_file_make_folder(run->config.state, error);
+    if (status == BASE_OK)
+        status = ingest_open(&run->config.ingest, &run->ingest, error);
+    if (status == BASE_OK)
+        status = daemon_publisher_open(&run->config, run->ingest,
+                                       &run->publisher, error);
+    if (status == BASE_OK)
+        status = open_trainer(run, error);
+    if (status == BASE_OK)
+        status = check_position(run, error);
+    if (status == BASE_OK)
+        status = daemon_http_open(&run->config.http, run->loop, collect, run,
+                                  &run->http, error);
+    return status;
+}
+
+static enum base_status start_all(struct run *run, struct base_error *error)
+{
+    enum base_status status =
+        ingest_start(run->ingest, note_failure, run, error);
+    run->ingest_started = status == BASE_OK;
+    if (status == BASE_OK)
+        status = learner_trainer_start(run->trainer, error);
+    run->trainer_started = run->ingest_started && status == BASE_OK;
+    if (status == BASE_OK)
+        status = daemon_publisher_start(run->publisher, run->trainer, error);
+    /* Last: who waits for the port finds a running daemon. */
+    if (status == BASE_OK)
+        status = write_port(run, error);
+    return status;
+}
+
+/* ---- stop ------------------------------------------------------------------ */
+
+static void leave(int signal_number)
+{
+    static const char text[] = "interestd: left at once; what was committed "
+                               "is safe\n";
+    (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(signal_number == SIGALRM ? base_status_exit(BASE_AGAIN)
+                                   : 128 + signal_number);
+}
+
+/* From here on a signal, or the alarm, ends the process as it is. */
+static void bound_stop(struct run *run)
+{
+    sigset_t signals;
+    ev_signal_stop(run->loop, &run->terminate);
+    ev_signal_stop(run->loop, &run->interrupt);
+    signal(SIGTERM, leave);
+    signal(SIGINT, leave);
+    signal(SIGALRM, leave);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    alarm(STOP_SECONDS);
+}
+
+/* Keeps the first error of the way down. */
+static void note(enum base_status *result, struct base_error *error,
+                 enum base_status status, const struct base_error *next)
+{
+    if (status == BASE_OK)
+        return;
+    base_log(BASE_LOG_ERROR, "event=stop_failed status=%s error=\"%s\"",
+             base_status_name(status), next->text);
+    if (*result == BASE_OK) {
+        *result = status;
+        *error = *next;
+    }
+}
+
+/* A state that a thread found broken gets no further checkpoint. */
+static void stop_all(struct run *run, enum base_status *result,
+                     struct base_error *error)
+{
+    struct base_error next;
+    bool sound = *result == BASE_OK;
+    run->phase = "stopping";
+    daemon_notify("STOPPING=1");
+    bound_stop(run);
+    if (run->ingest_started)
+        ingest_pause(run->ingest, true);
+    if (run->trainer_started)
+        note(result, error, learner_trainer_stop(run->trainer, sound, &next),
+             &next);
+    daemon_publisher_finish(run->publisher);
+    if (run->ingest_started)
+        note(result, error, ingest_stop(run->ingest, &next), &next);
+    alarm(0);
+}
+
+static void free_all(struct run *run)
+{
+    daemon_http_close(run->http);
+    daemon_publisher_free(run->publisher);
+    learner_trainer_free(run->trainer);
+    ingest_free(run->ingest);
+    ev_loop_destroy(run->loop);
+    pthread_mutex_destroy(&run->mutex);
+}
+
+static void block_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
+static enum base_status run_daemon(struct run *run, struct base_error *error)
+{
+    base_role_enter(&base_role_loop);
+    block_signals();
+    run->started_ms = base_wall_ms();
+    run->phase = "starting";
+    run->loop = ev_loop_new(EVFLAG_SIGNALFD | EVFLAG_NOENV);
+    if (!run->loop)
+        return base_fail(error, BASE_SYSTEM, "no event loop");
+    pthread_mutex_init(&run->mutex, NULL);
+    enum base_status status = open_all(run, error);
+    if (status == BASE_OK)
+        watch(run);
+    if (status == BASE_OK)
+        status = start_all(run, error);
+    if (status == BASE_OK) {
+        run->phase = "running";
+        base_log(BASE_LOG_INFO,
+                 "event=running http=%s:%u position=%llu kernels=%s",
+                 run->config.http.listen, daemon_http_port(run->http),
+                 (unsigned long long)learner_trainer_position(run->trainer),
+                 learner_kernels());
+        daemon_notify("READY=1");
+        ev_run(run->loop, 0);
+    }
+    pthread_mutex_lock(&run->mutex);
+    if (run->failed && status == BASE_OK) {
+        *error = run->error;
+        status = error->status;
+    }
+    pthread_mutex_unlock(&run->mutex);
+    if (run->trainer)
+        stop_all(run, &status, error);
+    free_all(run);
+    return status;
+}
+
+int daemon_run_main(int argc, char **argv)
+{
+    const char *path = NULL;
+    struct option_list sets = {0};
+    const struct option table[] = {
+        {"config", OPTION_TEXT, &path, "FILE", true, "configuration file"},
+        {"set", OPTION_LIST, &sets, "KEY=VALUE", false,
+         "a setting over the file's; may be repeated"},
+    };
+    const struct options options = {
+        .usage = "interestd run --config FILE [--set KEY=VALUE]...",
+        .about = "Learns from Kafka and publishes models until SIGTERM or "
+                 "SIGINT, then writes\na last checkpoint and version. A "
+                 "second signal leaves at once.",
+        .table = table,
+        .count = sizeof table / sizeof table[0],
+    };
+    struct base_error error;
+    struct run *run = calloc(1, sizeof *run);
+    enum base_status status = options_parse(&options, argc, argv, &error);
+    if (status == BASE_OK && !run)
+        status = base_fail(&error, BASE_SYSTEM, "no memory");
+    if (status == BASE_OK)
+        status = daemon_config_load_with(path, sets.values, sets.count,
+                                         &run->config, &error);
+    if (status == BASE_OK) {
+        base_log_set_level(run->config.log_level);
+        status = run_daemon(run, &error);
+        if (status == BASE_OK)
+            base_log(BASE_LOG_INFO, "event=stopped");
+    }
+    free(run);
+    return options_exit("run", status, &error);
+}

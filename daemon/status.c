@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /status: the whole status as one JSON object; see status.h. */
+#include "daemon/status.h"
+
+#include <math.h>
+#include <stddef.h>
+
+#include <jansson.h>
+
+#define U64(value) json_integer((json_int_t)(value))
+
+/* JSON knows no "not a number". */
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *window_json(const struct learner_window *window)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "begin_ms",
+                     (json_int_t)window->begin_ms, "samples",
+                     (json_int_t)window->samples, "positives",
+                     (json_int_t)window->positives, "users",
+                     (json_int_t)window->users, "auc", number(window->auc),
+                     "user_auc", number(window->user_auc), "log_loss",
+                     number(window->log_loss), "calibration",
+                     number(window->calibration));
+}
+
+static json_t *buckets_json(const uint64_t buckets[INGEST_BUCKET_COUNT])
+{
+    json_t *object = json_object();
+    for (unsigned i = 0; i < INGEST_BUCKET_COUNT; i++)
+        json_object_set_new(object, ingest_bucket_name(i), U64(buckets[i]));
+    return object;
+}
+
+static json_t *reasons_json(const struct ingest_status *ingest)
+{
+    json_t *object = json_object();
+    for (unsigned i = 1; i < INGEST_REASON_COUNT; i++)
+        json_object_set_new(object, ingest_reason_name(i),
+                            U64(ingest->reasons[i]));
+    return object;
+}
+
+static json_t *partition_json(const struct ingest_partition_status *partition)
+{
+    json_int_t lag = partition->high >= partition->next
+                         ? partition->high - partition->next
+                         : -1;
+    return json_pack(
+        "{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "topic",
+        partition->topic ? "clicks" : "impressions", "partition",
+        (int)partition->partition, "start", (json_int_t)partition->start,
+        "next", (json_int_t)partition->next, "high",
+        (json_int_t)partition->high, "lag_records", lag, "own_ms",
+        (json_int_t)partition->own_ms, "stopped", partition->stopped,
+        "stop_reason", partition->stop_reason, "buckets",
+        buckets_json(partition->buckets));
+}
+
+/* Members of a status struct that are plain integers. */
+struct member {
+    const char *name;
+    size_t offset;
+};
+
+#define IN(field) {#field, offsetof(struct ingest_status, field)}
+static const struct member ingest_members[] = {
+    IN(events),         IN(commits),
+    IN(journal_end),    IN(batch_end),
+    IN(journal_begin),  IN(journal_bytes),
+    IN(unaccounted),    IN(users),
+    IN(pending),        IN(history_cut),
+    IN(floored_records), IN(clamped_records),
+    IN(late_labels_lost), IN(dead_letters_dropped),
+    IN(decisions),      IN(crossed_partitions),
+    IN(applied_ms),     IN(lag_records),
+    IN(map_used_bytes), IN(last_commit_us),
+    IN(max_commit_us),
+};
+#undef IN
+
+#define IN(field) {#field, offsetof(struct learner_status, field)}
+static const struct member learner_members[] = {
+    IN(position),    IN(samples),       IN(batches),
+    IN(rejected),    IN(newest_event_ms), IN(table_bytes),
+    IN(dense_bytes), IN(checkpoints),   IN(checkpoint_position),
+    IN(cut_waits),
+};
+#undef IN
+
+static json_t *members_json(const void *from, const struct member *members,
+                            size_t count)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < count; i++) {
+        int64_t value =
+            *(const int64_t *)((const char *)from + members[i].offset);
+        json_object_set_new(object, members[i].name, json_integer(value));
+    }
+    return object;
+}
+
+static json_t *ingest_json(const struct ingest_status *ingest)
+{
+    json_t *object =
+        members_json(ingest, ingest_members,
+                     sizeof ingest_members / sizeof ingest_members[0]);
+    json_t *partitions = json_array();
+    for (unsigned i = 0; i < ingest->partition_count; i++)
+        json_array_append_new(partitions,
+                              partition_json(&ingest->partitions[i]));
+    json_object_set_new(object, "at_end", json_boolean(ingest->at_end));
+    json_object_set_new(object, "broker_error",
+                        json_string(ingest->broker_error));
+    json_object_set_new(object, "buckets", buckets_json(ingest->buckets));
+    json_object_set_new(object, "dead_letter_reasons", reasons_json(ingest));
+    json_object_set_new(object, "partitions", partitions);
+    return object;
+}
+
+static json_t *learner_json(const struct daemon_status *status)
+{
+    const struct learner_status *learner = &status->learner;
+    json_t *object =
+        members_json(learner, learner_members,
+                     sizeof learner_members / sizeof learner_members[0]);
+    json_t *rows = json_object(), *windows = json_array();
+    for (unsigned i = 0; i < status->schema.table_count; i++)
+        json_object_set_new(rows, status->schema.tables[i].name,
+                            U64(learner->rows[i]));
+    for (unsigned i = 0; i < status->window_count; i++)
+        json_array_append_new(windows, window_json(&status->windows[i]));
+    json_object_set_new(object, "busy_seconds", number(learner->busy_seconds));
+    json_object_set_new(object, "arithmetic",
+                        json_string(learner_arithmetic()));
+    json_object_set_new(object, "kernels", json_string(learner_kernels()));
+    json_object_set_new(object, "rows", rows);
+    json_object_set_new(object, "last_samples",
+                        window_json(&learner->last_samples));
+    json_object_set_new(object, "last_time", window_json(&learner->last_time));
+    json_object_set_new(object, "total", window_json(&learner->total));
+    json_object_set_new(object, "windows", windows);
+    return object;
+}
+
+static json_t *publish_json(const struct daemon_publish_status *publish)
+{
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "epoch",
+        (json_int_t)publish->epoch, "version", (json_int_t)publish->version,
+        "position", (json_int_t)publish->position, "created_ms",
+        (json_int_t)publish->created_ms, "newest_event_ms",
+        (json_int_t)publish->newest_event_ms, "published",
+        (json_int_t)publish->published, "failed",
+        (json_int_t)publish->failed, "last_us", (json_int_t)publish->last_us,
+        "last_error", publish->last_error);
+}
+
+/* How old the newest event is that has reached ..., in ms; -1: none yet. */
+static json_int_t age(const struct daemon_status *status, int64_t event_ms)
+{
+    return event_ms > 0 ? status->now_ms - event_ms : -1;
+}
+
+bool daemon_status_ready(const struct daemon_status *status)
+{
+    bool running = status->phase[0] == 'r';
+    for (unsigned i = 0; i < status->ingest.partition_count; i++)
+        if (status->ingest.partitions[i].stopped)
+            return false;
+    return running && status->ingest.partition_count > 0;
+}
+
+char *daemon_status_json(const struct daemon_status *status)
+{
+    json_t *root = json_pack(
+        "{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o}", "phase",
+        status->phase, "ready", daemon_status_ready(status), "now_ms",
+        (json_int_t)status->now_ms, "uptime_ms",
+        (json_int_t)(status->now_ms - status->started_ms), "loop_lag_us",
+        (json_int_t)status->loop_lag_us, "age_ms", "applied",
+        age(status, status->ingest.applied_ms), "trained",
+        age(status, status->learner.newest_event_ms), "published",
+        age(status, status->publish.newest_event_ms), "ingest",
+        ingest_json(&status->ingest), "learner", learner_json(status),
+        "publish", publish_json(&status->publish));
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    json_decref(root);
+    return text;
+}
