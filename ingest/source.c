@@ -23,17 +23,18 @@
 #include "base/log.h"
 #include "base/role.h"
 #include "ingest/anchor.h"
+#include "ingest/chunk.h"
 #include "ingest/decisions.h"
 #include "ingest/ends.h"
 #include "ingest/kafka.h"
 #include "ingest/merge.h"
-#include "ingest/reader.h"
+#include "ingest/decoder.h"
+#include "ingest/topics.h"
 
 enum {
     BATCH = 512,          /* records of one poll of a partition */
     QUEUE_EVENTS = 65536, /* of all merge queues together */
     QUEUE_LEAST = 64,
-    ANSWER_MS = 6000,     /* patience with a broker's answer */
     HOUSEKEEPING_MS = 250,
     SURVEY_MS = 100, /* between questions for all ends while not there */
     REST_MS = 1000,  /* and once there */
@@ -56,7 +57,7 @@ struct slot {
 struct ingest_source {
     struct ingest_source_config wiring;
     const struct ingest_config *config;
-    struct ingest_reader *readers[INGEST_TOPICS];
+    struct ingest_decoder *decoders[INGEST_TOPICS];
     struct ingest_decisions *decisions;
     struct ingest_event last;
     char cluster[256];
@@ -93,7 +94,9 @@ static void note(struct ingest_source *source, const char *text)
     pthread_mutex_lock(&source->mutex);
     bool same = strncmp(source->broker_error, text,
                         sizeof source->broker_error - 1) == 0;
-    snprintf(source->broker_error, sizeof source->broker_error, "%s", text);
+    size_t size = strnlen(text, sizeof source->broker_error - 1);
+    memcpy(source->broker_error, text, size);
+    source->broker_error[size] = '\0';
     pthread_mutex_unlock(&source->mutex);
     if (same && now < source->logged_ms + 10000)
         return;
@@ -167,84 +170,37 @@ static bool rest(struct ingest_source *source, int milliseconds)
     return !atomic_load(&source->stopping);
 }
 
-static enum base_status partitions_of(struct ingest_source *source,
-                                      const char *topic, unsigned *count,
-                                      struct base_error *error)
-{
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(source->helper, topic, NULL);
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t code =
-        handle ? rd_kafka_metadata(source->helper, 0, handle, &metadata,
-                                   ANSWER_MS)
-               : rd_kafka_last_error();
-    enum base_status status = BASE_OK;
-    if (code)
-        status = base_fail(error, BASE_UNAVAILABLE, "kafka: topic %s: %s",
-                           topic, rd_kafka_err2str(code));
-    else if (metadata->topic_cnt != 1 || metadata->topics[0].err ||
-             metadata->topics[0].partition_cnt == 0)
-        status = base_fail(
-            error, BASE_UNAVAILABLE,
-            "kafka: topic %s: %s; it must exist, interestd does not make it",
-            topic,
-            rd_kafka_err2str(metadata->topic_cnt == 1 && metadata->topics[0].err
-                                 ? metadata->topics[0].err
-                                 : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART));
-    else
-        *count = (unsigned)metadata->topics[0].partition_cnt;
-    if (metadata)
-        rd_kafka_metadata_destroy(metadata);
-    if (handle)
-        rd_kafka_topic_destroy(handle);
-    return status;
-}
-
 static enum base_status find_partitions(struct ingest_source *source,
                                         struct base_error *error)
 {
-    const struct ingest_topic_config *topics = source->config->topics;
-    unsigned counts[INGEST_TOPICS] = {0};
-    for (int i = 0; i < INGEST_TOPICS; i++)
-        if (partitions_of(source, topics[i].name, &counts[i], error))
-            return error->status;
-    if (counts[0] != counts[1])
-        return base_fail(error, BASE_CONFIG,
-                         "topics %s and %s have %u and %u partitions; both "
-                         "must have as many, keyed alike",
-                         topics[0].name, topics[1].name, counts[0], counts[1]);
-    if (2 * counts[0] > INGEST_PARTITIONS_MAX)
-        return base_fail(error, BASE_LIMIT,
-                         "topics %s and %s have %u partitions together, at "
-                         "most %d can be read", topics[0].name, topics[1].name,
-                         2 * counts[0], INGEST_PARTITIONS_MAX);
+    unsigned count;
+    if (ingest_topics_count(source->helper, source->config, &count, error))
+        return error->status;
     for (unsigned i = 0; i < source->known_count; i++)
-        if ((unsigned)source->known[i].partition >= counts[0])
+        if ((unsigned)source->known[i].partition >= count)
             return base_fail(error, BASE_CONFIG,
                              "topic %s has %u partitions, the state has read "
                              "number %d of it: another topic?",
-                             topics[source->known[i].topic].name, counts[0],
-                             source->known[i].partition);
-    source->per_topic = counts[0];
-    source->slot_count = 2 * counts[0];
+                             source->config->topics[source->known[i].topic].name,
+                             count, source->known[i].partition);
+    source->per_topic = count;
+    source->slot_count = 2 * count;
     return BASE_OK;
 }
 
 static enum base_status find_cluster(struct ingest_source *source,
                                      struct base_error *error)
 {
-    char *id = rd_kafka_clusterid(source->helper, ANSWER_MS);
-    if (!id)
-        return base_fail(error, BASE_UNAVAILABLE,
-                         "kafka: the brokers do not tell their cluster's id");
-    enum base_status status = BASE_OK;
+    char id[sizeof source->cluster];
+    if (ingest_topics_cluster(source->helper, id, sizeof id, error))
+        return error->status;
     if (source->cluster[0] && strcmp(id, source->cluster) != 0)
-        status = base_fail(error, BASE_CONFIG,
-                           "kafka: cluster %s is not the one this state was "
-                           "read from (%s); offsets mean nothing there",
-                           id, source->cluster);
-    snprintf(source->cluster, sizeof source->cluster, "%s", id);
-    rd_kafka_mem_free(source->helper, id);
-    return status;
+        return base_fail(error, BASE_CONFIG,
+                         "kafka: cluster %s is not the one this state was "
+                         "read from (%s); offsets mean nothing there",
+                         id, source->cluster);
+    memcpy(source->cluster, id, sizeof id);
+    return BASE_OK;
 }
 
 static enum base_status make_slots(struct ingest_source *source,
@@ -300,37 +256,12 @@ static void judge_range(struct ingest_source *source, unsigned slot,
     stop_pair(source, slot, reason);
 }
 
-static enum base_status find_ranges(struct ingest_source *source,
-                                    int64_t *low, int64_t *high,
-                                    struct base_error *error)
-{
-    unsigned count = all_slots(source);
-    const struct {
-        int64_t when, *into;
-    } questions[] = {{RD_KAFKA_OFFSET_BEGINNING, low},
-                     {RD_KAFKA_OFFSET_END, high}};
-    for (int i = 0; i < 2; i++) {
-        if (ingest_kafka_offsets(source->helper, source->config,
-                                 source->positions, source->asking, count,
-                                 questions[i].when, ANSWER_MS,
-                                 questions[i].into, error))
-            return error->status;
-        for (unsigned k = 0; k < count; k++)
-            if (questions[i].into[k] < 0)
-                return base_fail(error, BASE_UNAVAILABLE,
-                                 "kafka: no broker leads %s/%d",
-                                 topic_of(source, source->asking[k]),
-                                 source->positions[source->asking[k]].partition);
-    }
-    return BASE_OK;
-}
-
 static enum base_status judge_anchors(struct ingest_source *source,
                                       struct base_error *error)
 {
     enum ingest_anchor verdicts[INGEST_PARTITIONS_MAX];
     if (ingest_anchor_check(source->helper, source->config, source->positions,
-                            source->slot_count, ANSWER_MS, &source->stopping,
+                            source->slot_count, INGEST_ANSWER_MS, &source->stopping,
                             verdicts, error))
         return error->status;
     for (unsigned i = 0; i < source->slot_count; i++) {
@@ -378,8 +309,8 @@ static enum base_status start_merge(struct ingest_source *source,
         return base_fail(error, BASE_SYSTEM, "source: no memory");
     unsigned ids = 0;
     for (int i = 0; i < INGEST_TOPICS; i++)
-        if (ingest_reader_ids(source->readers[i]) > ids)
-            ids = ingest_reader_ids(source->readers[i]);
+        if (ingest_decoder_ids(source->decoders[i]) > ids)
+            ids = ingest_decoder_ids(source->decoders[i]);
     for (unsigned i = 0; i < source->slot_count; i++)
         starts[i] = (struct ingest_merge_start){
             .topic = source->positions[i].topic,
@@ -405,7 +336,10 @@ static enum base_status find_starts(struct ingest_source *source,
                                     struct base_error *error)
 {
     int64_t low[INGEST_PARTITIONS_MAX], high[INGEST_PARTITIONS_MAX];
-    if (find_ranges(source, low, high, error))
+    unsigned all = all_slots(source);
+    if (ingest_topics_ranges(source->helper, source->config,
+                             source->positions, source->asking, all, low,
+                             high, error))
         return error->status;
     struct ingest_position *fresh =
         calloc(source->slot_count, sizeof *fresh);
@@ -608,7 +542,7 @@ static enum base_status take(struct ingest_source *source, unsigned i,
     event->kafka_ms = rd_kafka_message_timestamp(message, &type);
     if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
         event->kafka_ms = -1;
-    ingest_reader_read(source->readers[event->topic], message->payload,
+    ingest_decoder_read(source->decoders[event->topic], message->payload,
                        message->len, event, ids);
     ingest_merge_push(source->merge, i, source->now_ms, source->wall_ms);
     return BASE_OK;
@@ -701,32 +635,11 @@ static enum base_status poll_all(struct ingest_source *source,
 
 /* ---- chunks ---------------------------------------------------------------- */
 
-static uint32_t arena_size(const struct ingest_source *source)
-{
-    uint32_t ids = ingest_reader_ids(source->readers[INGEST_IMPRESSIONS]);
-    return INGEST_CHUNK_EVENTS * ids * 8 +
-           (source->config->event_max + 7) / 8 * 8;
-}
-
 struct ingest_chunk *ingest_source_chunk(const struct ingest_source *source)
 {
-    struct ingest_chunk *chunk = calloc(1, sizeof *chunk);
-    if (!chunk)
-        return NULL;
-    chunk->arena_size = arena_size(source);
-    chunk->arena = malloc(chunk->arena_size);
-    if (!chunk->arena) {
-        free(chunk);
-        return NULL;
-    }
-    return chunk;
-}
-
-void ingest_chunk_free(struct ingest_chunk *chunk)
-{
-    if (chunk)
-        free(chunk->arena);
-    free(chunk);
+    return ingest_chunk_new(
+        ingest_decoder_ids(source->decoders[INGEST_IMPRESSIONS]),
+        source->config->event_max);
 }
 
 /* A chunk to fill, or NULL while the store has them all. */
@@ -743,9 +656,7 @@ static struct ingest_chunk *open_chunk(struct ingest_source *source)
     if (!source->chunk)
         return NULL;
     atomic_store(&source->starved, false);
-    source->chunk->count = 0;
-    source->chunk->arena_used = 0;
-    source->chunk->stop_partition = -1;
+    ingest_chunk_clear(source->chunk);
     return source->chunk;
 }
 
@@ -761,28 +672,6 @@ static enum base_status hand_over(struct ingest_source *source,
         return BASE_OK;
     ingest_chunk_free(chunk);
     return base_fail(error, BASE_STOPPED, "source: the store has ended");
-}
-
-/* False where the chunk has no room. */
-static bool append(struct ingest_chunk *chunk, const struct ingest_event *from,
-                   uint32_t ids)
-{
-    bool dead = from->kind == INGEST_EVENT_DEAD;
-    uint32_t bytes = dead ? (from->payload_size + 7) / 8 * 8 : ids * 8;
-    if (chunk->count == INGEST_CHUNK_EVENTS ||
-        chunk->arena_size - chunk->arena_used < bytes)
-        return false;
-    struct ingest_event *event = &chunk->events[chunk->count++];
-    *event = *from;
-    uint8_t *at = chunk->arena + chunk->arena_used;
-    chunk->arena_used += bytes;
-    event->ids = dead ? NULL : (const uint64_t *)(const void *)at;
-    event->payload = dead && from->payload ? at : NULL;
-    if (dead && from->payload)
-        memcpy(at, from->payload, from->payload_size);
-    else if (!dead)
-        memcpy(at, from->ids, bytes);
-    return true;
 }
 
 static void remember(struct ingest_source *source,
@@ -824,8 +713,8 @@ static enum base_status release(struct ingest_source *source,
         struct ingest_chunk *chunk = open_chunk(source);
         if (!chunk)
             return BASE_OK; /* back-pressure: the store wakes us */
-        uint32_t ids = ingest_reader_ids(source->readers[event->topic]);
-        if (!append(chunk, event, ids)) {
+        uint32_t ids = ingest_decoder_ids(source->decoders[event->topic]);
+        if (!ingest_chunk_append(chunk, event, ids)) {
             if (hand_over(source, error))
                 return error->status;
             continue;
@@ -906,18 +795,11 @@ static void examine(struct ingest_source *source, unsigned i)
 {
     int64_t low, high;
     struct base_error error;
-    if (ingest_kafka_offsets(source->helper, source->config,
-                             source->positions, &i, 1,
-                             RD_KAFKA_OFFSET_BEGINNING, ANSWER_MS, &low,
-                             &error) ||
-        ingest_kafka_offsets(source->helper, source->config,
-                             source->positions, &i, 1, RD_KAFKA_OFFSET_END,
-                             ANSWER_MS, &high, &error)) {
+    if (ingest_topics_ranges(source->helper, source->config,
+                             source->positions, &i, 1, &low, &high, &error)) {
         note(source, error.text);
         return; /* asked again in the next round */
     }
-    if (low < 0 || high < 0)
-        return;
     source->slots[i].examine = false;
     judge_range(source, i, low, high);
     source->reassign_ms = source->now_ms;
@@ -1019,8 +901,8 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
     if (made->event_fd < 0 || !made->known)
         status = base_fail_errno(error, errno, "source: eventfd or memory");
     for (int i = 0; !status && i < INGEST_TOPICS; i++)
-        status = ingest_reader_new(made->config, (enum ingest_topic)i,
-                                   &made->readers[i], error);
+        status = ingest_decoder_new(made->config, (enum ingest_topic)i,
+                                   &made->decoders[i], error);
     if (!status)
         status = ingest_kafka_check(made->config, error);
     if (!status && made->config->decisions[0])
@@ -1057,7 +939,7 @@ void ingest_source_free(struct ingest_source *source)
     ingest_merge_free(source->merge);
     ingest_chunk_free(source->chunk);
     for (int i = 0; i < INGEST_TOPICS; i++)
-        ingest_reader_free(source->readers[i]);
+        ingest_decoder_free(source->decoders[i]);
     ingest_decisions_free(source->decisions);
     if (source->event_fd >= 0)
         close(source->event_fd);

@@ -15,6 +15,7 @@
 
 #include "base/ring.h"
 #include "base/status.h"
+#include "ingest/chunk.h"
 #include "ingest/event.h"
 #include "ingest/ingest.h"
 #include "ingest/state.h"
@@ -45,10 +46,9 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
 /* After run() has returned. Any thread. */
 void ingest_source_free(struct ingest_source *source);
 
-/* A chunk for this source's events; all of them go into `back` first.
- * ingest_chunk_free() takes NULL. */
+/* A chunk for this source's events; INGEST_CHUNKS of them go into `back`
+ * first. NULL where memory is refused. */
 struct ingest_chunk *ingest_source_chunk(const struct ingest_source *source);
-void ingest_chunk_free(struct ingest_chunk *chunk);
 
 /* The thread's whole life: BASE_OK once asked to stop, else why it ended. */
 enum base_status ingest_source_run(struct ingest_source *source,

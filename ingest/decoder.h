@@ -3,10 +3,10 @@
  * writer's schema, and from slots to ids. Whatever is wrong with a record
  * becomes a dead letter with a reason; nothing here fails for a record.
  *
- * One reader a topic; one owner thread (ingest). Knows no Kafka handle and no
+ * One decoder a topic; one owner thread (ingest). Knows no Kafka handle and no
  * order: own_ms and apply_ms are the merge's. */
-#ifndef INGEST_READER_H
-#define INGEST_READER_H
+#ifndef INGEST_DECODER_H
+#define INGEST_DECODER_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -20,24 +20,24 @@ enum {
     INGEST_SCHEMA_MAX = 1 << 20, /* bytes of an .avsc file */
 };
 
-struct ingest_reader;
+struct ingest_decoder;
 
 /* Reads and compiles the pinned schema (PLAIN), or looks at the folder of
  * schemas (CONFLUENT: <id>.avsc, compiled when an id is first met).
  * BASE_CONFIG or BASE_DATA names the file and what does not fit. */
-enum base_status ingest_reader_new(const struct ingest_config *config,
+enum base_status ingest_decoder_new(const struct ingest_config *config,
                                    enum ingest_topic topic,
-                                   struct ingest_reader **reader,
+                                   struct ingest_decoder **decoder,
                                    struct base_error *error) BASE_MUST_CHECK;
-void ingest_reader_free(struct ingest_reader *reader);
+void ingest_decoder_free(struct ingest_decoder *decoder);
 
 /* Ids that an event of this topic has. */
-unsigned ingest_reader_ids(const struct ingest_reader *reader);
+unsigned ingest_decoder_ids(const struct ingest_decoder *decoder);
 
 /* Fills kind, reason, crc, event_ms, user, event_id, impression and ids[];
  * of a dead letter payload (OWNS, malloc) with at most event_max bytes.
  * event->kafka_ms must stand already. bytes NULL: a tombstone. */
-void ingest_reader_read(struct ingest_reader *reader, const uint8_t *bytes,
+void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
                         size_t size, struct ingest_event *event,
                         uint64_t *ids);
 

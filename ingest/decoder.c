@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Record to event; see reader.h. Programs of the Confluent framing are kept by
+/* Record to event; see decoder.h. Programs of the Confluent framing are kept by
  * schema id for good, also the verdict that one cannot be used; an id without
  * a file is asked for again after RETRY_MS, and at most UNKNOWN_MAX such ids
  * are remembered, so random ids cost neither memory nor a file open each. */
-#include "ingest/reader.h"
+#include "ingest/decoder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +32,7 @@ enum {
     SLOT_FIELDS,
 };
 
-struct ingest_reader {
+struct ingest_decoder {
     const struct ingest_topic_config *config;
     enum ingest_topic topic;
     uint32_t event_max;
@@ -50,99 +50,99 @@ struct ingest_reader {
 
 /* ---- targets --------------------------------------------------------------- */
 
-static void add_target(struct ingest_reader *reader, const char *path,
+static void add_target(struct ingest_decoder *decoder, const char *path,
                        enum ingest_target_kind kind, bool required,
                        uint64_t seed)
 {
-    reader->targets[reader->target_count++] = (struct ingest_target){
+    decoder->targets[decoder->target_count++] = (struct ingest_target){
         .path = path, .kind = kind, .required = required, .seed = seed};
 }
 
-static void add_slot(struct ingest_reader *reader, int slot, const char *path,
+static void add_slot(struct ingest_decoder *decoder, int slot, const char *path,
                      enum ingest_target_kind kind, bool required,
                      const char *seed)
 {
-    reader->slot_of[slot] = -1;
+    decoder->slot_of[slot] = -1;
     if (!*path)
         return;
-    reader->slot_of[slot] = (int8_t)reader->target_count;
-    add_target(reader, path, kind, required,
+    decoder->slot_of[slot] = (int8_t)decoder->target_count;
+    add_target(decoder, path, kind, required,
                seed ? learner_table_seed(seed) : 0);
 }
 
-static void set_targets(struct ingest_reader *reader,
+static void set_targets(struct ingest_decoder *decoder,
                         const struct learner_schema *schema)
 {
-    const struct ingest_mapping *map = &reader->config->mapping;
-    bool clicks = reader->topic == INGEST_CLICKS;
-    add_slot(reader, SLOT_EVENT, map->event_id, INGEST_TARGET_ID, true,
+    const struct ingest_mapping *map = &decoder->config->mapping;
+    bool clicks = decoder->topic == INGEST_CLICKS;
+    add_slot(decoder, SLOT_EVENT, map->event_id, INGEST_TARGET_ID, true,
              clicks ? "click" : "event");
-    add_slot(reader, SLOT_USER, map->user, INGEST_TARGET_ID, true, "user");
-    add_slot(reader, SLOT_TIME, map->time, INGEST_TARGET_MS, true, NULL);
-    add_slot(reader, SLOT_IMPRESSION, clicks ? map->impression : "",
+    add_slot(decoder, SLOT_USER, map->user, INGEST_TARGET_ID, true, "user");
+    add_slot(decoder, SLOT_TIME, map->time, INGEST_TARGET_MS, true, NULL);
+    add_slot(decoder, SLOT_IMPRESSION, clicks ? map->impression : "",
              INGEST_TARGET_ID, false, "event");
     unsigned first = clicks ? schema->profile_count : 0;
-    reader->ids = clicks ? schema->item_count : schema->field_count;
-    for (unsigned i = first; i < first + reader->ids; i++)
-        add_target(reader, map->fields[i],
+    decoder->ids = clicks ? schema->item_count : schema->field_count;
+    for (unsigned i = first; i < first + decoder->ids; i++)
+        add_target(decoder, map->fields[i],
                    map->hour[i] ? INGEST_TARGET_HOUR : INGEST_TARGET_ID, false,
                    learner_table_seed(
                        schema->tables[schema->fields[i].table].name));
 }
 
-static enum base_status check_mapping(const struct ingest_reader *reader,
+static enum base_status check_mapping(const struct ingest_decoder *decoder,
                                       struct base_error *error)
 {
-    const struct ingest_mapping *map = &reader->config->mapping;
+    const struct ingest_mapping *map = &decoder->config->mapping;
     const char *missing = !*map->user ? "user" : !*map->time ? "time" : NULL;
-    if (reader->topic == INGEST_IMPRESSIONS && !*map->event_id)
+    if (decoder->topic == INGEST_IMPRESSIONS && !*map->event_id)
         missing = "event_id";
-    for (unsigned i = SLOT_FIELDS; !missing && i < reader->target_count; i++)
-        if (!*reader->targets[i].path)
+    for (unsigned i = SLOT_FIELDS; !missing && i < decoder->target_count; i++)
+        if (!*decoder->targets[i].path)
             missing = "a feature";
     if (!missing)
         return BASE_OK;
     return base_fail(error, BASE_CONFIG, "topic %s: %s has no path",
-                     reader->config->name, missing);
+                     decoder->config->name, missing);
 }
 
 /* ---- programs -------------------------------------------------------------- */
 
-static enum base_status compile(struct ingest_reader *reader, const char *path,
+static enum base_status compile(struct ingest_decoder *decoder, const char *path,
                                 struct ingest_program **program,
                                 struct base_error *error)
 {
     char *text;
     size_t size;
     if (base_file_read(path, INGEST_SCHEMA_MAX, &text, &size, error))
-        return base_wrap(error, "schema of topic %s", reader->config->name);
+        return base_wrap(error, "schema of topic %s", decoder->config->name);
     enum base_status status =
-        ingest_program_new(text, size, reader->targets, reader->target_count,
+        ingest_program_new(text, size, decoder->targets, decoder->target_count,
                            program, error);
     free(text);
     return status ? base_wrap(error, "schema %s of topic %s", path,
-                              reader->config->name)
+                              decoder->config->name)
                   : BASE_OK;
 }
 
-static enum base_status open_schemas(struct ingest_reader *reader,
+static enum base_status open_schemas(struct ingest_decoder *decoder,
                                      struct base_error *error)
 {
-    if (reader->config->framing == INGEST_PLAIN)
-        return compile(reader, reader->config->schema, &reader->pinned, error);
-    if (base_map_new(&reader->known, 0, error))
+    if (decoder->config->framing == INGEST_PLAIN)
+        return compile(decoder, decoder->config->schema, &decoder->pinned, error);
+    if (base_map_new(&decoder->known, 0, error))
         return error->status;
-    return base_map_new(&reader->unknown, 0, error);
+    return base_map_new(&decoder->unknown, 0, error);
 }
 
-enum base_status ingest_reader_new(const struct ingest_config *config,
+enum base_status ingest_decoder_new(const struct ingest_config *config,
                                    enum ingest_topic topic,
-                                   struct ingest_reader **reader,
+                                   struct ingest_decoder **decoder,
                                    struct base_error *error)
 {
-    struct ingest_reader *made = calloc(1, sizeof *made);
+    struct ingest_decoder *made = calloc(1, sizeof *made);
     if (!made)
-        return base_fail(error, BASE_SYSTEM, "reader: no memory");
+        return base_fail(error, BASE_SYSTEM, "decoder: no memory");
     made->config = &config->topics[topic];
     made->topic = topic;
     made->event_max = config->event_max;
@@ -152,48 +152,48 @@ enum base_status ingest_reader_new(const struct ingest_config *config,
     if (!status)
         status = open_schemas(made, error);
     if (status) {
-        ingest_reader_free(made);
+        ingest_decoder_free(made);
         return status;
     }
-    *reader = made;
+    *decoder = made;
     return BASE_OK;
 }
 
-void ingest_reader_free(struct ingest_reader *reader)
+void ingest_decoder_free(struct ingest_decoder *decoder)
 {
-    if (!reader)
+    if (!decoder)
         return;
-    ingest_program_free(reader->pinned);
-    for (unsigned i = 0; i < reader->program_count; i++)
-        ingest_program_free(reader->programs[i]);
-    base_map_free(reader->known);
-    base_map_free(reader->unknown);
-    free(reader);
+    ingest_program_free(decoder->pinned);
+    for (unsigned i = 0; i < decoder->program_count; i++)
+        ingest_program_free(decoder->programs[i]);
+    base_map_free(decoder->known);
+    base_map_free(decoder->unknown);
+    free(decoder);
 }
 
-unsigned ingest_reader_ids(const struct ingest_reader *reader)
+unsigned ingest_decoder_ids(const struct ingest_decoder *decoder)
 {
-    return reader->ids;
+    return decoder->ids;
 }
 
 /* Remembers that there is no file for `id`, forgetting all where too many. */
-static void forget_later(struct ingest_reader *reader, uint32_t id)
+static void forget_later(struct ingest_decoder *decoder, uint32_t id)
 {
     struct base_map *fresh;
-    if (base_map_size(reader->unknown) >= UNKNOWN_MAX &&
+    if (base_map_size(decoder->unknown) >= UNKNOWN_MAX &&
         base_map_new(&fresh, 0, NULL) == BASE_OK) {
-        base_map_free(reader->unknown);
-        reader->unknown = fresh;
+        base_map_free(decoder->unknown);
+        decoder->unknown = fresh;
     }
-    if (base_map_put(reader->unknown, id,
+    if (base_map_put(decoder->unknown, id,
                      (uint64_t)base_monotonic_ms() + RETRY_MS, NULL))
         return; /* asked again with the next record: slower, not wrong */
 }
 
 /* Compiles <id>.avsc; NONE where it became known, usable or not. */
-static enum ingest_reason look_up(struct ingest_reader *reader, uint32_t id)
+static enum ingest_reason look_up(struct ingest_decoder *decoder, uint32_t id)
 {
-    uint64_t *again = base_map_get(reader->unknown, id);
+    uint64_t *again = base_map_get(decoder->unknown, id);
     if (again && (uint64_t)base_monotonic_ms() < *again)
         return INGEST_REASON_SCHEMA_UNKNOWN;
     char name[32], path[1200];
@@ -201,60 +201,60 @@ static enum ingest_reason look_up(struct ingest_reader *reader, uint32_t id)
     struct base_error error = {.text = ""};
     struct ingest_program *program = NULL;
     enum base_status status = base_file_join(
-        path, sizeof path, reader->config->schema, name, &error);
-    if (!status && reader->program_count == PROGRAMS_MAX)
+        path, sizeof path, decoder->config->schema, name, &error);
+    if (!status && decoder->program_count == PROGRAMS_MAX)
         status = base_fail(&error, BASE_LIMIT, "more than %d schemas",
                            PROGRAMS_MAX);
     if (!status)
-        status = compile(reader, path, &program, &error);
+        status = compile(decoder, path, &program, &error);
     if (status)
         base_log(BASE_LOG_WARN,
                  "event=schema_not_usable topic=%s schema_id=%u text=\"%s\"",
-                 reader->config->name, id, error.text);
+                 decoder->config->name, id, error.text);
     if (status && status != BASE_CONFIG && status != BASE_DATA) {
-        forget_later(reader, id);
+        forget_later(decoder, id);
         return INGEST_REASON_SCHEMA_UNKNOWN;
     }
-    if (base_map_put(reader->known, id, reader->program_count, &error)) {
+    if (base_map_put(decoder->known, id, decoder->program_count, &error)) {
         ingest_program_free(program);
         return INGEST_REASON_SCHEMA_UNKNOWN;
     }
-    reader->programs[reader->program_count++] = program;
-    base_map_remove(reader->unknown, id);
+    decoder->programs[decoder->program_count++] = program;
+    base_map_remove(decoder->unknown, id);
     return INGEST_REASON_NONE;
 }
 
-static enum ingest_reason program_of(struct ingest_reader *reader,
+static enum ingest_reason program_of(struct ingest_decoder *decoder,
                                      const uint8_t *bytes, size_t size,
                                      const struct ingest_program **program)
 {
     if (size < FRAME || bytes[0] != 0)
         return INGEST_REASON_WIRE;
     uint32_t id = __builtin_bswap32(base_get_u32(bytes + 1));
-    uint64_t *index = base_map_get(reader->known, id);
+    uint64_t *index = base_map_get(decoder->known, id);
     if (!index) {
-        enum ingest_reason reason = look_up(reader, id);
+        enum ingest_reason reason = look_up(decoder, id);
         if (reason)
             return reason;
-        index = base_map_get(reader->known, id);
+        index = base_map_get(decoder->known, id);
     }
-    *program = reader->programs[*index];
+    *program = decoder->programs[*index];
     return *program ? INGEST_REASON_NONE : INGEST_REASON_SCHEMA;
 }
 
 /* ---- records --------------------------------------------------------------- */
 
-static enum ingest_reason decode(struct ingest_reader *reader,
+static enum ingest_reason decode(struct ingest_decoder *decoder,
                                  const uint8_t *bytes, size_t size,
                                  uint64_t *slots)
 {
     if (!bytes)
         return INGEST_REASON_TOMBSTONE;
-    if (size > reader->event_max)
+    if (size > decoder->event_max)
         return INGEST_REASON_OVERSIZE;
-    const struct ingest_program *program = reader->pinned;
+    const struct ingest_program *program = decoder->pinned;
     if (!program) {
-        enum ingest_reason reason = program_of(reader, bytes, size, &program);
+        enum ingest_reason reason = program_of(decoder, bytes, size, &program);
         if (reason)
             return reason;
         bytes += FRAME;
@@ -263,44 +263,44 @@ static enum ingest_reason decode(struct ingest_reader *reader,
     return ingest_program_run(program, bytes, size, slots);
 }
 
-static uint64_t slot(const struct ingest_reader *reader, int which,
+static uint64_t slot(const struct ingest_decoder *decoder, int which,
                      const uint64_t *slots)
 {
-    int at = reader->slot_of[which];
+    int at = decoder->slot_of[which];
     return at < 0 ? 0 : slots[at];
 }
 
 /* A click without an id of its own is what it says. */
-static uint64_t click_id(const struct ingest_reader *reader,
+static uint64_t click_id(const struct ingest_decoder *decoder,
                          const struct ingest_event *event, const uint64_t *ids)
 {
     uint8_t bytes[(3 + LEARNER_FIELDS_MAX) * 8], *at = bytes;
     at = base_put_u64(at, event->impression);
     at = base_put_u64(at, event->user);
-    for (unsigned i = 0; i < reader->ids; i++)
+    for (unsigned i = 0; i < decoder->ids; i++)
         at = base_put_u64(at, ids[i]);
     at = base_put_i64(at, event->event_ms);
-    return learner_id(reader->click_seed, bytes, (size_t)(at - bytes));
+    return learner_id(decoder->click_seed, bytes, (size_t)(at - bytes));
 }
 
-static void fill(const struct ingest_reader *reader, const uint64_t *slots,
+static void fill(const struct ingest_decoder *decoder, const uint64_t *slots,
                  struct ingest_event *event, uint64_t *ids)
 {
-    memcpy(ids, slots + reader->target_count - reader->ids,
-           reader->ids * sizeof *ids);
-    event->user = slot(reader, SLOT_USER, slots);
-    event->event_ms = (int64_t)slot(reader, SLOT_TIME, slots);
-    if (reader->topic == INGEST_IMPRESSIONS) {
+    memcpy(ids, slots + decoder->target_count - decoder->ids,
+           decoder->ids * sizeof *ids);
+    event->user = slot(decoder, SLOT_USER, slots);
+    event->event_ms = (int64_t)slot(decoder, SLOT_TIME, slots);
+    if (decoder->topic == INGEST_IMPRESSIONS) {
         event->kind = INGEST_EVENT_IMPRESSION;
-        event->event_id = slot(reader, SLOT_EVENT, slots);
+        event->event_id = slot(decoder, SLOT_EVENT, slots);
         event->impression = event->event_id;
         return;
     }
     event->kind = INGEST_EVENT_CLICK;
-    event->impression = slot(reader, SLOT_IMPRESSION, slots);
-    event->event_id = reader->slot_of[SLOT_EVENT] < 0
-                          ? click_id(reader, event, ids)
-                          : slot(reader, SLOT_EVENT, slots);
+    event->impression = slot(decoder, SLOT_IMPRESSION, slots);
+    event->event_id = decoder->slot_of[SLOT_EVENT] < 0
+                          ? click_id(decoder, event, ids)
+                          : slot(decoder, SLOT_EVENT, slots);
 }
 
 static bool time_ok(const struct ingest_event *event)
@@ -311,12 +311,12 @@ static bool time_ok(const struct ingest_event *event)
            event->event_ms - INGEST_FUTURE_MS <= event->kafka_ms;
 }
 
-static void bury(const struct ingest_reader *reader, enum ingest_reason reason,
+static void bury(const struct ingest_decoder *decoder, enum ingest_reason reason,
                  const uint8_t *bytes, size_t size, struct ingest_event *event)
 {
     event->kind = INGEST_EVENT_DEAD;
     event->reason = (uint8_t)reason;
-    size_t kept = size < reader->event_max ? size : reader->event_max;
+    size_t kept = size < decoder->event_max ? size : decoder->event_max;
     uint8_t *payload = bytes && kept ? malloc(kept) : NULL;
     if (!payload)
         return;
@@ -325,17 +325,17 @@ static void bury(const struct ingest_reader *reader, enum ingest_reason reason,
     event->payload_size = (uint32_t)kept;
 }
 
-void ingest_reader_read(struct ingest_reader *reader, const uint8_t *bytes,
+void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
                         size_t size, struct ingest_event *event, uint64_t *ids)
 {
     uint64_t slots[SLOT_FIELDS + LEARNER_FIELDS_MAX];
     event->crc = bytes ? (uint32_t)XXH3_64bits(bytes, size) : 0;
-    enum ingest_reason reason = decode(reader, bytes, size, slots);
+    enum ingest_reason reason = decode(decoder, bytes, size, slots);
     if (!reason) {
-        fill(reader, slots, event, ids);
+        fill(decoder, slots, event, ids);
         if (!time_ok(event))
             reason = INGEST_REASON_TIME;
     }
     if (reason)
-        bury(reader, reason, bytes, size, event);
+        bury(decoder, reason, bytes, size, event);
 }
