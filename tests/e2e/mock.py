@@ -28,7 +28,7 @@ import topics
 MODES = {
     "window": {"ingest.label_mode": "window"},
     "fnw": {"ingest.label_mode": "fnw"},
-    "caps": {"ingest.label_mode": "window", "ingest.pending_max": 60,
+    "caps": {"ingest.label_mode": "window", "ingest.pending_max": 480,
              "ingest.negative_keep": 0.5, "ingest.history_max": 5,
              "ingest.history_ttl_ms": 900_000},
 }
