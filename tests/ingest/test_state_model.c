@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Random streams through the state machine and through plain_state.c: equal
+ * ledgers, sequences, journal lines and chain, whatever the commits, re-opens
+ * and kills in between. INTERESTD_STREAMS sets the number of streams. */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/random.h"
+#include "plain_state.h"
+#include "state_fixture.h"
+
+enum { EVENTS = 160, PARTITIONS = 2, STREAMS = 600 };
+
+struct stream {
+    uint64_t seed, draw;
+    struct fixture_event events[EVENTS];
+    unsigned count;
+};
+
+static uint64_t draw(struct stream *stream, uint64_t below)
+{
+    return base_random_below(
+        base_random_u64(stream->seed, 1, stream->draw++, 0), below);
+}
+
+/* Small numbers, so that every rule meets every other. */
+static void draw_config(struct stream *stream, struct ingest_config *config)
+{
+    config->label_mode =
+        draw(stream, 2) ? INGEST_LABEL_FNW : INGEST_LABEL_WINDOW;
+    config->window_ms = (int64_t)draw(stream, 60);
+    config->lateness_ms = (int64_t)draw(stream, 25);
+    config->skew_ms = (int64_t)draw(stream, 12);
+    config->history_max = 1 + (uint32_t)draw(stream, 5);
+    config->history_slack = (uint32_t)draw(stream, 4);
+    config->history_ttl_ms = draw(stream, 2) ? 0 : (int64_t)draw(stream, 80);
+    config->pending_max = draw(stream, 3) ? 1000 : 1 + draw(stream, 12);
+    config->negative_keep = draw(stream, 3) ? 1 : 0.5;
+    config->batch_size = 1 + (uint32_t)draw(stream, 9);
+}
+
+static void draw_event(struct stream *stream, struct fixture_event *made,
+                       int64_t now)
+{
+    int64_t ms = now - (int64_t)draw(stream, draw(stream, 4) ? 10 : 60);
+    uint64_t user = draw(stream, 4);
+    uint64_t near = (uint64_t)now / 3; /* ids that others use too */
+    uint64_t impression = near + draw(stream, 12);
+    if (ms < 1)
+        ms = 1;
+    if (draw(stream, 100) < 55)
+        fixture_impression(made, 0, ms, draw(stream, 5) ? impression % 4 : user,
+                           impression, draw(stream, 50));
+    else
+        fixture_click(made, 0, ms, draw(stream, 5) ? impression % 4 : user,
+                      draw(stream, 8) ? impression : 0, near + draw(stream, 9),
+                      draw(stream, 50));
+    if (draw(stream, 25) == 0) {
+        made->event.kind = INGEST_EVENT_DEAD;
+        made->event.reason =
+            (uint8_t)(1 + draw(stream, INGEST_REASON_COUNT - 1));
+        made->event.ids = NULL;
+        made->event.payload = (const uint8_t *)"spoilt";
+        made->event.payload_size = 6;
+    }
+}
+
+/* What the merge would hand over: per-partition times, global order. */
+static void draw_stream(struct stream *stream)
+{
+    int64_t own[INGEST_TOPICS][PARTITIONS] = {{0}};
+    int64_t apply[INGEST_TOPICS][PARTITIONS] = {{0}};
+    int64_t next[INGEST_TOPICS][PARTITIONS] = {{0}};
+    int64_t now = 50, last = 0;
+    stream->count = EVENTS / 2 + (unsigned)draw(stream, EVENTS / 2);
+    for (unsigned i = 0; i < stream->count; i++) {
+        struct fixture_event *made = &stream->events[i];
+        now += draw(stream, 30) ? (int64_t)draw(stream, 4)
+                                : (int64_t)draw(stream, 150);
+        draw_event(stream, made, now);
+        struct ingest_event *event = &made->event;
+        unsigned topic = event->topic;
+        unsigned partition = (unsigned)draw(stream, PARTITIONS);
+        event->partition = (int32_t)partition;
+        event->offset =
+            next[topic][partition] + (draw(stream, 10) ? 0 : 2);
+        next[topic][partition] = event->offset + 1;
+        bool dead = event->kind == INGEST_EVENT_DEAD;
+        if (!dead && event->event_ms > own[topic][partition])
+            own[topic][partition] = event->event_ms;
+        event->own_ms = own[topic][partition];
+        event->apply_ms = apply[topic][partition];
+        if (event->apply_ms < event->own_ms)
+            event->apply_ms = event->own_ms;
+        if (event->apply_ms < last) {
+            event->apply_ms = last + (int64_t)draw(stream, 2);
+            event->decisions = INGEST_FLOORED;
+        }
+        last = apply[topic][partition] = event->apply_ms;
+    }
+}
+
+/* Index of the first event that the committed state has not applied. */
+static unsigned resume_at(struct stream *stream, struct state_fixture *fixture)
+{
+    unsigned count, i = 0;
+    const struct ingest_position *positions =
+        ingest_state_positions(fixture->state, &count);
+    for (; i < stream->count; i++) {
+        const struct ingest_event *event = &stream->events[i].event;
+        unsigned p = 0;
+        while (p < count && (positions[p].topic != event->topic ||
+                             positions[p].partition != event->partition))
+            p++;
+        assert_true(p < count);
+        if (event->offset >= positions[p].next)
+            break;
+    }
+    return i;
+}
+
+static void run_state(struct stream *stream, struct state_fixture *fixture)
+{
+    unsigned kills = 0;
+    state_fixture_open(fixture);
+    state_fixture_begin(fixture);
+    state_fixture_start(fixture, PARTITIONS);
+    state_fixture_commit(fixture);
+    state_fixture_begin(fixture);
+    for (unsigned i = 0; i < stream->count; i++) {
+        state_fixture_apply(fixture, &stream->events[i].event);
+        uint64_t what = draw(stream, 60);
+        if (what < 3) { /* commit, sometimes with a restart */
+            state_fixture_commit(fixture);
+            if (what == 0) {
+                state_fixture_close(fixture);
+                state_fixture_open(fixture);
+                assert_int_equal(resume_at(stream, fixture), i + 1);
+            }
+            state_fixture_begin(fixture);
+        } else if (what == 3 && kills++ < 3) {
+            state_fixture_close(fixture);
+            state_fixture_open(fixture);
+            i = resume_at(stream, fixture) - 1;
+            state_fixture_begin(fixture);
+        }
+    }
+    state_fixture_commit(fixture);
+}
+
+/* Every batch from every batch end, in both directions of asking. */
+static void check_batches(struct state_fixture *fixture,
+                          const struct plain_state *plain)
+{
+    struct ingest_journal *journal;
+    struct learner_batch batch;
+    assert_int_equal(
+        ingest_journal_new(fixture->state, &journal, &fixture->error), 0);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned k = 0; k < plain->batches; k++) {
+            unsigned i = pass ? plain->batches - 1 - k : k;
+            uint64_t first = i ? plain->batch[i - 1].end : 0;
+            if (ingest_journal_next(journal, first, 0, &batch,
+                                    &fixture->error))
+                fail_msg("%s", fixture->error.text);
+            assert_int_equal(batch.first, first);
+            assert_int_equal(batch.end, plain->batch[i].end);
+            assert_int_equal(batch.samples, batch.end - first);
+            assert_int_equal(batch.journal_hash[0],
+                             plain->batch[i].chain[0]);
+            assert_int_equal(batch.journal_hash[1],
+                             plain->batch[i].chain[1]);
+            assert_int_equal(batch.group_begin[batch.groups], batch.samples);
+        }
+    }
+    assert_int_equal(ingest_journal_next(journal, plain->batch_first, 0,
+                                         &batch, &fixture->error),
+                     BASE_AGAIN);
+    ingest_journal_free(journal);
+}
+
+static void compare(const char *got, const char *wanted, const char *what,
+                    uint64_t seed)
+{
+    size_t line = 0, at = 0;
+    if (strcmp(got, wanted) == 0)
+        return;
+    while (got[at] && got[at] == wanted[at]) {
+        if (got[at] == '\n')
+            line = at + 1;
+        at++;
+    }
+    fail_msg("stream %llu, %s:\n got    %.*s\n wanted %.*s",
+             (unsigned long long)seed, what,
+             (int)strcspn(got + line, "\n"), got + line,
+             (int)strcspn(wanted + line, "\n"), wanted + line);
+}
+
+static void compare_dump(struct state_fixture *fixture,
+                         enum ingest_inspect what, const char *wanted,
+                         const char *name, uint64_t seed)
+{
+    char *got = state_fixture_dump(fixture, what);
+    compare(got, wanted, name, seed);
+    free(got);
+}
+
+static void print_all(struct plain_state *plain, const struct stream *stream,
+                      char *texts[3])
+{
+    size_t size;
+    plain->samples = open_memstream(&texts[0], &size);
+    for (unsigned i = 0; i < stream->count; i++)
+        plain_apply(plain, &stream->events[i].event);
+    fclose(plain->samples);
+    FILE *out = open_memstream(&texts[1], &size);
+    plain_print_ledger(plain, PARTITIONS, out);
+    fclose(out);
+    out = open_memstream(&texts[2], &size);
+    plain_print_sequences(plain, out);
+    fclose(out);
+}
+
+static uint64_t check_stream(uint64_t seed, uint64_t totals[])
+{
+    static struct stream stream;
+    static struct plain_state plain;
+    struct state_fixture fixture;
+    char *texts[3];
+    memset(&stream, 0, sizeof stream);
+    memset(&plain, 0, sizeof plain);
+    stream.seed = seed;
+    state_fixture_init(&fixture);
+    draw_config(&stream, &fixture.config);
+    draw_stream(&stream);
+    plain.config = &fixture.config;
+    print_all(&plain, &stream, texts);
+    run_state(&stream, &fixture);
+    check_batches(&fixture, &plain);
+    state_fixture_close(&fixture);
+    compare_dump(&fixture, INGEST_INSPECT_LEDGER, texts[1], "ledger", seed);
+    compare_dump(&fixture, INGEST_INSPECT_SAMPLES, texts[0], "samples", seed);
+    compare_dump(&fixture, INGEST_INSPECT_SEQUENCES, texts[2], "sequences",
+                 seed);
+    for (unsigned i = 0; i < INGEST_TOPICS * PLAIN_PARTITIONS; i++)
+        for (int b = 0; b < INGEST_BUCKET_COUNT; b++)
+            totals[b] +=
+                plain.buckets[i / PLAIN_PARTITIONS][i % PLAIN_PARTITIONS][b];
+    for (int i = 0; i < 3; i++)
+        free(texts[i]);
+    state_fixture_fini(&fixture);
+    return plain.position;
+}
+
+static void random_streams_agree(void **unused)
+{
+    uint64_t totals[INGEST_BUCKET_COUNT] = {0}, samples = 0;
+    const char *wish = getenv("INTERESTD_STREAMS");
+    uint64_t streams = wish ? strtoull(wish, NULL, 10) : STREAMS;
+    (void)unused;
+    for (uint64_t seed = 1; seed <= streams; seed++)
+        samples += check_stream(seed, totals);
+    /* The streams must have met every rule that a stream can meet. */
+    assert_true(samples > streams);
+    for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
+        if (i != INGEST_UNLABELLED && i != INGEST_FORGOTTEN &&
+            i != INGEST_LOST)
+            assert_true(totals[i] > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_streams_agree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
