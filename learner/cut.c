@@ -399,11 +399,13 @@ static bool take_run(struct learner_cut *cut, struct buffer *buffer)
     return true;
 }
 
-bool learner_cut_step(struct learner_cut *cut)
+bool learner_cut_step(struct learner_cut *cut, bool wait)
 {
     if (!cut->slicing)
         return false;
     send_small(cut);
+    if (!wait && base_ring_size(cut->empty) < 2)
+        return true;
     struct buffer *buffer = take(cut);
     while (cut->table < cut->config.table_count) {
         if (!take_run(cut, buffer))
@@ -440,7 +442,7 @@ enum learner_cut_outcome learner_cut_outcome(struct learner_cut *cut,
 {
     if (!cut->pending)
         return LEARNER_CUT_NONE;
-    while (wait && learner_cut_step(cut))
+    while (wait && learner_cut_step(cut, true))
         ;
     if (cut->slicing)
         return LEARNER_CUT_RUNNING;

@@ -67,8 +67,9 @@ void *learner_cut_part(struct learner_cut *cut, enum learner_cut_type type,
 
 /* Before a row changes. */
 void learner_cut_touch(struct learner_cut *cut, unsigned table, uint32_t slot);
-/* Takes the next slice; true while there is one left. */
-bool learner_cut_step(struct learner_cut *cut);
+/* Takes the next slice; true while there is one left. Without `wait` only
+ * where the writer keeps up: two buffers are empty, one is left for undo. */
+bool learner_cut_step(struct learner_cut *cut, bool wait);
 /* Drops a running cut and its temporary folder; waits for the writer. */
 void learner_cut_abandon(struct learner_cut *cut);
 

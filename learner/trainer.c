@@ -391,6 +391,7 @@ static enum base_status turn(struct learner_trainer *trainer,
     enum base_status status = tend_checkpoints(trainer, error);
     if (status)
         return status;
+    bool trained = false;
     if (!rest(trainer)) {
         struct learner_batch batch = {0};
         int timeout_ms = learner_cut_slicing(trainer->cut) ? 0 : POLL_MS;
@@ -402,8 +403,9 @@ static enum base_status turn(struct learner_trainer *trainer,
             status = train_batch(trainer, &batch, error);
         if (status && status != BASE_AGAIN)
             return status;
+        trained = !status;
     }
-    learner_cut_step(trainer->cut);
+    learner_cut_step(trainer->cut, !trained);
     return BASE_OK;
 }
 

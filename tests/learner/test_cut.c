@@ -207,7 +207,7 @@ static void a_cut_under_changes_is_the_state_at_its_position(void **state)
         assert_true(learner_cut_slicing(world.cut));
         change(&world, 40); /* before the first slice, too */
         unsigned slices = 1;
-        while (learner_cut_step(world.cut)) {
+        while (learner_cut_step(world.cut, true)) {
             change(&world, 25);
             slices++;
         }
@@ -246,12 +246,33 @@ static void tiny_buffers_make_the_trainer_wait_but_lose_nothing(void **state)
     struct copy copy = copy_tables(&world);
     begin(&world, 7, 0);
     change(&world, 4000);
-    while (learner_cut_step(world.cut))
+    while (learner_cut_step(world.cut, true))
         change(&world, 1);
     assert_int_equal(learner_cut_outcome(world.cut, true, &error),
                      LEARNER_CUT_DONE);
     check_equal(world.written_path, &copy);
     assert_true(learner_cut_waits(world.cut) > 0);
+    free_copy(&copy);
+    tear_down(&world);
+}
+
+/* Without waiting a slice is left out where the writer is behind; the state
+ * is the same, and steps never count as waits. */
+static void a_slow_writer_does_not_stop_the_trainer(void **state)
+{
+    (void)state;
+    struct world world;
+    struct base_error error;
+    set_up(&world, 1, 1);
+    change(&world, 4000);
+    struct copy copy = copy_tables(&world);
+    begin(&world, 7, 0);
+    while (learner_cut_step(world.cut, false))
+        ;
+    assert_int_equal(learner_cut_waits(world.cut), 0);
+    assert_int_equal(learner_cut_outcome(world.cut, true, &error),
+                     LEARNER_CUT_DONE);
+    check_equal(world.written_path, &copy);
     free_copy(&copy);
     tear_down(&world);
 }
@@ -276,7 +297,7 @@ static void an_abandoned_cut_leaves_nothing(void **state)
     change(&world, 2000);
     begin(&world, 1, 0);
     change(&world, 100);
-    assert_true(learner_cut_step(world.cut));
+    assert_true(learner_cut_step(world.cut, true));
     assert_true(learner_cut_running(world.cut));
     learner_cut_abandon(world.cut);
     assert_false(learner_cut_running(world.cut));
@@ -304,7 +325,7 @@ static void a_failed_cut_says_why_and_training_goes_on(void **state)
     assert_non_null(file);
     fclose(file);
     begin(&world, 1, 5);
-    while (learner_cut_step(world.cut))
+    while (learner_cut_step(world.cut, true))
         change(&world, 10);
     assert_int_equal(learner_cut_outcome(world.cut, true, &error),
                      LEARNER_CUT_FAILED);
@@ -344,6 +365,7 @@ int main(void)
         cmocka_unit_test(a_cut_under_changes_is_the_state_at_its_position),
         cmocka_unit_test(
             tiny_buffers_make_the_trainer_wait_but_lose_nothing),
+        cmocka_unit_test(a_slow_writer_does_not_stop_the_trainer),
         cmocka_unit_test(an_abandoned_cut_leaves_nothing),
         cmocka_unit_test(a_failed_cut_says_why_and_training_goes_on),
         cmocka_unit_test(leftovers_are_cleaned),
