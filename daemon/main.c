@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"run", daemon_run_main, "learn from Kafka and publish models"},
     {"rank", daemon_rank_main, "score requests with a published model"},
+    {"replay", daemon_replay_main, "send recorded events to Kafka"},
     {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
     {"broker", daemon_broker_main, "a small broker for demo and tests"},
     {"inspect", daemon_inspect_main, "look into state and checkpoints"},
