@@ -20,7 +20,8 @@ void base_log_set_level(enum base_log_level level)
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 /* Writes "ts=2026-11-22T05:04:03.123Z level=info [lost_lines=N ]". */
-static int write_prefix(char *line, size_t size, enum base_log_level level)
+static int write_prefix(char *line, size_t size, enum base_log_level level,
+                        unsigned lost)
 {
     struct timespec now;
     struct tm utc;
@@ -28,7 +29,6 @@ static int write_prefix(char *line, size_t size, enum base_log_level level)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-    unsigned lost = atomic_exchange(&lost_lines, 0);
     if (lost)
         return snprintf(line, size, "ts=%s.%03ldZ level=%s lost_lines=%u ",
                         stamp, now.tv_nsec / 1000000, level_names[level],
@@ -42,7 +42,8 @@ void base_log(enum base_log_level level, const char *format, ...)
     if ((int)level < minimum_level)
         return;
     char line[2048];
-    int used = write_prefix(line, sizeof line - 1, level);
+    unsigned lost = atomic_exchange(&lost_lines, 0);
+    int used = write_prefix(line, sizeof line - 1, level, lost);
     va_list arguments;
     va_start(arguments, format);
     int more = vsnprintf(line + used, sizeof line - 1 - (size_t)used, format,
@@ -58,5 +59,5 @@ void base_log(enum base_log_level level, const char *format, ...)
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT) ||
         write(STDERR_FILENO, line, length) < 0)
-        atomic_fetch_add(&lost_lines, 1);
+        atomic_fetch_add(&lost_lines, lost + 1); /* not said yet either */
 }

@@ -27,8 +27,9 @@ int base_status_exit(enum base_status status)
     return statuses[status].exit_status;
 }
 
-static void set_text(struct base_error *error, enum base_status status,
-                     const char *format, va_list arguments)
+static void BASE_PRINTF(3, 0)
+    set_text(struct base_error *error, enum base_status status,
+             const char *format, va_list arguments)
 {
     error->status = status;
     error->retriable = status == BASE_AGAIN || status == BASE_UNAVAILABLE;
