@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Phases of a step on several threads; see pool.h.
  *
+ * `ticket` holds (phase, jobs, next) in one word. A thread takes job `next` by
+ * counting the word up with compare-and-swap.
+ *
  * Invariants:
- * 1. job, self and jobs change only while no worker is in a phase (busy is 0)
- *    and before `phase` counts up.
- * 2. A worker takes part in every phase exactly once; the phase ends when the
- *    last one has counted `busy` down. */
+ * 1. A phase begins only when all jobs of the one before are done; so job and
+ *    self, read after a job was taken, belong to that job's phase, and a
+ *    worker that wakes late finds an exhausted ticket or the newest phase.
+ * 2. `done` counts jobs of the running phase; nobody counts who took none. */
 #include "learner/pool.h"
 
 #include <pthread.h>
@@ -13,18 +16,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { SPINS = 4000 };
+enum { SPINS = 4000, JOBS_MAX = 0xffff };
 
 struct learner_pool {
     unsigned workers; /* without the caller */
     pthread_t *threads;
     pthread_mutex_t lock;
     pthread_cond_t begin, end;
-    atomic_uint phase, next, busy;
+    _Atomic uint64_t ticket; /* phase << 32 | jobs << 16 | next */
+    atomic_uint done;
     atomic_bool stop;
     learner_pool_job *job;
     void *self;
-    unsigned jobs;
 };
 
 static void relax(void)
@@ -34,23 +37,47 @@ static void relax(void)
 #endif
 }
 
-static void take_jobs(struct learner_pool *pool)
+static unsigned jobs_of(uint64_t ticket)
 {
-    unsigned job;
-    while ((job = atomic_fetch_add(&pool->next, 1)) < pool->jobs)
-        pool->job(pool->self, job);
+    return (unsigned)(ticket >> 16) & JOBS_MAX;
 }
 
-/* Waits until the phase is no longer `seen`. */
-static void await_phase(struct learner_pool *pool, unsigned seen)
+static unsigned next_of(uint64_t ticket)
+{
+    return (unsigned)ticket & JOBS_MAX;
+}
+
+static bool exhausted(struct learner_pool *pool)
+{
+    uint64_t ticket = atomic_load(&pool->ticket);
+    return next_of(ticket) >= jobs_of(ticket);
+}
+
+static void take_jobs(struct learner_pool *pool)
+{
+    uint64_t ticket = atomic_load(&pool->ticket);
+    while (next_of(ticket) < jobs_of(ticket)) {
+        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1))
+            continue;
+        pool->job(pool->self, next_of(ticket));
+        if (atomic_fetch_add(&pool->done, 1) + 1 == jobs_of(ticket)) {
+            pthread_mutex_lock(&pool->lock);
+            pthread_cond_signal(&pool->end);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        ticket = atomic_load(&pool->ticket);
+    }
+}
+
+static void await_jobs(struct learner_pool *pool)
 {
     for (int i = 0; i < SPINS; i++) {
-        if (atomic_load(&pool->phase) != seen)
+        if (!exhausted(pool))
             return;
         relax();
     }
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load(&pool->phase) == seen)
+    while (exhausted(pool) && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->begin, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -58,23 +85,18 @@ static void await_phase(struct learner_pool *pool, unsigned seen)
 static void *work(void *argument)
 {
     struct learner_pool *pool = argument;
-    for (unsigned seen = 0;; seen++) {
-        await_phase(pool, seen);
-        if (atomic_load(&pool->stop))
-            return NULL;
+    while (!atomic_load(&pool->stop)) {
+        await_jobs(pool);
         take_jobs(pool);
-        if (atomic_fetch_sub(&pool->busy, 1) == 1) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->end);
-            pthread_mutex_unlock(&pool->lock);
-        }
     }
+    return NULL;
 }
 
-static void open_phase(struct learner_pool *pool)
+static void open_phase(struct learner_pool *pool, unsigned jobs)
 {
+    uint64_t phase = (atomic_load(&pool->ticket) >> 32) + 1;
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->phase, 1);
+    atomic_store(&pool->ticket, phase << 32 | (uint64_t)jobs << 16);
     pthread_cond_broadcast(&pool->begin);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -82,6 +104,7 @@ static void open_phase(struct learner_pool *pool)
 void learner_pool_run(struct learner_pool *pool, learner_pool_job *job,
                       void *self, unsigned jobs)
 {
+    BASE_ASSERT(jobs <= JOBS_MAX);
     if (pool->workers == 0 || jobs <= 1) {
         for (unsigned i = 0; i < jobs; i++)
             job(self, i);
@@ -89,15 +112,15 @@ void learner_pool_run(struct learner_pool *pool, learner_pool_job *job,
     }
     pool->job = job;
     pool->self = self;
-    pool->jobs = jobs;
-    atomic_store(&pool->next, 0);
-    atomic_store(&pool->busy, pool->workers);
-    open_phase(pool);
+    atomic_store(&pool->done, 0);
+    open_phase(pool, jobs);
     take_jobs(pool);
-    for (int i = 0; i < SPINS && atomic_load(&pool->busy); i++)
+    for (int i = 0; i < SPINS && atomic_load(&pool->done) < jobs; i++)
         relax();
+    if (atomic_load(&pool->done) == jobs)
+        return;
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load(&pool->busy))
+    while (atomic_load(&pool->done) < jobs)
         pthread_cond_wait(&pool->end, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -134,8 +157,10 @@ void learner_pool_free(struct learner_pool *pool)
 {
     if (!pool)
         return;
+    pthread_mutex_lock(&pool->lock);
     atomic_store(&pool->stop, true);
-    open_phase(pool);
+    pthread_cond_broadcast(&pool->begin);
+    pthread_mutex_unlock(&pool->lock);
     for (unsigned i = 0; i < pool->workers; i++)
         pthread_join(pool->threads[i], NULL);
     pthread_cond_destroy(&pool->end);
