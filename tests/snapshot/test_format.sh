@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# test_format.sh PYTHON SOURCE MAKE_MODEL: a published model is read by the
+# independent reader, and a damaged one is not.
+set -eu
+python=$1 check=$2/tests/snapshot/check_snapshot.py make_model=$3
+work=$(mktemp -d "${TMPDIR:-/tmp}/interestd-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+version=$("$make_model" "$work/model" 60)
+"$python" -B "$check" "$work/model"
+# Weights that are not those of the golden scores.
+dense=$work/model/$version/dense.safetensors
+size=$(wc -c <"$dense")
+head -c $((size - 4000)) "$dense" >"$work/dense"
+tail -c 4000 "$dense" | tr '\000-\377' '\001-\377\000' >>"$work/dense"
+cat "$work/dense" >"$dense"
+if "$python" -B "$check" "$work/model" 2>/dev/null; then
+    echo "test_format: a damaged model was accepted" >&2
+    exit 1
+fi
