@@ -11,6 +11,8 @@
 
 #include "base/random.h"
 
+enum { AHEAD = 8 }; /* rows under way while one is looked at */
+
 struct cell {
     uint64_t key;
     uint32_t at;    /* into the unique rows */
@@ -215,12 +217,11 @@ enum base_status learner_gather_find(struct learner_gather *gather,
         struct learner_gather_table *part = &gather->parts[t];
         const struct learner_table *table = gather->tables[t];
         for (uint32_t i = 0; i < part->count; i++) {
+            if (i + AHEAD < part->count)
+                learner_table_prefetch_row(table, part->keys[i + AHEAD]);
             part->slots[i] = learner_table_find(table, part->keys[i]);
-            __builtin_prefetch(
-                learner_table_row(table, part->slots[i])->values);
-        }
-        for (uint32_t i = 0; i < part->count; i++)
             pack(part, table, i);
+        }
         gather->rows[t] = part->rows;
         gather->drows[t] = part->drows;
         gather->row_count[t] = part->count;
@@ -260,6 +261,13 @@ void learner_gather_discard(struct learner_gather *gather)
     }
 }
 
+static void fetch(const struct learner_table *table, uint32_t slot)
+{
+    const char *row = (const char *)learner_table_row(table, slot);
+    for (size_t i = 0; i < learner_table_stride(table) && i < 256; i += 64)
+        __builtin_prefetch(row + i, 1);
+}
+
 void learner_gather_apply(struct learner_gather *gather,
                           const struct learner_adam *adam,
                           struct learner_cut *cut, uint32_t number)
@@ -270,6 +278,8 @@ void learner_gather_apply(struct learner_gather *gather,
         for (uint32_t i = 0; i < part->count; i++) {
             struct learner_row *row =
                 learner_table_row(gather->tables[t], part->slots[i]);
+            if (i + AHEAD < part->count)
+                fetch(gather->tables[t], part->slots[i + AHEAD]);
             learner_cut_touch(cut, t, part->slots[i]);
             row->step++;
             row->count += part->occurrences[i];

@@ -306,6 +306,21 @@ static enum base_status grow_waits(struct learner_metrics *metrics,
     return BASE_OK;
 }
 
+static void drop_first(struct head *head)
+{
+    head->wait_begin++;
+    head->waits--;
+}
+
+static void forget_waits(struct learner_metrics *metrics, uint64_t end)
+{
+    struct head *head = &metrics->head;
+    while (head->waits && end - head->wait_begin > LEARNER_METRICS_WAITS)
+        drop_first(head);
+    if (!head->waits && end - head->wait_begin > LEARNER_METRICS_WAITS)
+        head->wait_begin = end - LEARNER_METRICS_WAITS;
+}
+
 static bool has_negatives(const struct learner_batch *batch)
 {
     for (uint32_t i = 0; i < batch->samples; i++)
@@ -323,6 +338,7 @@ enum base_status learner_metrics_reserve(struct learner_metrics *metrics,
             return BASE_OK;
         metrics->head.wait_begin = batch->first;
     }
+    forget_waits(metrics, batch->end);
     return grow_waits(metrics, batch->end, error);
 }
 
@@ -354,10 +370,8 @@ static void resolve(struct learner_metrics *metrics,
     count(metrics, wait->user, wait->event_ms, wait->probability,
           final->label != 0);
     wait->waiting = 0;
-    while (head->waits && !wait_at(metrics, head->wait_begin)->waiting) {
-        head->wait_begin++;
-        head->waits--;
-    }
+    while (head->waits && !wait_at(metrics, head->wait_begin)->waiting)
+        drop_first(head);
 }
 
 void learner_metrics_add(struct learner_metrics *metrics,

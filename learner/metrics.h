@@ -24,6 +24,10 @@
 
 struct learner_metrics; /* OWNS */
 
+/* Predictions wait for their final label at most this many positions; what is
+ * older leaves uncounted (24 bytes each; a final always comes in order). */
+enum { LEARNER_METRICS_WAITS = 1 << 24 };
+
 enum base_status learner_metrics_new(struct learner_metrics **metrics,
                                      int64_t window_ms,
                                      uint32_t window_samples,

@@ -154,6 +154,19 @@ void learner_table_prefetch(const struct learner_table *table, uint64_t key)
         __builtin_prefetch(&shard->cells[(uint32_t)hashed & shard->mask]);
 }
 
+void learner_table_prefetch_row(const struct learner_table *table,
+                                uint64_t key)
+{
+    uint64_t hashed = hash(key);
+    const struct shard *shard = &table->shards[hashed >> 56];
+    if (!shard->cells)
+        return;
+    const char *row = (const char *)learner_table_row(
+        table, shard->cells[(uint32_t)hashed & shard->mask]);
+    for (size_t i = 0; i < table->stride && i < 256; i += 64)
+        __builtin_prefetch(row + i);
+}
+
 /* Room for one more key in its shard. */
 static enum base_status reserve_cell(struct learner_table *table,
                                      uint64_t hashed,

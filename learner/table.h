@@ -58,8 +58,11 @@ uint32_t learner_table_run(const struct learner_table *table, uint32_t slot);
 
 /* Slot of `key`; 0, the OOV row, where there is none. */
 uint32_t learner_table_find(const struct learner_table *table, uint64_t key);
-/* Brings the index cell of `key` near, for a find soon. */
+/* Bring near, for a find soon: the index cell of `key`; then, when that has
+ * come, the row that it names. */
 void learner_table_prefetch(const struct learner_table *table, uint64_t key);
+void learner_table_prefetch_row(const struct learner_table *table,
+                                uint64_t key);
 
 /* Slot of `key`, its row made where there was none. BASE_SYSTEM where memory
  * is refused, BASE_LIMIT at 2^32 - 1 slots; the table is unchanged then. */

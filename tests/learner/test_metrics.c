@@ -300,6 +300,30 @@ static void finals_of_a_rejected_batch_count_nothing(void **state)
     free(stream);
 }
 
+static void predictions_do_not_wait_for_ever(void **state)
+{
+    (void)state;
+    struct stream *stream = make_stream(8);
+    struct learner_metrics *metrics = make(INT64_C(1) << 40, 1 << 20);
+    memset(stream->kind, LEARNER_FNW_NEGATIVE, sizeof stream->kind);
+    struct learner_batch batch = cut_batch(stream, 0, B);
+    add(metrics, &batch, stream->probability);
+    assert_int_equal(learner_metrics_waiting(metrics), B);
+    batch.first += LEARNER_METRICS_WAITS - B / 2;
+    batch.end = batch.first + B;
+    struct learner_final finals[2] = {{3, 1}, {B / 2 + 3, 1}};
+    batch.final = finals;
+    batch.finals = 2;
+    add(metrics, &batch, stream->probability);
+    /* The older half of the first batch has left, one was counted. */
+    assert_int_equal(learner_metrics_waiting(metrics), B + B / 2 - 1);
+    struct learner_window total;
+    learner_metrics_total(metrics, &total);
+    assert_int_equal(total.samples, 1);
+    learner_metrics_free(metrics);
+    free(stream);
+}
+
 static void *save(const struct learner_metrics *metrics, size_t *size)
 {
     *size = learner_metrics_size(metrics);
@@ -403,6 +427,7 @@ int main(void)
         cmocka_unit_test(extreme_predictions_stay_finite),
         cmocka_unit_test(fnw_counts_once_with_the_final_label),
         cmocka_unit_test(finals_of_a_rejected_batch_count_nothing),
+        cmocka_unit_test(predictions_do_not_wait_for_ever),
         cmocka_unit_test(a_loaded_state_goes_on_with_the_same_bits),
         cmocka_unit_test(wrong_sizes_do_not_load),
         cmocka_unit_test(the_logarithm_is_one),

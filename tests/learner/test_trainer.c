@@ -4,12 +4,14 @@
  * and it learns. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -131,6 +133,18 @@ static void run_to(struct run *run, uint64_t limit)
     wait_trained(run, limit);
     run_stop(run, true);
     assert_int_equal(run->position, limit);
+}
+
+/* Trains what is left up to END, and learns the path of its checkpoint. */
+static void name_end(struct run *run)
+{
+    run_start(run, END);
+    wait_trained(run, END);
+    learner_trainer_checkpoint(run->trainer);
+    while (run->calls == 0)
+        usleep(200);
+    run_stop(run, false);
+    assert_int_equal(run->position, END);
 }
 
 static struct learner_checkpoint *open_path(const char *path)
@@ -374,9 +388,74 @@ static int open_refused(const char *folder)
     run_init(&run, false);
     rmdir(run.folder);
     snprintf(run.config.folder, sizeof run.config.folder, "%s", folder);
-    return learner_trainer_open(&run.config, &run.trainer, &error) !=
-               BASE_CONFIG ||
+    enum base_status status =
+        learner_trainer_open(&run.config, &run.trainer, &error);
+    stream_free(run.stream);
+    return status != BASE_CONFIG ||
            !strstr(error.text, "arithmetic fma-v1");
+}
+
+static void instruction_sets_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    struct run here, there;
+    char command[6000];
+    if (strcmp(learner_kernels(), "avx512") != 0)
+        skip();
+    run_init(&here, false);
+    run_init(&there, false);
+    run_to(&here, END);
+    snprintf(command, sizeof command,
+             "INTERESTD_KERNELS=avx2 '%s' train '%s'", program,
+             there.config.folder);
+    assert_int_equal(system(command), 0);
+    name_end(&there);
+    check_same(here.path, there.path);
+    run_fini(&here);
+    run_fini(&there);
+}
+
+/* A process of its own that trains to the end, with checkpoints all the
+ * while. */
+static int train_in(const char *folder)
+{
+    struct run run;
+    run_init(&run, false);
+    rmdir(run.folder);
+    snprintf(run.config.folder, sizeof run.config.folder, "%s", folder);
+    run_start(&run, END);
+    while (learner_trainer_position(run.trainer) < END) {
+        learner_trainer_checkpoint(run.trainer);
+        usleep(300);
+    }
+    run_stop(&run, true);
+    stream_free(run.stream);
+    return 0;
+}
+
+static void kills_do_not_change_a_bit(void **state)
+{
+    (void)state;
+    struct run straight, killed;
+    run_init(&straight, false);
+    run_init(&killed, false);
+    run_to(&straight, END);
+    for (unsigned i = 0; i < 12; i++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            execl(program, program, "train", killed.config.folder,
+                  (char *)NULL);
+            _exit(127);
+        }
+        usleep(1000 + (useconds_t)(base_random_u64(6, 6, 6, i) % 15000));
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+    }
+    name_end(&killed);
+    check_same(straight.path, killed.path);
+    run_fini(&straight);
+    run_fini(&killed);
 }
 
 static void what_is_not_finite_is_rejected_and_counted(void **state)
@@ -475,13 +554,16 @@ static void a_failing_source_ends_the_thread_aloud(void **state)
 int main(int argc, char **argv)
 {
     if (argc == 3)
-        return open_refused(argv[2]);
+        return strcmp(argv[1], "train") == 0 ? train_in(argv[2])
+                                             : open_refused(argv[2]);
     if (readlink("/proc/self/exe", program, sizeof program - 1) < 0)
         return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(restarts_do_not_change_a_bit),
         cmocka_unit_test(restarts_do_not_change_a_bit_with_fnw),
         cmocka_unit_test(threads_do_not_change_a_bit),
+        cmocka_unit_test(instruction_sets_do_not_change_a_bit),
+        cmocka_unit_test(kills_do_not_change_a_bit),
         cmocka_unit_test(a_checkpoint_while_training_is_exact),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(a_damaged_checkpoint_is_passed_over),
