@@ -22,7 +22,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "support"))
 import paths
-from container import Writer
+from container import Writer, read
 from daemon import (Daemon, check, compare, dump, kill_again_and_again,
                     load_config, merge)
 from kafka import Kafka
@@ -181,12 +181,22 @@ class Test:
 
     def rank(self):
         asked = os.path.join(self.folder, "request.json")
-        request.write(asked, self.config)
+        request.write(asked, self.config, self.some_items(8))
         done = self.first.call("rank", "--model",
                                self.first.config["model_folder"],
                                "--request", asked, config=False)
         check(done.returncode == 0, f"rank: {done.stderr}")
-        say(f"  {done.stdout.strip()[:300]}")
+        for line in done.stdout.splitlines():
+            say(f"  {line}")
+
+    def some_items(self, count):
+        items = {}
+        for click in read(os.path.join(self.data, "clicks.avro")):
+            items[click["article"]] = {"article": click["article"],
+                                       "category": click["category"]}
+            if len(items) == count:
+                break
+        return list(items.values())
 
     def same(self, title, name, weights):
         compare(title, self.out("a"), self.out(name))

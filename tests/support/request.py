@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests for `interestd rank`, made for whatever features a configuration
-has."""
+has, of items that the model has seen."""
 
 import json
 
@@ -9,16 +9,17 @@ def fields(config, group):
     return [f["name"] for f in config["features"] if f["group"] == group]
 
 
-def make(config, candidates=5, behaviors=3):
-    def item(number):
-        return {name: f"{name}{number}" for name in fields(config, "item")}
-    return {
+def write(path, config, items, behaviors=3):
+    """items: {feature: value} of the candidates; the first ones are the
+    user's behaviors too."""
+    asked = {
         "profile": {name: "1" for name in fields(config, "profile")},
-        "history": [item(n) for n in range(behaviors)],
-        "candidates": [item(n) for n in range(candidates)],
+        "behaviors": items[:behaviors], "candidates": items,
         "context": {name: "1" for name in fields(config, "context")}}
-
-
-def write(path, config, **sizes):
     with open(path, "w") as file:
-        json.dump(make(config, **sizes), file)
+        json.dump(asked, file)
+
+
+def scores(text):
+    """What `rank` printed, without its first line, which holds a time."""
+    return text.splitlines()[1:]
