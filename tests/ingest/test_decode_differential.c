@@ -21,13 +21,6 @@
 
 enum { TARGETS_MAX = 16, SCHEMAS = 400, SKIPPED = 77 };
 
-/* libavro's own leaks, see test_schema.c. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:libavro.so\n";
-}
-
 /* The cases, read from front to back. */
 static char *cases, *at;
 static size_t cases_size;

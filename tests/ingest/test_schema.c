@@ -22,7 +22,8 @@
 
 /* libavro forgets memory when it refuses a schema; that is not ours to free.
  * Leaks of this project's own code are still reported. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *
+__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libavro.so\n";
