@@ -70,15 +70,9 @@ static void fill_table(struct fixture *fixture, unsigned table, uint64_t seed)
         fixture->values[table][i] = draw(seed, 100 + table, i);
 }
 
-void fixture_init_with(struct fixture *fixture, uint64_t seed, uint64_t rows,
-                       uint16_t mlp_width, enum learner_activation activation)
+static void init(struct fixture *fixture, uint64_t seed, uint64_t rows)
 {
     struct base_error error;
-    memset(fixture, 0, sizeof *fixture);
-    make_schema(&fixture->schema);
-    learner_model_config_default(&fixture->config);
-    fixture->config.mlp_hidden[0] = mlp_width;
-    fixture->config.activation = activation;
     fixture->rows = rows;
     fixture->position = seed;
     if (learner_model_new(&fixture->schema, &fixture->config, &fixture->model,
@@ -87,6 +81,40 @@ void fixture_init_with(struct fixture *fixture, uint64_t seed, uint64_t rows,
     fill_dense(fixture, seed);
     for (unsigned i = 0; i < fixture->schema.table_count; i++)
         fill_table(fixture, i, seed);
+}
+
+void fixture_init_with(struct fixture *fixture, uint64_t seed, uint64_t rows,
+                       uint16_t mlp_width, enum learner_activation activation)
+{
+    memset(fixture, 0, sizeof *fixture);
+    make_schema(&fixture->schema);
+    learner_model_config_default(&fixture->config);
+    fixture->config.mlp_hidden[0] = mlp_width;
+    fixture->config.activation = activation;
+    init(fixture, seed, rows);
+}
+
+void fixture_init_full(struct fixture *fixture, uint64_t seed, uint64_t rows)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->schema = (struct learner_schema){
+        .field_count = 7,
+        .profile_count = 2,
+        .item_count = 3,
+        .context_count = 2,
+        .table_count = 7,
+        .fields = {{"gender", LEARNER_PROFILE, 0},
+                   {"age_level", LEARNER_PROFILE, 1},
+                   {"goods", LEARNER_ITEM, 2},
+                   {"shop", LEARNER_ITEM, 3},
+                   {"cate", LEARNER_ITEM, 4},
+                   {"pid", LEARNER_CONTEXT, 5},
+                   {"hour", LEARNER_CONTEXT, 6}},
+        .tables = {{"gender", 4}, {"age_level", 4}, {"goods", 18},
+                   {"shop", 18}, {"cate", 18}, {"pid", 4}, {"hour", 4}},
+    };
+    learner_model_config_default(&fixture->config);
+    init(fixture, seed, rows);
 }
 
 void fixture_init(struct fixture *fixture, uint64_t seed, uint64_t rows)

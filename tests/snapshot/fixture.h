@@ -23,6 +23,9 @@ void fixture_init(struct fixture *fixture, uint64_t seed, uint64_t rows);
 /* The same with another width of the MLP's first layer and activation. */
 void fixture_init_with(struct fixture *fixture, uint64_t seed, uint64_t rows,
                        uint16_t mlp_width, enum learner_activation activation);
+/* The seeds' features: gender, age_level | goods, shop, cate (18 each) | pid,
+ * hour; fixture_request does not fit to it. */
+void fixture_init_full(struct fixture *fixture, uint64_t seed, uint64_t rows);
 void fixture_fini(struct fixture *fixture);
 
 struct snapshot_content fixture_content(struct fixture *fixture);
