@@ -18,12 +18,19 @@
 #include "base/bytes.h"
 #include "base/file.h"
 
+struct keyed {
+    uint64_t key;
+    const struct learner_row *row;
+};
+
 struct rows {
     uint32_t slots, room, live;
-    const struct learner_row **at;     /* by slot, as of the position */
-    const struct learner_row **sorted; /* (live) by key */
+    const struct learner_row **at; /* by slot, as of the position */
+    struct keyed *sorted;          /* (live) by key */
     size_t stride;
 };
+
+enum { AHEAD = 12 }; /* rows under way while one is looked at */
 
 struct learner_checkpoint {
     char path[1200];
@@ -440,11 +447,39 @@ static enum base_status apply_undo(struct learner_checkpoint *checkpoint,
 
 /* ---- order and digest ---------------------------------------------------- */
 
-static int by_key(const void *left, const void *right)
+/* One pass of a radix sort, by byte `byte` of the key; false where all keys
+ * have the same there and nothing was moved. */
+static bool sort_by_byte(const struct keyed *from, struct keyed *to, size_t n,
+                         unsigned byte)
 {
-    const struct learner_row *a = *(const struct learner_row *const *)left;
-    const struct learner_row *b = *(const struct learner_row *const *)right;
-    return (a->key > b->key) - (a->key < b->key);
+    size_t begin[257] = {0};
+    for (size_t i = 0; i < n; i++)
+        begin[(from[i].key >> 8 * byte & 255) + 1]++;
+    for (unsigned i = 0; i < 256; i++) {
+        if (begin[i + 1] == n)
+            return false;
+        begin[i + 1] += begin[i];
+    }
+    for (size_t i = 0; i < n; i++)
+        to[begin[from[i].key >> 8 * byte & 255]++] = from[i];
+    return true;
+}
+
+/* Sorts rows->sorted; BASE_SYSTEM without memory for a second array. */
+static enum base_status sort_keys(struct rows *rows, struct base_error *error)
+{
+    struct keyed *other = malloc((rows->live + (size_t)1) * sizeof *other);
+    if (!other)
+        return base_fail(error, BASE_SYSTEM, "no memory to sort %u rows",
+                         rows->live);
+    for (unsigned byte = 0; byte < 8; byte++)
+        if (sort_by_byte(rows->sorted, other, rows->live, byte)) {
+            struct keyed *sorted = other;
+            other = rows->sorted;
+            rows->sorted = sorted;
+        }
+    free(other);
+    return BASE_OK;
 }
 
 static enum base_status sort_rows(struct learner_checkpoint *checkpoint,
@@ -457,18 +492,31 @@ static enum base_status sort_rows(struct learner_checkpoint *checkpoint,
                          checkpoint->path, rows->slots);
     for (uint32_t i = 0; i < rows->slots; i++)
         if (rows->at[i]->live)
-            rows->sorted[rows->live++] = rows->at[i];
-    qsort(rows->sorted, rows->live, sizeof *rows->sorted, by_key);
+            rows->sorted[rows->live++] =
+                (struct keyed){rows->at[i]->key, rows->at[i]};
+    if (sort_keys(rows, error))
+        return base_wrap(error, "%s", checkpoint->path);
     if (rows->live != checkpoint->info.rows[table])
         return CORRUPT(checkpoint, checkpoint->size, "rows are missing");
     for (uint32_t i = 0; i < rows->live; i++)
-        if ((i == 0) != (rows->sorted[i]->key == 0) ||
-            (i && rows->sorted[i]->key == rows->sorted[i - 1]->key))
+        if ((i == 0) != (rows->sorted[i].key == 0) ||
+            (i && rows->sorted[i].key == rows->sorted[i - 1].key))
             return CORRUPT(checkpoint,
-                           (const uint8_t *)rows->sorted[i] -
+                           (const uint8_t *)rows->sorted[i].row -
                                checkpoint->bytes,
                            "a key is there twice, or no OOV row");
     return BASE_OK;
+}
+
+/* Row number `i` in the order of keys; those that follow are on their way. */
+static const struct learner_row *row_of(const struct rows *rows, uint32_t i)
+{
+    if (i + AHEAD < rows->live) {
+        const char *ahead = (const char *)rows->sorted[i + AHEAD].row;
+        for (size_t at = 0; at < rows->stride && at < 256; at += 64)
+            __builtin_prefetch(ahead + at);
+    }
+    return rows->sorted[i].row;
 }
 
 static enum base_status digest(struct learner_checkpoint *checkpoint,
@@ -487,7 +535,7 @@ static enum base_status digest(struct learner_checkpoint *checkpoint,
         size_t values = 12 *
                         (size_t)checkpoint->info.schema.tables[t].dimension;
         for (uint32_t i = 0; i < rows->live; i++) {
-            const struct learner_row *row = rows->sorted[i];
+            const struct learner_row *row = row_of(rows, i);
             XXH3_128bits_update(state, row,
                                 offsetof(struct learner_row, touched));
             XXH3_128bits_update(state, row->values, values);
@@ -643,8 +691,8 @@ enum base_status learner_checkpoint_rows(
                          checkpoint->path, table);
     const struct rows *rows = &checkpoint->tables[table];
     for (uint32_t i = 0; i < rows->live; i++) {
-        enum base_status status =
-            each(self, rows->sorted[i]->key, rows->sorted[i]->values);
+        const struct learner_row *row = row_of(rows, i);
+        enum base_status status = each(self, row->key, row->values);
         if (status)
             return status; /* `each` said why, in its own words */
     }
