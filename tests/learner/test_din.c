@@ -390,8 +390,65 @@ static void starts_as_configured(void **state)
     din_case_fini(&c);
 }
 
-int main(void)
+/* FNV-1a over what a prediction and two steps of one case leave behind. */
+static uint64_t digest(void)
 {
+    struct din_case_spec spec = din_case_default();
+    struct din_case c;
+    uint64_t hash = 14695981039346656037u;
+    din_case_init(&c, &spec);
+    din_case_train(&c, 2);
+    din_case_predict(&c, 2);
+    din_case_train(&c, 1);
+    const float *parts[] = {c.probability, c.dense, c.ddense, c.drows[2]};
+    size_t dense = learner_dense_size(c.model);
+    size_t sizes[] = {c.batch.samples, dense, dense,
+                      (size_t)c.row_count[2] *
+                          c.model->schema.tables[2].dimension};
+    for (unsigned i = 0; i < 4; i++)
+        for (size_t j = 0; j < sizes[i] * sizeof(float); j++) {
+            hash ^= ((const uint8_t *)parts[i])[j];
+            hash *= 1099511628211u;
+        }
+    din_case_fini(&c);
+    return hash;
+}
+
+static char program[4096]; /* this test's own path */
+
+/* The digest of another process that is forced to the named kernels. */
+static uint64_t digest_under(const char *kernels)
+{
+    char command[4200], name[16];
+    unsigned long long hash;
+    snprintf(command, sizeof command, "INTERESTD_KERNELS=%s '%s' digest",
+             kernels, program);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    assert_int_equal(fscanf(pipe, "%15s %llx", name, &hash), 2);
+    assert_int_equal(pclose(pipe), 0);
+    assert_string_equal(name, kernels);
+    return hash;
+}
+
+static void instruction_sets_give_the_same_bits(void **state)
+{
+    (void)state;
+    uint64_t plain = digest_under("plain");
+    if (!learner_kernels_find("avx2") || !learner_kernels_find("avx512"))
+        skip();
+    uint64_t two = digest_under("avx2"), five = digest_under("avx512");
+    assert_true(two == five);
+    assert_true(two != plain); /* an arithmetic of its own */
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "digest") == 0) {
+        printf("%s %llx\n", learner_kernels(), (unsigned long long)digest());
+        return 0;
+    }
+    snprintf(program, sizeof program, "%s", argv[0]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_reference),
         cmocka_unit_test(agrees_at_default_widths),
@@ -399,6 +456,7 @@ int main(void)
         cmocka_unit_test(reference_has_the_slopes),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(the_past_does_not_change_a_bit),
+        cmocka_unit_test(instruction_sets_give_the_same_bits),
         cmocka_unit_test(shards_change_only_rounding),
         cmocka_unit_test(reports_what_is_not_finite),
         cmocka_unit_test(neighbours_do_not_change_a_bit),
