@@ -68,9 +68,12 @@ struct ingest_source {
     unsigned per_topic, slot_count;
     struct ingest_position *positions; /* by slot; anchors as handed over */
     struct slot *slots;
+    unsigned fresh_count;
+    struct ingest_position *fresh; /* never read before */
     unsigned *asking;
     struct ingest_merge *merge;
     rd_kafka_t *consumer, *helper;
+    atomic_bool open; /* consumer is there, for the store thread too */
     struct ingest_ends *ends;
     struct ingest_chunk *chunk; /* being filled */
     int64_t asked_ms, kept_house_ms, reassign_ms, logged_ms;
@@ -208,11 +211,13 @@ static enum base_status make_slots(struct ingest_source *source,
 {
     unsigned count = source->slot_count;
     source->positions = calloc(count, sizeof *source->positions);
+    source->fresh = calloc(count, sizeof *source->fresh);
     source->asking = calloc(count, sizeof *source->asking);
     pthread_mutex_lock(&source->mutex); /* the status sees them from here on */
     source->slots = calloc(count, sizeof *source->slots);
     pthread_mutex_unlock(&source->mutex);
-    if (!source->positions || !source->slots || !source->asking)
+    if (!source->positions || !source->slots || !source->fresh ||
+        !source->asking)
         return base_fail(error, BASE_SYSTEM, "source: no memory for %u "
                          "partitions", count);
     for (unsigned i = 0; i < count; i++)
@@ -341,16 +346,11 @@ static enum base_status find_starts(struct ingest_source *source,
                              source->positions, source->asking, all, low,
                              high, error))
         return error->status;
-    struct ingest_position *fresh =
-        calloc(source->slot_count, sizeof *fresh);
-    if (!fresh)
-        return base_fail(error, BASE_SYSTEM, "source: no memory");
-    unsigned fresh_count = 0;
     for (unsigned i = 0; i < source->slot_count; i++) {
         struct ingest_position *position = &source->positions[i];
         if (position->next < 0) {
             position->next = position->start = low[i];
-            fresh[fresh_count++] = *position;
+            source->fresh[source->fresh_count++] = *position;
         }
         source->slots[i].next = position->next;
         pthread_mutex_lock(&source->mutex);
@@ -360,10 +360,6 @@ static enum base_status find_starts(struct ingest_source *source,
     enum base_status status = start_merge(source, error);
     for (unsigned i = 0; !status && i < source->slot_count; i++)
         judge_range(source, i, low[i], high[i]);
-    if (!status)
-        source->wiring.opened(source->wiring.self, source->cluster, fresh,
-                              fresh_count);
-    free(fresh);
     return status;
 }
 
@@ -436,6 +432,9 @@ static enum base_status open_all(struct ingest_source *source,
         status = open_consumer(source, error);
     if (status)
         return status;
+    source->wiring.opened(source->wiring.self, source->cluster, source->fresh,
+                          source->fresh_count);
+    atomic_store(&source->open, true);
     all_well(source);
     source->check_anchors = false; /* just done */
     base_log(BASE_LOG_INFO, "event=source_open cluster=%s partitions=%u",
@@ -947,6 +946,7 @@ void ingest_source_free(struct ingest_source *source)
     free(source->known);
     free(source->positions);
     free(source->slots);
+    free(source->fresh);
     free(source->asking);
     free(source);
 }
@@ -1013,6 +1013,8 @@ void ingest_source_status(struct ingest_source *source,
 enum base_status ingest_source_check_cluster(struct ingest_source *source,
                                              struct base_error *error)
 {
+    if (!atomic_load(&source->open))
+        return BASE_OK; /* nothing was read yet */
     char *id = rd_kafka_clusterid(source->consumer, 0);
     enum base_status status = BASE_OK;
     if (id && strcmp(id, source->cluster) != 0)
@@ -1028,6 +1030,8 @@ void ingest_source_commit(struct ingest_source *source,
                           const struct ingest_position *positions,
                           unsigned count)
 {
+    if (!atomic_load(&source->open))
+        return;
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)count);
     for (unsigned i = 0; i < count; i++)
