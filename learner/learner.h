@@ -211,7 +211,8 @@ enum base_status learner_score(struct learner_scorer *scorer,
 /* Progressive validation over one window; not a number where undefined. */
 struct learner_window {
     int64_t begin_ms; /* event-time windows: start; else newest event */
-    uint64_t samples, positives, users;
+    uint64_t samples, positives;
+    uint64_t users;   /* only in sample windows, else 0 */
     double auc;         /* mid-ranks */
     double user_auc;    /* weighted by impressions, one-class users skipped;
                            only in sample windows */
@@ -271,9 +272,11 @@ uint64_t learner_trainer_position(const struct learner_trainer *trainer);
 /* Starts the train thread. */
 enum base_status learner_trainer_start(struct learner_trainer *trainer,
                                        struct base_error *error) BASE_MUST_CHECK;
-/* Asks for a checkpoint at the next batch end; the number comes back in
- * checkpointed(). Any thread. Where nothing was trained since the newest
- * checkpoint, that one is named again at once. */
+/* Asks for a checkpoint at the next batch end; the number, or a higher one
+ * where several were asked for, comes back in checkpointed(). Any thread.
+ * Where nothing was trained since the newest checkpoint, that one is named
+ * again at once, by the train thread. One that cannot be written is said in
+ * the log and tried again; training goes on. */
 uint64_t learner_trainer_checkpoint(struct learner_trainer *trainer);
 /* Stops after the current batch; with `checkpoint` writes one first. Waits. */
 enum base_status learner_trainer_stop(struct learner_trainer *trainer,

@@ -68,7 +68,8 @@ void learner_table_prefetch_row(const struct learner_table *table,
  * is refused, BASE_LIMIT at 2^32 - 1 slots; the table is unchanged then. */
 enum base_status learner_table_create(struct learner_table *table,
                                       uint64_t key, uint32_t *slot,
-                                      struct base_error *error) BASE_MUST_CHECK;
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 /* Frees the slot of a live row, not slot 0; it is used again by a create. */
 void learner_table_remove(struct learner_table *table, uint32_t slot);
 

@@ -2,12 +2,14 @@
 /* The cut under updates, new rows and removals against a deep copy taken at
  * its position, bit for bit; what a failed or abandoned one leaves behind. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -340,6 +342,43 @@ static void a_failed_cut_says_why_and_training_goes_on(void **state)
     tear_down(&world);
 }
 
+/* As a full disk: the file cannot grow beyond some bytes. */
+static void a_full_disk_fails_the_cut_alone(void **state)
+{
+    (void)state;
+    struct world world;
+    struct base_error error;
+    struct rlimit before, small;
+    set_up(&world, 2000, 2);
+    change(&world, 3000);
+    begin(&world, 1, 0);
+    assert_int_equal(learner_cut_outcome(world.cut, true, &error),
+                     LEARNER_CUT_DONE);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    for (rlim_t bytes = 0; bytes < 60000; bytes += 9000) {
+        small = before;
+        small.rlim_cur = bytes;
+        change(&world, 50);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        begin(&world, 2, 0);
+        while (learner_cut_step(world.cut, true))
+            change(&world, 10);
+        enum learner_cut_outcome outcome =
+            learner_cut_outcome(world.cut, true, &error);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_int_equal(outcome, LEARNER_CUT_FAILED);
+        assert_int_equal(count_names(world.folder), 1);
+    }
+    struct copy copy = copy_tables(&world);
+    begin(&world, 2, 0);
+    assert_int_equal(learner_cut_outcome(world.cut, true, &error),
+                     LEARNER_CUT_DONE);
+    check_equal(world.written_path, &copy);
+    free_copy(&copy);
+    tear_down(&world);
+}
+
 static void leftovers_are_cleaned(void **state)
 {
     (void)state;
@@ -368,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_slow_writer_does_not_stop_the_trainer),
         cmocka_unit_test(an_abandoned_cut_leaves_nothing),
         cmocka_unit_test(a_failed_cut_says_why_and_training_goes_on),
+        cmocka_unit_test(a_full_disk_fails_the_cut_alone),
         cmocka_unit_test(leftovers_are_cleaned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
