@@ -134,6 +134,13 @@ static void code_bytes(struct codec *codec, void *value, size_t size)
     codec->at += size;
 }
 
+/* What is read always ends with a NUL. */
+static void code_text(struct codec *codec, char *text, size_t size)
+{
+    code_bytes(codec, text, size);
+    text[size - 1] = '\0';
+}
+
 #define CODE(codec, field) code_bytes(codec, &(field), sizeof(field))
 
 static void code_schema(struct codec *codec, struct learner_schema *schema)
@@ -146,11 +153,12 @@ static void code_schema(struct codec *codec, struct learner_schema *schema)
     if (schema->field_count > LEARNER_FIELDS_MAX ||
         schema->table_count > LEARNER_TABLES_MAX) {
         codec->overrun = true;
+        schema->field_count = schema->table_count = 0;
         return;
     }
     for (unsigned i = 0; i < schema->field_count; i++) {
         uint32_t group = schema->fields[i].group;
-        CODE(codec, schema->fields[i].name);
+        code_text(codec, schema->fields[i].name, LEARNER_NAME_MAX);
         CODE(codec, group);
         CODE(codec, schema->fields[i].table);
         schema->fields[i].group = (enum learner_group)group;
@@ -158,7 +166,7 @@ static void code_schema(struct codec *codec, struct learner_schema *schema)
             codec->overrun = true;
     }
     for (unsigned i = 0; i < schema->table_count; i++) {
-        CODE(codec, schema->tables[i].name);
+        code_text(codec, schema->tables[i].name, LEARNER_NAME_MAX);
         CODE(codec, schema->tables[i].dimension);
     }
 }
@@ -203,7 +211,7 @@ static void code_info(struct codec *codec,
     CODE(codec, info->position);
     CODE(codec, info->journal_hash);
     CODE(codec, info->config_hash);
-    CODE(codec, info->arithmetic);
+    code_text(codec, info->arithmetic, sizeof info->arithmetic);
     code_schema(codec, &info->schema);
     code_model(codec, &info->model);
     code_status(codec, &info->status);

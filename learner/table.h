@@ -79,13 +79,14 @@ void learner_table_watch(struct learner_table *table,
                          void (*before)(void *self, uint32_t slot),
                          void *self);
 
+/* Empties the table, its OOV row too: a restore must follow. */
+void learner_table_clear(struct learner_table *table);
 /* Appends the next slot with the content of `row` (stride bytes), as read
  * from a checkpoint; live rows enter the index. BASE_CORRUPT where the key
- * is there already or slot 0 is not the OOV row. A table that is restored is
- * emptied first. */
-void learner_table_clear(struct learner_table *table);
+ * is there already or slot 0 is not the OOV row. */
 enum base_status learner_table_restore(struct learner_table *table,
                                        const struct learner_row *row,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 #endif
