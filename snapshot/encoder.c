@@ -28,7 +28,8 @@ static json_t *tensor_json(const struct snapshot_tensor *tensor)
 {
     json_t *shape = json_array();
     for (unsigned i = 0; i < tensor->dimensions; i++)
-        json_array_append_new(shape, json_integer((json_int_t)tensor->shape[i]));
+        json_array_append_new(shape,
+                              json_integer((json_int_t)tensor->shape[i]));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype",
                      snapshot_dtype_name(tensor->dtype), "shape", shape,
                      "data_offsets", (json_int_t)tensor->begin,

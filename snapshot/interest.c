@@ -64,7 +64,7 @@ struct interest_scorer {
     uint32_t history_max, candidates_max;
 };
 
-/* ---- errors ---------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------- */
 
 static int fail(struct interest_error *error, enum interest_status status,
                 const char *text)
@@ -94,7 +94,7 @@ static int pass(struct interest_error *error, const struct base_error *from)
     return fail(error, status_of(from->status), from->text);
 }
 
-/* ---- loading ---------------------------------------------------------------- */
+/* ---- loading ------------------------------------------------------------- */
 
 /* Names, groups and tables (which ids depend on); not dimensions. */
 static bool same_fields(const struct learner_schema *a,
@@ -190,7 +190,7 @@ static enum base_status load(struct interest_model *model,
     return BASE_OK;
 }
 
-/* ---- swapping ---------------------------------------------------------------- */
+/* ---- swapping ------------------------------------------------------------ */
 
 static bool is_pinned(struct interest_model *model, const struct served *served)
 {
@@ -296,7 +296,7 @@ int interest_refresh(struct interest_model *model, int *changed,
     return INTEREST_OK;
 }
 
-/* ---- open and close ----------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------ */
 
 static int watch(const char *folder)
 {
@@ -369,7 +369,7 @@ void interest_get_version(const struct interest_model *model,
     pthread_mutex_unlock(&locked->lock);
 }
 
-/* ---- fields --------------------------------------------------------------------- */
+/* ---- fields -------------------------------------------------------------- */
 
 static const struct learner_schema *
 schema_of(const struct interest_model *model)
@@ -418,7 +418,7 @@ uint64_t interest_id(const struct interest_model *model, int group,
                       value, size);
 }
 
-/* ---- scoring --------------------------------------------------------------------- */
+/* ---- scoring ------------------------------------------------------------- */
 
 /* Scratch for the shape of the version that is about to score. */
 static int fit_scratch(struct interest_scorer *scorer,

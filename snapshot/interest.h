@@ -49,7 +49,8 @@ struct interest_version {
 /* Opens the version that CURRENT names in `folder`: verifies sizes and hashes
  * of every file, parses nothing before that, recomputes the manifest's golden
  * requests, then serves. *model is the caller's, to be closed. */
-INTEREST_API int interest_open(const char *folder, struct interest_model **model,
+INTEREST_API int interest_open(const char *folder,
+                               struct interest_model **model,
                                struct interest_error *error);
 INTEREST_API void interest_close(struct interest_model *model);
 

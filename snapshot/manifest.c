@@ -101,7 +101,7 @@ void snapshot_manifest_fini(struct snapshot_manifest *manifest)
     manifest->offsets_json = NULL;
 }
 
-/* ---- text -------------------------------------------------------------- */
+/* ---- text ---------------------------------------------------------------- */
 
 static json_t *hash_json(struct snapshot_hash hash)
 {

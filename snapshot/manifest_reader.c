@@ -155,7 +155,7 @@ static enum base_status find_word(const struct place *place, const char *key,
     return refuse(place, key, "is a word that this program does not know");
 }
 
-/* ---- the parts --------------------------------------------------------- */
+/* ---- the parts ----------------------------------------------------------- */
 
 static enum base_status read_parent(const struct place *root,
                                     struct snapshot_manifest *manifest)
@@ -412,7 +412,7 @@ static enum base_status read_files(const struct place *root,
     return status;
 }
 
-/* ---- golden requests ---------------------------------------------------- */
+/* ---- golden requests ----------------------------------------------------- */
 
 static enum base_status read_ids(const struct place *place, const char *key,
                                  const json_t *list, size_t count,
@@ -518,7 +518,7 @@ static enum base_status read_goldens(const struct place *root,
     return status;
 }
 
-/* ---- the whole ---------------------------------------------------------- */
+/* ---- the whole ----------------------------------------------------------- */
 
 static enum base_status read_identity(const struct place *root,
                                       struct snapshot_manifest *manifest)

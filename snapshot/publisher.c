@@ -101,7 +101,7 @@ remove_entries(const struct snapshot_publisher *publisher,
     return status;
 }
 
-/* ---- open ----------------------------------------------------------------- */
+/* ---- open ---------------------------------------------------------------- */
 
 static enum base_status lock_folder(struct snapshot_publisher *publisher,
                                     struct base_error *error)
@@ -221,7 +221,7 @@ uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher)
     return publisher->epoch;
 }
 
-/* ---- publish --------------------------------------------------------------- */
+/* ---- publish ------------------------------------------------------------- */
 
 static void identify(const struct snapshot_publisher *publisher,
                      struct snapshot_manifest *manifest)
@@ -324,7 +324,7 @@ snapshot_publisher_put(struct snapshot_publisher *publisher,
     return describe(publisher, manifest, announcement);
 }
 
-/* ---- from a checkpoint ------------------------------------------------------ */
+/* ---- from a checkpoint --------------------------------------------------- */
 
 static enum base_status
 checkpoint_rows(void *self, unsigned table,

@@ -41,7 +41,8 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
                                          uint64_t stored_epoch,
                                          struct snapshot_publisher **publisher,
                                          struct snapshot_announcement *current,
-                                         struct base_error *error) BASE_MUST_CHECK;
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 void snapshot_publisher_free(struct snapshot_publisher *publisher);
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
 

@@ -26,7 +26,7 @@ static enum base_status find_tensor(const struct snapshot_tensors *file,
     return BASE_OK;
 }
 
-/* ---- dense -------------------------------------------------------------- */
+/* ---- dense --------------------------------------------------------------- */
 
 static enum base_status copy_tensor(const struct snapshot_tensors *file,
                                     const struct learner_tensor *want,

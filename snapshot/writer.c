@@ -13,7 +13,7 @@
 #include "snapshot/golden.h"
 #include "snapshot/index.h"
 
-/* ---- dense -------------------------------------------------------------- */
+/* ---- dense --------------------------------------------------------------- */
 
 static void describe(const struct learner_tensor *from,
                      struct snapshot_tensor *to)

@@ -98,7 +98,7 @@ static void expect_accepted(struct bench *bench)
     assert_int_equal(changed, 1);
 }
 
-/* ---- files ------------------------------------------------------------------ */
+/* ---- files --------------------------------------------------------------- */
 
 static const char *const files[] = {
     "manifest.json", "dense.safetensors", "table.gender.safetensors",
@@ -170,7 +170,7 @@ static void reseal(const struct bench *bench)
     json_decref(manifest);
 }
 
-/* ---- accidents ---------------------------------------------------------------- */
+/* ---- accidents ----------------------------------------------------------- */
 
 static void test_flipped(void **state)
 {
@@ -281,7 +281,7 @@ static void test_current(void **state)
     close_bench(&bench);
 }
 
-/* ---- attacks: the hashes fit ---------------------------------------------------- */
+/* ---- attacks: the hashes fit --------------------------------------------- */
 
 static uint8_t *data_of(char *file)
 {

@@ -62,6 +62,9 @@ for ranker in "$work/pc_c" "$work/pc_cpp" "$work/build/ranker_c" \
     fi
     grep -q "$work/nothing" "$work/out" || fail "$ranker does not say where"
 done
+# Plain C is another arithmetic: the golden requests agree within a tolerance.
+INTERESTD_KERNELS=plain "$work/pc_c" "$model" 'shoe7,sport' 'shoe7,sport' \
+    >"$work/out" || fail "plain kernels refuse the model"
 # shoe7 has a row of its own; the others and all categories have none.
 [ "$(cut -d: -f2 "$work/first" | sort -u | wc -l)" = 2 ] ||
     fail "not two different scores: $(cat "$work/first")"

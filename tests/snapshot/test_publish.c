@@ -15,7 +15,7 @@
 #include "snapshot/version.h"
 #include "tests/snapshot/fixture.h"
 
-/* ---- a source of drawn samples ------------------------------------------------ */
+/* ---- a source of drawn samples ------------------------------------------- */
 
 enum { BATCH = 32, BATCHES = 40, HISTORY = 6, ITEMS = 300 };
 
@@ -85,7 +85,7 @@ static enum base_status next_batch(void *self, uint64_t position,
     return BASE_OK;
 }
 
-/* ---- training ------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------ */
 
 struct outcome {
     char path[1024];
@@ -146,7 +146,7 @@ static void train(const char *folder, const struct fixture *fixture,
     assert_true(outcome->position == (uint64_t)BATCH * BATCHES);
 }
 
-/* ---- the checkpoint's own weights, for learner_score ------------------------------- */
+/* ---- the checkpoint's own weights, for learner_score --------------------- */
 
 struct rows {
     struct fixture *fixture;
@@ -183,8 +183,8 @@ static void load_checkpoint(const char *path, struct fixture *fixture)
         if (learner_checkpoint_rows(checkpoint, i, collect, &rows, &error))
             fail_msg("%s", error.text);
         assert_true(rows.count > 2 && rows.count < fixture->rows);
-        for (uint64_t r = rows.count, width = fixture->schema.tables[i].dimension;
-             r < fixture->rows; r++)
+        size_t width = fixture->schema.tables[i].dimension;
+        for (uint64_t r = rows.count; r < fixture->rows; r++)
             memcpy(fixture->values[i] + r * width, fixture->values[i],
                    width * sizeof(float));
     }

@@ -15,7 +15,7 @@
 #include "snapshot/interest.h"
 #include "tests/snapshot/fixture.h"
 
-/* ---- allocations, counted --------------------------------------------------- */
+/* ---- allocations, counted ------------------------------------------------ */
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define COUNTED 1
@@ -50,7 +50,7 @@ void *aligned_alloc(size_t alignment, size_t size)
 }
 #endif
 
-/* ---- the model folder ---------------------------------------------------------- */
+/* ---- the model folder ---------------------------------------------------- */
 
 enum { THREADS = 4, CANDIDATES = 20, KINDS = 3 };
 
