@@ -74,7 +74,8 @@ struct ingest {
     bool outbox_filled; /* perhaps a row is unsent */
     int64_t begun_ms, told_ms, flushed_ms;
     uint64_t pending; /* events applied in the open transaction */
-    uint64_t trimmed_to, trim_begin;
+    uint64_t trimmed_to, trim_tried; /* done; of the step before */
+    uint64_t trim_begin;             /* the journal's begin before it */
     void *row; /* OWNS: goes out after the commit */
     size_t row_size;
     uint64_t row_epoch, row_version;
@@ -309,12 +310,12 @@ static enum base_status trim(struct ingest *ingest, struct base_error *error)
     ingest_state_status(ingest->state, status);
     uint64_t first = status->journal_begin;
     free(status);
-    if (first == ingest->trim_begin) {
-        ingest->trimmed_to = to; /* the last step left nothing to do */
-        ingest->trim_begin = UINT64_MAX;
+    if (first == ingest->trim_begin && to == ingest->trim_tried) {
+        ingest->trimmed_to = to; /* the last step found nothing to do */
         return BASE_OK;
     }
     ingest->trim_begin = first;
+    ingest->trim_tried = to;
     if (begin(ingest, error))
         return error->status;
     ingest->commit_now = true;
@@ -527,7 +528,6 @@ enum base_status ingest_open(const struct ingest_config *config,
     made->config = *config;
     made->letters_end = &made->letters;
     made->outbox_filled = true; /* of the run before, perhaps */
-    made->trim_begin = UINT64_MAX;
     pthread_mutex_init(&made->mutex, NULL);
     enum base_status status =
         ingest_state_open(&made->config, &made->state, error);
