@@ -149,12 +149,12 @@ class Test:
             daemon.wait_applied(self.events, 3600)
             applied = time.monotonic() - begin
             status = self.finish(daemon, "a")
-            self.run_seconds = time.monotonic() - begin
+            took = time.monotonic() - begin
             samples = status["learner"]["position"]
             self.result.update(
                 events_per_second=round(self.events / applied),
                 samples=samples,
-                samples_per_second=round(samples / self.run_seconds),
+                samples_per_second=round(samples / took),
                 train_seconds=round(status["learner"]["busy_seconds"], 1),
                 peak_mib=round(daemon.peak_memory()))
             self.hours(status)
@@ -208,9 +208,9 @@ class Test:
         daemon = self.daemon("b")
         try:
             places = kill_again_and_again(
-                daemon, self.arguments.kills, self.run_seconds, self.events,
-                self.arguments.seed)
-            say(f"  killed after {places} events")
+                daemon, self.arguments.kills, self.events,
+                self.result["samples"], self.arguments.seed)
+            say(f"  killed after (events, trained) {places}")
             self.finish(daemon, "b")
             weights = self.close(daemon, "b")
         finally:

@@ -63,11 +63,11 @@ class Run:
         finally:
             self.daemon.end()
 
-    def killed(self, kills, seconds):
+    def killed(self, kills, samples):
         try:
-            places = kill_again_and_again(self.daemon, kills, seconds,
-                                          self.test.events, 7)
-            say(f"  killed after {places} events")
+            places = kill_again_and_again(self.daemon, kills,
+                                          self.test.events, samples, 7)
+            say(f"  killed after (events, trained) {places}")
             return self.finish()
         finally:
             self.daemon.end()
@@ -91,9 +91,8 @@ class Test:
                       lambda: Run(self, "threads", **{
                           "learner.threads": 2,
                           "ingest.commit_events": 333}).straight())
-            self.same(plain, "five kill -9", lambda: Run(
-                self, "killed").killed(5, self.steps.seconds[
-                    f"{self.mode}: straight run against the model"]))
+            self.same(plain, "eight kill -9", lambda: Run(
+                self, "killed").killed(8, plain.weights[0]))
             self.same(plain, "small fetches, a slowed partition", self.slowed)
 
     def fill(self):

@@ -233,22 +233,33 @@ def compare(title, first, second):
         print(f"  {title}: {what} equal, {lines} lines", flush=True)
 
 
-def kill_again_and_again(daemon, kills, seconds, events, seed, *arguments):
-    """kill -9 at random moments of a run that takes about `seconds`, each
-    followed by a restart; the last run goes to the end. Returns where the
-    kills fell, in applied events."""
+def kill_again_and_again(daemon, kills, events, samples, seed):
+    """kill -9 at random moments of a run over `events` events and `samples`
+    samples, each followed by a restart; the last start goes on to the end.
+    Most moments are drawn over what the run has to do (it starts slower than
+    it works), every fourth hits the start itself. Returns (applied events,
+    trained position) at each kill as far as it was known."""
     rng = random.Random(seed)
-    places = []
-    daemon.start(*arguments)
-    while len(places) < kills:
-        left = kills - len(places)
-        # Short of an even share: the later kills must still find work.
-        time.sleep(rng.uniform(0.02, 1.4) * seconds / (kills + 1))
-        status = daemon.status()
+    targets = sorted(rng.uniform(0, 0.97) for _ in range(kills))
+    places, seen = [], (0, 0)
+    daemon.start()
+    for number, target in enumerate(targets):
+        if number % 4 == 3:
+            time.sleep(rng.uniform(0, 0.5))
+        else:
+            end = time.monotonic() + 600
+            while time.monotonic() < end:
+                daemon.alive()
+                status = daemon.status()
+                if status:
+                    seen = (status["ingest"]["events"],
+                            status["learner"]["position"])
+                if status and sum(seen) >= target * (events + samples):
+                    break
+                time.sleep(0.003)
+            # Anywhere between two commits.
+            time.sleep(rng.uniform(0, 0.1))
         daemon.kill()
-        places.append(status["ingest"]["events"] if status else None)
-        daemon.start(*arguments)
-        if status and status["ingest"]["events"] >= events and left > 1:
-            # It caught up early: the rest of the kills hit the recovery.
-            seconds = min(seconds, 2.0)
+        places.append(seen)
+        daemon.start()
     return places
