@@ -111,7 +111,8 @@ static void test_long_line(void **state)
     (void)state;
     static char value[5000];
     memset(value, 'v', sizeof value - 1);
-    static const size_t sizes[] = {1900, 1980, 2000, 2010, 2047, 2048, 4999};
+    static const size_t sizes[] = {1900, 1980, 2006, 2007, 2008,
+                                   2009, 2047, 2048, 4999};
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         start_capture();
         base_log(BASE_LOG_INFO, "%s", value + sizeof value - 1 - sizes[i]);
