@@ -26,7 +26,7 @@ enum {
 };
 
 static const double BASE_ODDS = -3.3, INTEREST_ODDS = 3.2, SHOP_ODDS = 0.7,
-                    QUALITY_ODDS = 0.9, TASTE_ODDS = 0.5, HOUR_ODDS = 0.2;
+                    QUALITY_ODDS = 1.0, TASTE_ODDS = 0.5, HOUR_ODDS = 0.2;
 /* This much of a page is chosen for the user, as by a retrieval stage. */
 static const double CHOSEN_SHARE = 0.4;
 
@@ -58,10 +58,10 @@ struct simulation {
 void simulation_config_default(struct simulation_config *config)
 {
     *config = (struct simulation_config){.users = 600,
-                                         .goods = 300,
+                                         .goods = 240,
                                          .shops = 30,
                                          .cates = 10,
-                                         .drift_pages = 250,
+                                         .drift_pages = 400,
                                          .seed = 1};
 }
 
