@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The state machine in C against the model in Python on made-up streams, with
+both label modes, evictions, down-sampling, time to live, dead letters and
+gaps; commits and re-opens of the state at random places must not show.
+Without Kafka: merged events go from a file into the state (apply_events.c,
+named by the environment variable APPLY_EVENTS)."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "support")]
+import yaml
+from daemon import STATE_VIEWS, merge
+from events import CLICKS, IMPRESSIONS, merged
+import state_model
+import stream
+
+DEAD, TRUNCATED = 2, 6
+PARTITIONS = 4
+PAGES = 1200
+SETTINGS = {
+    "window": {},
+    "fnw": {"ingest.label_mode": "fnw"},
+    "caps": {"ingest.pending_max": 480, "ingest.negative_keep": 0.5,
+             "ingest.history_max": 5, "ingest.history_ttl_ms": 900_000},
+    "fnw_caps": {"ingest.label_mode": "fnw", "ingest.pending_max": 450,
+                 "ingest.history_max": 3},
+}
+
+
+def logs_of(seed):
+    """A stream's partitions with some records unreadable, some missing."""
+    logs = {(topic, number): [] for topic in (IMPRESSIONS, CLICKS)
+            for number in range(PARTITIONS)}
+    for index, (topic, user, kafka_ms, record) in enumerate(
+            stream.Stream(seed, PAGES).in_order()):
+        stray = topic == CLICKS and record["event_ms"] % 50 == 0
+        log = logs[topic, (int(user[1:]) + stray) % PARTITIONS]
+        offset = log[-1][0] + 1 if log else 0
+        if index % 97 == 0:
+            log.append((offset, kafka_ms, b"\xff"))
+            offset += 1
+        offset += 3 * (index % 201 == 0)
+        log.append((offset, kafka_ms, stream.encode(topic, record)))
+    return logs
+
+
+def write_events(path, events):
+    with open(path, "wb") as file:
+        for event in events:
+            dead, ids = event.ids is None, event.ids or ()
+            file.write(struct.pack(
+                "<BBBBiqqqqQQQ", DEAD if dead else event.topic, event.topic,
+                TRUNCATED if dead else 0, len(ids), event.partition,
+                event.offset, event.own_ms, event.apply_ms, event.event_ms,
+                event.user, event.event_id, event.impression) +
+                struct.pack(f"<{len(ids)}Q", *ids))
+
+
+class Differential(unittest.TestCase):
+    maxDiff = 2000
+
+    def check(self, seed, settings):
+        with tempfile.TemporaryDirectory() as folder:
+            def path(name):
+                return os.path.join(folder, name)
+            config = merge(stream.config(), {
+                "kafka.brokers": "127.0.0.1:1", **settings})
+            logs = logs_of(seed)
+            model = state_model.run(config, "/", logs, path("model"))
+            self.assertGreater(model.position, 500)
+            write_events(path("events"), merged(config, "/", logs))
+            chains = set()
+            for number in (1, 2):
+                out = path(f"out{number}")
+                os.mkdir(out)
+                with open(path("config.yaml"), "w") as file:
+                    yaml.safe_dump(merge(config, {
+                        "state": path(f"state{number}"),
+                        "model_folder": path("models")}), file)
+                done = subprocess.run(
+                    [os.environ["APPLY_EVENTS"], path("config.yaml"),
+                     path("events"), str(100 * seed + number), out],
+                    stderr=subprocess.PIPE, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                for view in STATE_VIEWS:
+                    with open(os.path.join(path("model"), view)) as a, \
+                            open(os.path.join(out, view)) as b:
+                        for line, other in zip(a, self.lines(b), strict=True):
+                            self.assertEqual(line, other, view)
+                with open(os.path.join(out, "meta")) as file:
+                    chains.add(json.load(file)["chain"])
+            self.assertEqual(len(chains), 1, "the journal's hash shows commits")
+
+    @staticmethod
+    def lines(file):
+        """All but the reasons of dead letters, which the model lacks."""
+        return (x for x in file if not x.startswith('{"reasons"'))
+
+
+def add(name, settings, seed):
+    def run(self):
+        self.check(seed, settings)
+    setattr(Differential, f"test_{name}_{seed}", run)
+
+
+for _seed in (1, 2):
+    for _name, _settings in SETTINGS.items():
+        add(_name, _settings, _seed)
+
+if __name__ == "__main__":
+    unittest.main()
