@@ -194,7 +194,8 @@ static void forget_later(struct ingest_decoder *decoder, uint32_t id)
 static enum ingest_reason look_up(struct ingest_decoder *decoder, uint32_t id)
 {
     uint64_t *again = base_map_get(decoder->unknown, id);
-    if (again && (uint64_t)base_monotonic_ms() < *again)
+    if ((again && (uint64_t)base_monotonic_ms() < *again) ||
+        decoder->program_count == PROGRAMS_MAX)
         return INGEST_REASON_SCHEMA_UNKNOWN;
     char name[32], path[1200];
     snprintf(name, sizeof name, "%u.avsc", id);
@@ -202,16 +203,14 @@ static enum ingest_reason look_up(struct ingest_decoder *decoder, uint32_t id)
     struct ingest_program *program = NULL;
     enum base_status status = base_file_join(
         path, sizeof path, decoder->config->schema, name, &error);
-    if (!status && decoder->program_count == PROGRAMS_MAX)
-        status = base_fail(&error, BASE_LIMIT, "more than %d schemas",
-                           PROGRAMS_MAX);
     if (!status)
         status = compile(decoder, path, &program, &error);
     if (status)
         base_log(BASE_LOG_WARN,
                  "event=schema_not_usable topic=%s schema_id=%u text=\"%s\"",
                  decoder->config->name, id, error.text);
-    if (status && status != BASE_CONFIG && status != BASE_DATA) {
+    if (status && status != BASE_CONFIG && status != BASE_DATA &&
+        status != BASE_LIMIT) {
         forget_later(decoder, id);
         return INGEST_REASON_SCHEMA_UNKNOWN;
     }

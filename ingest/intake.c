@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Records in: polls the partitions' queues, filters by offset, decodes, and
+ * queues for the merge; what a broker or a log does wrong is judged here.
+ *
+ * librdkafka turns forwarding to the common queue on again with each
+ * assignment, a moment after assign() returned. So the common queue is emptied
+ * first in every round, and a record found there turns it off once more:
+ * whatever a partition's own queue holds is younger than all that was in the
+ * common one. Role ingest. */
+#include "ingest/source_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+enum {
+    BATCH = 512,      /* records of one poll of a partition */
+    FAILURES_MAX = 5, /* damaged batches in a row until a partition stops */
+};
+
+/* ---- trouble ---------------------------------------------------------------- */
+
+/* Something with the brokers: kept for the status, logged now and then. */
+void ingest_source_note(struct ingest_source *source, const char *text)
+{
+    int64_t now = base_monotonic_ms();
+    pthread_mutex_lock(&source->mutex);
+    bool same = strncmp(source->broker_error, text,
+                        sizeof source->broker_error - 1) == 0;
+    size_t size = strnlen(text, sizeof source->broker_error - 1);
+    memcpy(source->broker_error, text, size);
+    source->broker_error[size] = '\0';
+    pthread_mutex_unlock(&source->mutex);
+    if (same && now < source->logged_ms + 10000)
+        return;
+    source->logged_ms = now;
+    base_log(BASE_LOG_WARN, "event=broker_trouble text=\"%s\"", text);
+}
+
+void ingest_source_all_well(struct ingest_source *source)
+{
+    pthread_mutex_lock(&source->mutex);
+    bool was = source->broker_error[0] != '\0';
+    source->broker_error[0] = '\0';
+    pthread_mutex_unlock(&source->mutex);
+    if (!was)
+        return;
+    source->check_anchors = source->consumer != NULL;
+    base_log(BASE_LOG_INFO, "event=broker_well");
+}
+
+void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
+                     void *self)
+{
+    (void)handle;
+    struct ingest_source *source = self;
+    ingest_source_note(source, text);
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+        code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        source->check_anchors = true;
+}
+
+/* Stops this partition number in both topics: clicks without their
+ * impressions, or the other way round, would be labelled wrongly. */
+void ingest_source_stop_pair(struct ingest_source *source, unsigned cause,
+                      const char *reason)
+{
+    int32_t partition = source->positions[cause].partition;
+    char text[sizeof source->slots->stop_reason];
+    snprintf(text, sizeof text, "%s/%d: %s", ingest_source_topic(source, cause),
+             partition, reason);
+    if (source->slots[cause].stopped)
+        return;
+    base_log(BASE_LOG_ERROR, "event=partition_stopped partition=%d "
+             "text=\"%s\"", partition, text);
+    for (unsigned topic = 0; topic < INGEST_TOPICS; topic++) {
+        unsigned i = topic * source->per_topic + (unsigned)partition;
+        pthread_mutex_lock(&source->mutex);
+        source->slots[i].stopped = true;
+        memcpy(source->slots[i].stop_reason, text, sizeof text);
+        pthread_mutex_unlock(&source->mutex);
+        ingest_merge_stop(source->merge, i);
+    }
+    source->slots[partition].stop_pending = true;
+}
+
+/* ---- records ---------------------------------------------------------------- */
+
+static int slot_of(const struct ingest_source *source,
+                   const rd_kafka_message_t *message)
+{
+    if (!message->rkt || message->partition < 0 ||
+        (unsigned)message->partition >= source->per_topic)
+        return -1;
+    const char *name = rd_kafka_topic_name(message->rkt);
+    for (unsigned topic = 0; topic < INGEST_TOPICS; topic++)
+        if (strcmp(name, source->config->topics[topic].name) == 0)
+            return (int)(topic * source->per_topic +
+                         (unsigned)message->partition);
+    return -1;
+}
+
+static void bad_batch(struct ingest_source *source, unsigned i,
+                      const rd_kafka_message_t *message)
+{
+    struct ingest_slot *slot = &source->slots[i];
+    char text[200];
+    snprintf(text, sizeof text, "%s/%d: %s", ingest_source_topic(source, i),
+             message->partition, rd_kafka_message_errstr(message));
+    ingest_source_note(source, text);
+    slot->suspicious = true;
+    if (++slot->failures > FAILURES_MAX) {
+        snprintf(text, sizeof text, "the batch at offset %lld is damaged: %s",
+                 (long long)slot->next, rd_kafka_err2str(message->err));
+        ingest_source_stop_pair(source, i, text);
+    }
+    source->reassign_ms = source->now_ms + 100 * (int64_t)slot->failures;
+}
+
+/* Behind a damaged batch librdkafka may go on anywhere: a gap is a loss. */
+static bool skipped_loss(struct ingest_source *source, unsigned i,
+                         int64_t offset)
+{
+    struct ingest_slot *slot = &source->slots[i];
+    if (!slot->suspicious || offset <= slot->next)
+        return false;
+    char reason[160];
+    snprintf(reason, sizeof reason,
+             "offsets %lld to %lld are lost behind a damaged batch",
+             (long long)slot->next, (long long)offset - 1);
+    ingest_source_stop_pair(source, i, reason);
+    return true;
+}
+
+/* All before `offset` is read; what we did not see had no record for us. */
+static void reach(struct ingest_source *source, unsigned i, int64_t offset)
+{
+    if (offset < source->slots[i].next)
+        return;
+    source->slots[i].next = offset;
+    ingest_merge_reached(source->merge, i, offset);
+}
+
+static void on_message_error(struct ingest_source *source, unsigned i,
+                             const rd_kafka_message_t *message)
+{
+    switch (message->err) {
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        if (!skipped_loss(source, i, message->offset))
+            reach(source, i, message->offset);
+        ingest_source_all_well(source);
+        break;
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+        source->slots[i].examine = true;
+        break;
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
+        bad_batch(source, i, message);
+        break;
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        source->check_anchors = true;
+        ingest_source_note(source, rd_kafka_message_errstr(message));
+        break;
+    default: ingest_source_note(source, rd_kafka_message_errstr(message));
+    }
+}
+
+/* Decodes a record and queues it for the merge. */
+static enum base_status take(struct ingest_source *source, unsigned i,
+                             const rd_kafka_message_t *message,
+                             struct base_error *error)
+{
+    uint64_t *ids;
+    struct ingest_event *event =
+        ingest_merge_reserve(source->merge, i, &ids);
+    if (!event)
+        return base_fail(error, BASE_SYSTEM, "source: no memory for a record");
+    rd_kafka_timestamp_type_t type;
+    event->offset = message->offset;
+    event->kafka_ms = rd_kafka_message_timestamp(message, &type);
+    if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+        event->kafka_ms = -1;
+    ingest_decoder_read(source->decoders[event->topic], message->payload,
+                       message->len, event, ids);
+    ingest_merge_push(source->merge, i, source->now_ms, source->wall_ms);
+    return BASE_OK;
+}
+
+static enum base_status on_message(struct ingest_source *source,
+                                   const rd_kafka_message_t *message,
+                                   struct base_error *error)
+{
+    int found = slot_of(source, message);
+    if (found < 0) {
+        if (message->err)
+            ingest_source_note(source, rd_kafka_message_errstr(message));
+        return BASE_OK;
+    }
+    unsigned i = (unsigned)found;
+    struct ingest_slot *slot = &source->slots[i];
+    if (slot->stopped)
+        return BASE_OK;
+    if (message->err) {
+        on_message_error(source, i, message);
+        return BASE_OK;
+    }
+    if (message->offset < slot->next)
+        return BASE_OK; /* read before: left over from an assignment */
+    if (skipped_loss(source, i, message->offset))
+        return BASE_OK;
+    slot->next = message->offset + 1;
+    slot->failures = 0;
+    slot->suspicious = false;
+    return take(source, i, message, error);
+}
+
+/* Empties the common queue; see the top of this file. */
+static enum base_status poll_common(struct ingest_source *source,
+                                    struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    rd_kafka_message_t *message;
+    while (!status &&
+           (message = rd_kafka_consumer_poll(source->consumer, 0))) {
+        int slot = slot_of(source, message);
+        if (slot >= 0 && source->slots[slot].queue)
+            rd_kafka_queue_forward(source->slots[slot].queue, NULL);
+        status = on_message(source, message, error);
+        rd_kafka_message_destroy(message);
+        source->polled = true;
+    }
+    return status;
+}
+
+static enum base_status poll_slot(struct ingest_source *source, unsigned i,
+                                  struct base_error *error)
+{
+    rd_kafka_message_t *batch[BATCH];
+    struct ingest_slot *slot = &source->slots[i];
+    unsigned room = ingest_merge_room(source->merge, i);
+    if (!slot->queue || room == 0 || rd_kafka_queue_length(slot->queue) == 0)
+        return BASE_OK;
+    ssize_t count = rd_kafka_consume_batch_queue(slot->queue, 0, batch,
+                                                 room < BATCH ? room : BATCH);
+    enum base_status status = BASE_OK;
+    for (ssize_t k = 0; k < count; k++) {
+        if (!status)
+            status = on_message(source, batch[k], error);
+        rd_kafka_message_destroy(batch[k]);
+    }
+    source->polled = source->polled || count > 0;
+    return status;
+}
+
+enum base_status ingest_source_poll(struct ingest_source *source,
+                                 struct base_error *error)
+{
+    source->polled = false;
+    if (atomic_load(&source->paused))
+        return BASE_OK;
+    if (poll_common(source, error))
+        return error->status;
+    for (unsigned i = 0; i < source->slot_count; i++)
+        if (poll_slot(source, i, error))
+            return error->status;
+    if (source->polled) {
+        pthread_mutex_lock(&source->mutex);
+        source->at_end = false;
+        pthread_mutex_unlock(&source->mutex);
+    }
+    return BASE_OK;
+}

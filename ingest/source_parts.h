@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of the source, shared by its three files and by nobody else:
+ * opening.c (before the first record), intake.c (records in), source.c (events
+ * out, life). A slot is a partition of one topic: topic * per_topic + number.
+ * Role ingest, but what the mutex guards. */
+#ifndef INGEST_SOURCE_PARTS_H
+#define INGEST_SOURCE_PARTS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "ingest/decisions.h"
+#include "ingest/decoder.h"
+#include "ingest/ends.h"
+#include "ingest/kafka.h"
+#include "ingest/merge.h"
+#include "ingest/source.h"
+
+struct ingest_slot {
+    rd_kafka_queue_t *queue;
+    int64_t next;      /* first offset not handed to the merge */
+    unsigned failures; /* since the last good record */
+    bool suspicious;   /* after a damaged batch a gap is a loss */
+    bool examine;      /* the broker refused our offset */
+    bool stop_pending; /* to be said to the store behind what it has */
+    /* Under the mutex, for ingest_source_status(). */
+    int64_t high;
+    bool stopped;
+    char stop_reason[200];
+};
+
+struct ingest_source {
+    struct ingest_source_config wiring;
+    const struct ingest_config *config;
+    struct ingest_decoder *decoders[INGEST_TOPICS];
+    struct ingest_decisions *decisions;
+    struct ingest_event last;
+    char cluster[256];
+    unsigned known_count;
+    struct ingest_position *known; /* of the state */
+
+    /* From the brokers' metadata on. */
+    unsigned per_topic, slot_count;
+    struct ingest_position *positions; /* by slot; anchors as handed over */
+    struct ingest_slot *slots;
+    unsigned fresh_count;
+    struct ingest_position *fresh; /* never read before */
+    unsigned *asking;
+    struct ingest_merge *merge;
+    rd_kafka_t *consumer, *helper;
+    struct ingest_ends *ends;
+    struct ingest_chunk *chunk; /* being filled */
+    int64_t asked_ms, kept_house_ms, reassign_ms, logged_ms;
+    int64_t now_ms, wall_ms; /* of this round */
+    bool check_anchors, polled;
+
+    int event_fd;
+    atomic_bool stopping, paused, starved;
+    pthread_mutex_t mutex; /* guards what follows and parts of slots */
+    bool at_end;
+    uint64_t handed;
+    char broker_error[200];
+};
+
+/* ---- opening.c --------------------------------------------------------------- */
+
+/* Waits for brokers and topics, judges where we stand, assigns. */
+enum base_status ingest_source_open(struct ingest_source *source,
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* Assigns all partitions that go on, each at its own next offset. */
+void ingest_source_assign(struct ingest_source *source);
+/* A slot's log against where we stand; stops it where they do not fit. */
+void ingest_source_judge_range(struct ingest_source *source, unsigned slot,
+                               int64_t low, int64_t high);
+enum base_status
+ingest_source_judge_anchors(struct ingest_source *source,
+                            struct base_error *error) BASE_MUST_CHECK;
+/* Slots that go on, into source->asking; their number. */
+unsigned ingest_source_active(struct ingest_source *source);
+/* Sleeps until woken; false once asked to stop. */
+bool ingest_source_rest(struct ingest_source *source, int milliseconds);
+const char *ingest_source_topic(const struct ingest_source *source,
+                                unsigned slot);
+
+/* ---- intake.c ---------------------------------------------------------------- */
+
+/* Reads what there is room for; source->polled says whether there was any. */
+enum base_status ingest_source_poll(struct ingest_source *source,
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* Trouble with the brokers: kept for the status, logged now and then. */
+void ingest_source_note(struct ingest_source *source, const char *text);
+void ingest_source_all_well(struct ingest_source *source);
+void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
+                            void *self);
+/* Stops this partition number in both topics: clicks without their
+ * impressions, or the other way round, would be labelled wrongly. */
+void ingest_source_stop_pair(struct ingest_source *source, unsigned cause,
+                             const char *reason);
+
+#endif
