@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <cmocka.h>
 
 #include "base/file.h"
@@ -372,6 +373,41 @@ static void test_removed_while_served(void **state)
     fixture_fini(&fixture);
 }
 
+/* Without descriptors nothing can be read; that passes, and so does the
+ * error (fault 23). */
+static void test_no_descriptors(void **state)
+{
+    struct fixture first, second;
+    struct interest_error error;
+    struct rlimit before, none;
+    int changed;
+    fixture_init(&first, 3, 50);
+    fixture_init(&second, 4, 60);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    fixture_publish(publisher, &first);
+    struct interest_model *model = open_model(*state);
+    struct interest_scorer *scorer = open_scorer(model);
+    fixture_publish(publisher, &second);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    int status = interest_refresh(model, &changed, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, INTEREST_SYSTEM);
+    assert_int_equal(changed, 0);
+    assert_non_null(strstr(error.text, "Too many open files"));
+    expect_scores_of(scorer, &first);
+    assert_int_equal(interest_refresh(model, &changed, &error), 0);
+    assert_int_equal(changed, 1);
+    expect_scores_of(scorer, &second);
+    interest_scorer_close(scorer);
+    interest_close(model);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&first);
+    fixture_fini(&second);
+}
+
 #define WITH_FOLDER(test) \
     cmocka_unit_test_setup_teardown(test, fixture_folder, fixture_remove)
 
@@ -387,6 +423,7 @@ int main(void)
         WITH_FOLDER(test_older_and_other),
         WITH_FOLDER(test_other_fields),
         WITH_FOLDER(test_removed_while_served),
+        WITH_FOLDER(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
