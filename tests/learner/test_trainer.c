@@ -509,25 +509,27 @@ static void requests_are_answered_idle_paused_or_busy(void **state)
     assert_int_equal(learner_trainer_checkpoint(run.trainer), 2);
     wait_calls(&run, 2);
     assert_true(run.position == 2 * B && run.request == 2);
+    /* Answered in a turn that has seen the pause; so are all after it. */
     learner_trainer_pause(run.trainer, true);
-    usleep(120 * 1000); /* whatever turn was under way has ended */
-    stream_set_limit(run.stream, 4 * B);
     assert_int_equal(learner_trainer_checkpoint(run.trainer), 3);
     wait_calls(&run, 3);
-    assert_true(run.position == 2 * B && run.request == 3);
+    stream_set_limit(run.stream, 4 * B);
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 4);
+    wait_calls(&run, 4);
+    assert_true(run.position == 2 * B && run.request == 4);
     assert_int_equal(learner_trainer_position(run.trainer), 2 * B);
     learner_trainer_pause(run.trainer, false);
     wait_trained(&run, 4 * B);
-    assert_int_equal(learner_trainer_checkpoint(run.trainer), 4);
-    wait_calls(&run, 4);
-    assert_true(run.position == 4 * B && run.request == 4);
+    assert_int_equal(learner_trainer_checkpoint(run.trainer), 5);
+    wait_calls(&run, 5);
+    assert_true(run.position == 4 * B && run.request == 5);
     assert_true(run.oldest_kept == 2 * B);
     struct learner_status status;
     learner_trainer_status(run.trainer, &status);
     assert_int_equal(status.checkpoints, 2);
     assert_int_equal(status.checkpoint_position, 4 * B);
     run_stop(&run, true);
-    assert_int_equal(run.calls, 4); /* it was up to date */
+    assert_int_equal(run.calls, 5); /* it was up to date */
     run_fini(&run);
 }
 
