@@ -60,7 +60,9 @@ void base_ring_free(struct base_ring *ring)
 
 size_t base_ring_size(const struct base_ring *ring)
 {
-    return atomic_load(&ring->tail) - atomic_load(&ring->head);
+    /* head first: it never passes a tail that is read after it. */
+    size_t head = atomic_load(&ring->head);
+    return atomic_load(&ring->tail) - head;
 }
 
 static bool full(const struct base_ring *ring)
