@@ -48,6 +48,7 @@ struct ingest_state {
     struct ingest_sequence user;
     bool user_loaded, user_dirty;
     uint64_t *history; /* OWNS: (history_max, f), of one sample */
+    int64_t readers_checked_ms; /* monotonic */
     bool opened; /* feed and status_mutex are made */
     pthread_mutex_t status_mutex;
     struct ingest_status status; /* under status_mutex */

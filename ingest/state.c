@@ -18,6 +18,8 @@
 #include "ingest/outbox.h"
 #include "ingest/stream.h"
 
+enum { READER_CHECK_MS = 60000 };
+
 static const struct ingest_bytes totals_key = {"state", 5};
 static const struct ingest_bytes stream_key = {"stream", 6};
 
@@ -607,6 +609,11 @@ enum base_status ingest_state_commit(struct ingest_state *state,
         return base_wrap(error, "state: commit");
     }
     publish(state, users, base_monotonic_us() - begun_us);
+    if (begun_us / 1000 - state->readers_checked_ms >= READER_CHECK_MS) {
+        /* A killed reader's slot would keep old pages for ever. */
+        state->readers_checked_ms = begun_us / 1000;
+        (void)ingest_store_check_readers(state->store);
+    }
     ingest_feed_signal(&state->feed, state->journal.mark.batch_first);
     return BASE_OK;
 }

@@ -10,6 +10,10 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/random.h"
 #include "plain_state.h"
 #include "state_fixture.h"
@@ -226,7 +230,72 @@ static void print_all(struct plain_state *plain, const struct stream *stream,
     fclose(out);
 }
 
-static uint64_t check_stream(uint64_t seed, uint64_t totals[])
+/* ---- processes that are killed ------------------------------------------- */
+
+static void must_in_child(enum base_status status)
+{
+    if (status)
+        _exit(1);
+}
+
+/* Applies what is left, committing every few events; ends the process. */
+static _Noreturn void run_child(struct stream *stream,
+                                struct state_fixture *fixture)
+{
+    struct base_error *error = &fixture->error;
+    unsigned count;
+    must_in_child(
+        ingest_state_open(&fixture->config, &fixture->state, error));
+    must_in_child(ingest_state_begin(fixture->state, error));
+    ingest_state_positions(fixture->state, &count);
+    for (unsigned i = 0; count == 0 && i < INGEST_TOPICS * PARTITIONS; i++)
+        must_in_child(ingest_state_start_partition(
+            fixture->state, (uint8_t)(i / PARTITIONS),
+            (int32_t)(i % PARTITIONS), 0, error));
+    for (unsigned i = count ? resume_at(stream, fixture) : 0;
+         i < stream->count; i++) {
+        must_in_child(ingest_state_apply(fixture->state,
+                                         &stream->events[i].event, error));
+        if (i % 7 == 0) {
+            must_in_child(ingest_state_commit(fixture->state, error));
+            must_in_child(ingest_state_begin(fixture->state, error));
+        }
+    }
+    must_in_child(ingest_state_commit(fixture->state, error));
+    _exit(0);
+}
+
+static unsigned killed;
+
+/* Runs the stream in processes that are killed after a random time. */
+static void run_killed(struct stream *stream, struct state_fixture *fixture)
+{
+    for (unsigned round = 0;; round++) {
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            run_child(stream, fixture);
+        if (round < 12) {
+            usleep((useconds_t)(1000 + draw(stream, 25000)));
+            kill(child, SIGKILL);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            break;
+        }
+        killed++;
+    }
+    state_fixture_open(fixture);
+}
+
+/* ---- comparing ----------------------------------------------------------- */
+
+static uint64_t check_stream(uint64_t seed,
+                             void (*run)(struct stream *stream,
+                                         struct state_fixture *fixture),
+                             uint64_t totals[])
 {
     static struct stream stream;
     static struct plain_state plain;
@@ -240,7 +309,7 @@ static uint64_t check_stream(uint64_t seed, uint64_t totals[])
     draw_stream(&stream);
     plain.config = &fixture.config;
     print_all(&plain, &stream, texts);
-    run_state(&stream, &fixture);
+    run(&stream, &fixture);
     check_batches(&fixture, &plain);
     state_fixture_close(&fixture);
     compare_dump(&fixture, INGEST_INSPECT_LEDGER, texts[1], "ledger", seed);
@@ -257,6 +326,17 @@ static uint64_t check_stream(uint64_t seed, uint64_t totals[])
     return plain.position;
 }
 
+static void killed_processes_agree(void **unused)
+{
+    uint64_t totals[INGEST_BUCKET_COUNT] = {0};
+    (void)unused;
+    killed = 0;
+    for (uint64_t seed = 5001; seed <= 5040; seed++)
+        check_stream(seed, run_killed, totals);
+    print_message("%u processes killed\n", killed);
+    assert_true(killed > 0);
+}
+
 static void random_streams_agree(void **unused)
 {
     uint64_t totals[INGEST_BUCKET_COUNT] = {0}, samples = 0;
@@ -264,7 +344,7 @@ static void random_streams_agree(void **unused)
     uint64_t streams = wish ? strtoull(wish, NULL, 10) : STREAMS;
     (void)unused;
     for (uint64_t seed = 1; seed <= streams; seed++)
-        samples += check_stream(seed, totals);
+        samples += check_stream(seed, run_state, totals);
     /* The streams must have met every rule that a stream can meet. */
     assert_true(samples > streams);
     for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
@@ -277,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_streams_agree),
+        cmocka_unit_test(killed_processes_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
