@@ -15,14 +15,15 @@
 #include <unistd.h>
 
 #include "base/random.h"
+#include "ingest/pending.h"
 #include "plain_state.h"
 #include "state_fixture.h"
 
-enum { EVENTS = 160, PARTITIONS = 2, STREAMS = 600 };
+enum { SHORT = 160, LONG = 3800, PARTITIONS = 2, STREAMS = 600 };
 
 struct stream {
     uint64_t seed, draw;
-    struct fixture_event events[EVENTS];
+    struct fixture_event events[LONG];
     unsigned count;
 };
 
@@ -75,13 +76,13 @@ static void draw_event(struct stream *stream, struct fixture_event *made,
 }
 
 /* What the merge would hand over: per-partition times, global order. */
-static void draw_stream(struct stream *stream)
+static void draw_stream(struct stream *stream, unsigned length)
 {
     int64_t own[INGEST_TOPICS][PARTITIONS] = {{0}};
     int64_t apply[INGEST_TOPICS][PARTITIONS] = {{0}};
     int64_t next[INGEST_TOPICS][PARTITIONS] = {{0}};
     int64_t now = 50, last = 0;
-    stream->count = EVENTS / 2 + (unsigned)draw(stream, EVENTS / 2);
+    stream->count = length / 2 + (unsigned)draw(stream, length / 2);
     for (unsigned i = 0; i < stream->count; i++) {
         struct fixture_event *made = &stream->events[i];
         now += draw(stream, 30) ? (int64_t)draw(stream, 4)
@@ -292,7 +293,7 @@ static void run_killed(struct stream *stream, struct state_fixture *fixture)
 
 /* ---- comparing ----------------------------------------------------------- */
 
-static uint64_t check_stream(uint64_t seed,
+static uint64_t check_stream(uint64_t seed, unsigned length,
                              void (*run)(struct stream *stream,
                                          struct state_fixture *fixture),
                              uint64_t totals[])
@@ -306,7 +307,7 @@ static uint64_t check_stream(uint64_t seed,
     stream.seed = seed;
     state_fixture_init(&fixture);
     draw_config(&stream, &fixture.config);
-    draw_stream(&stream);
+    draw_stream(&stream, length);
     plain.config = &fixture.config;
     print_all(&plain, &stream, texts);
     run(&stream, &fixture);
@@ -326,13 +327,23 @@ static uint64_t check_stream(uint64_t seed,
     return plain.position;
 }
 
+/* Several blocks of impressions and of clicks that fill, retire and go. */
+static void long_streams_agree(void **unused)
+{
+    uint64_t totals[INGEST_BUCKET_COUNT] = {0};
+    (void)unused;
+    for (uint64_t seed = 9001; seed <= 9008; seed++)
+        check_stream(seed, LONG, run_state, totals);
+    assert_true(totals[INGEST_NEGATIVE] > 8 * INGEST_PENDING_BLOCK / 2);
+}
+
 static void killed_processes_agree(void **unused)
 {
     uint64_t totals[INGEST_BUCKET_COUNT] = {0};
     (void)unused;
     killed = 0;
     for (uint64_t seed = 5001; seed <= 5040; seed++)
-        check_stream(seed, run_killed, totals);
+        check_stream(seed, SHORT, run_killed, totals);
     print_message("%u processes killed\n", killed);
     assert_true(killed > 0);
 }
@@ -344,7 +355,7 @@ static void random_streams_agree(void **unused)
     uint64_t streams = wish ? strtoull(wish, NULL, 10) : STREAMS;
     (void)unused;
     for (uint64_t seed = 1; seed <= streams; seed++)
-        samples += check_stream(seed, run_state, totals);
+        samples += check_stream(seed, SHORT, run_state, totals);
     /* The streams must have met every rule that a stream can meet. */
     assert_true(samples > streams);
     for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
@@ -357,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_streams_agree),
+        cmocka_unit_test(long_streams_agree),
         cmocka_unit_test(killed_processes_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
