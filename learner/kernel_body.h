@@ -354,7 +354,7 @@ static void row_multiply_backward(float *dq, float *dk, const float *d,
     }
 }
 
-/* ---- normalization and activations ---------------------------------------- */
+/* ---- normalization and activations --------------------------------------- */
 
 static void affine(float *y, const float *x, size_t ld, size_t m, size_t n,
                    const float *gamma, const float *beta)

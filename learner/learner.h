@@ -198,7 +198,8 @@ enum base_status learner_scorer_new(const struct learner_model *model,
 void learner_scorer_free(struct learner_scorer *scorer);
 /* probability (N): p(click) of each candidate, with Dice's moving statistics:
  * the very numbers that progressive validation predicts with. attention
- * (N, T) or NULL: the activation unit's weight of each behavior. BASE_LIMIT
+ * (N, T) or NULL: the activation unit's weight of each behavior that was
+ * used, T being at most history_max, oldest first. BASE_LIMIT
  * where N exceeds candidates_max. Bits do not depend on N or on neighbours. */
 enum base_status learner_score(struct learner_scorer *scorer,
                                const struct learner_parameters *parameters,

@@ -52,7 +52,8 @@ struct learner_slot {
     float **at;
     size_t size;
 };
-enum base_status learner_slab_cut(float **slab, const struct learner_slot *slots,
+enum base_status learner_slab_cut(float **slab,
+                                  const struct learner_slot *slots,
                                   unsigned count, struct base_error *error)
     BASE_MUST_CHECK;
 

@@ -106,7 +106,7 @@ static void gather(struct learner_step *step, unsigned index)
                        din->history_begin[shard->group_end]);
 }
 
-/* ---- jobs ----------------------------------------------------------------- */
+/* ---- jobs ---------------------------------------------------------------- */
 
 static void forward_rows(void *self, unsigned job)
 {
@@ -193,7 +193,7 @@ static void collect(void *self, unsigned job)
             scatter_field(step, f, drows);
 }
 
-/* ---- the two entries ------------------------------------------------------ */
+/* ---- the two entries ----------------------------------------------------- */
 
 static enum base_status begin(struct learner_step *step,
                               const struct learner_step_input *input,

@@ -106,7 +106,7 @@ static void set_bytes(uint8_t *to, const struct safetensors *file,
     free(from);
 }
 
-/* ---- PyTorch ---------------------------------------------------------------- */
+/* ---- PyTorch ------------------------------------------------------------- */
 
 static void load_torch(struct din_case *c, const struct safetensors *file,
                        const char *prefix)
@@ -243,7 +243,7 @@ static void agrees_with_pytorch(void **state)
     safetensors_close(&file);
 }
 
-/* ---- the authors' code --------------------------------------------------------- */
+/* ---- the authors' code --------------------------------------------------- */
 
 /* Their names of our tensors, in the order of our table. */
 static const char *const authors_names[] = {

@@ -335,7 +335,8 @@ static void avx2_and_avx512_give_the_same_bits(void **state)
 static void rows_do_not_feel_neighbours(void **state)
 {
     (void)state;
-    float *a = slab(1, 1), *b = slab(2, 1), *all = slab(3, 1), *one = slab(3, 1);
+    float *a = slab(1, 1), *b = slab(2, 1);
+    float *all = slab(3, 1), *one = slab(3, 1);
     for (unsigned s = 0; s < sizeof names / sizeof names[0]; s++) {
         const struct learner_kernels *kernels = learner_kernels_find(names[s]);
         if (!kernels)
