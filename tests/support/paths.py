@@ -6,6 +6,7 @@ into words and an exit status (77: not possible here)."""
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -48,6 +49,8 @@ def main(test, parser=None):
     arguments.interestd = os.path.abspath(arguments.interestd)
     folder = tempfile.mkdtemp(prefix="interestd-e2e-")
     status = 1
+    # So that brokers and daemons of a test that is told to stop end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         test(arguments, folder)
         status = 0
