@@ -3,7 +3,8 @@
  * pages of 5 impressions and one click (of one of them, or organic) by users
  * drawn with a skew, four partitions, event time advancing so that windows
  * close all the while.
- * bench_state [events] [users] [commit_events]; JSON on the last line. */
+ * bench_state [events] [users] [commit_events] [window_ms]; JSON on the last
+ * line, with the time that a restart takes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ static void die(const struct bench *bench)
     exit(1);
 }
 
-static void configure(struct ingest_config *config, const char *folder)
+static void configure(struct ingest_config *config, const char *folder,
+                      int64_t window_ms)
 {
     memset(config, 0, sizeof *config);
     snprintf(config->folder, sizeof config->folder, "%s", folder);
@@ -49,7 +51,7 @@ static void configure(struct ingest_config *config, const char *folder)
             : i < PROFILE + ITEMS ? LEARNER_ITEM
                                   : LEARNER_CONTEXT;
     }
-    config->window_ms = 600000;
+    config->window_ms = window_ms;
     config->lateness_ms = 60000;
     config->skew_ms = 2000;
     config->history_max = 100;
@@ -112,8 +114,20 @@ static void apply_page(struct bench *bench, uint64_t page)
     }
 }
 
-static void report(struct bench *bench, uint64_t events, double seconds)
+/* Closes and opens again: what a restart waits for. */
+static double reopen(struct bench *bench, const struct ingest_config *config)
 {
+    ingest_state_free(bench->state);
+    int64_t begun_us = base_monotonic_us();
+    if (ingest_state_open(config, &bench->state, &bench->error))
+        die(bench);
+    return (double)(base_monotonic_us() - begun_us) / 1e3;
+}
+
+static void report(struct bench *bench, const struct ingest_config *config,
+                   uint64_t events, double seconds)
+{
+    double open_ms = reopen(bench, config);
     struct ingest_status *status = calloc(1, sizeof *status);
     if (!status)
         exit(1);
@@ -122,7 +136,8 @@ static void report(struct bench *bench, uint64_t events, double seconds)
            "\"commit_events\":%llu,\"seconds\":%.3f,"
            "\"events_per_second\":%.0f,\"commits\":%llu,"
            "\"commit_share\":%.3f,\"max_commit_ms\":%.1f,"
-           "\"samples\":%llu,\"pending\":%llu,\"map_mb\":%llu}\n",
+           "\"samples\":%llu,\"pending\":%llu,\"map_mb\":%llu,"
+           "\"open_ms\":%.0f}\n",
            (unsigned long long)events, (unsigned long long)status->users,
            (unsigned long long)bench->commit_events, seconds,
            (double)events / seconds, (unsigned long long)bench->commits,
@@ -130,11 +145,12 @@ static void report(struct bench *bench, uint64_t events, double seconds)
            (double)bench->max_commit_us / 1e3,
            (unsigned long long)status->journal_end,
            (unsigned long long)status->pending,
-           (unsigned long long)status->map_used_bytes >> 20);
+           (unsigned long long)status->map_used_bytes >> 20, open_ms);
     free(status);
 }
 
-static void run(struct bench *bench, uint64_t events)
+static void run(struct bench *bench, const struct ingest_config *config,
+                uint64_t events)
 {
     if (ingest_state_begin(bench->state, &bench->error))
         die(bench);
@@ -155,7 +171,8 @@ static void run(struct bench *bench, uint64_t events)
         }
     }
     commit(bench);
-    report(bench, applied, (double)(base_monotonic_us() - begun_us) / 1e6);
+    report(bench, config, applied,
+           (double)(base_monotonic_us() - begun_us) / 1e6);
 }
 
 int main(int argc, char **argv)
@@ -176,10 +193,11 @@ int main(int argc, char **argv)
         return 1;
     }
     snprintf(store, sizeof store, "%s/store", folder);
-    configure(&config, store);
+    configure(&config, store,
+              argc > 4 ? (int64_t)strtoll(argv[4], NULL, 10) : 600000);
     if (ingest_state_open(&config, &bench.state, &bench.error))
         die(&bench);
-    run(&bench, events);
+    run(&bench, &config, events);
     ingest_state_free(bench.state);
     if (base_file_remove(folder, &bench.error))
         die(&bench);
