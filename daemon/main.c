@@ -15,7 +15,6 @@ static const struct {
     {"run", daemon_run_main, "learn from Kafka and publish models"},
     {"demo", daemon_demo_main, "all of it on this machine, for a minute"},
     {"rank", daemon_rank_main, "score requests with a published model"},
-    {"replay", daemon_replay_main, "send recorded events to Kafka"},
     {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
     {"replay", daemon_replay_main, "send recorded events to Kafka"},
     {"broker", daemon_broker_main, "a small broker for demo and tests"},
