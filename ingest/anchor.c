@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Anchor check; see anchor.h. Assigns all anchors at once and waits for the
- * first record, end or error of each. */
+ * first record, end or error of each. A partition that has answered is paused:
+ * what follows its anchor would fill the queue and starve the others. */
 #include "ingest/anchor.h"
 
 #include <string.h>
@@ -98,6 +99,19 @@ static int slot_of(const struct ingest_config *config,
     return -1;
 }
 
+/* Pauses the message's partition and notes it in `paused`. */
+static void silence(rd_kafka_t *handle, const rd_kafka_message_t *message,
+                    rd_kafka_topic_partition_list_t *paused)
+{
+    const char *topic = rd_kafka_topic_name(message->rkt);
+    rd_kafka_topic_partition_list_t *one =
+        rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(one, topic, message->partition);
+    rd_kafka_topic_partition_list_add(paused, topic, message->partition);
+    rd_kafka_pause_partitions(handle, one);
+    rd_kafka_topic_partition_list_destroy(one);
+}
+
 enum base_status
 ingest_anchor_check(rd_kafka_t *handle, const struct ingest_config *config,
                     const struct ingest_position *positions, unsigned slots,
@@ -110,6 +124,8 @@ ingest_anchor_check(rd_kafka_t *handle, const struct ingest_config *config,
     if (code)
         return base_fail(error, BASE_AGAIN, "anchors: assign: %s",
                          rd_kafka_err2str(code));
+    rd_kafka_topic_partition_list_t *answered =
+        rd_kafka_topic_partition_list_new((int)slots);
     int64_t until = base_monotonic_ms() + timeout_ms;
     while (open > 0 && base_monotonic_ms() < until &&
            !atomic_load(stopping)) {
@@ -122,9 +138,13 @@ ingest_anchor_check(rd_kafka_t *handle, const struct ingest_config *config,
                                 message);
             verdicts[slot] = (enum ingest_anchor)verdict;
             open -= verdict != OPEN;
+            if (verdict != OPEN)
+                silence(handle, message, answered);
         }
         rd_kafka_message_destroy(message);
     }
+    rd_kafka_resume_partitions(handle, answered);
+    rd_kafka_topic_partition_list_destroy(answered);
     rd_kafka_assign(handle, NULL);
     if (open == 0)
         return BASE_OK;
