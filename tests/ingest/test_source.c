@@ -336,6 +336,53 @@ static void test_broker_down_and_up(void **state)
     kafka_fixture_close(&kafka);
 }
 
+/* A damaged batch: every partition is assigned anew, in the middle of the
+ * stream; nothing is lost, doubled or out of order. */
+static void test_damaged_batches_are_read_again(void **state)
+{
+    (void)state;
+    enum { EVENTS = 20000 };
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, PARTITIONS);
+    send_many(&kafka, EVENTS);
+    struct run *run = new_run(&kafka);
+    kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
+    start(run);
+    for (size_t upto = 2000; upto < EVENTS; upto += 4000) {
+        rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
+                                          RD_KAFKA_RESP_ERR_INVALID_MSG);
+        collect(run, upto);
+    }
+    collect(run, EVENTS);
+    stop(run);
+    assert_int_equal(run->status, BASE_OK);
+    assert_int_equal(run->stops, 0);
+    assert_whole(run, EVENTS);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
+/* A batch that stays damaged stops its partition, and only says so. */
+static void test_damage_that_stays_stops(void **state)
+{
+    (void)state;
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, 1);
+    send_event(&kafka, 0, 1, now_ms, now_ms);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_run(&kafka);
+    for (int i = 0; i < 100; i++)
+        rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
+                                          RD_KAFKA_RESP_ERR_INVALID_MSG);
+    start(run);
+    await_stop(run);
+    stop(run);
+    assert_int_equal(run->status, BASE_OK);
+    assert_int_equal(run->count, 0);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
 static void test_poison(void **state)
 {
     (void)state;
@@ -627,6 +674,8 @@ int main(void)
         cmocka_unit_test(test_order_and_restart),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_broker_down_and_up),
+        cmocka_unit_test(test_damaged_batches_are_read_again),
+        cmocka_unit_test(test_damage_that_stays_stops),
         cmocka_unit_test(test_poison),
         cmocka_unit_test(test_confluent_framing),
         cmocka_unit_test(test_lost_range_stops_the_pair),
