@@ -136,7 +136,11 @@ static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
 static void run_once(struct daemon_http *http)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    MHD_run(http->daemon);
+    /* At its limit of connections MHD forgets the listening socket. A dead
+     * connection is dropped two runs after its time-out, the socket is taken
+     * up again in the third: all at once, or nobody would wake it. */
+    for (int i = 0; i < 3; i++)
+        MHD_run(http->daemon);
     ev_timer_stop(http->loop, &http->timeout);
     if (MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES) {
         ev_timer_set(&http->timeout, (double)wait_ms / 1000 + 0.001, 0);
@@ -195,7 +199,7 @@ static enum base_status start_daemon(struct daemon_http *http,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u, MHD_OPTION_END);
+        MHD_OPTION_END);
     if (!http->daemon)
         return base_fail(error, BASE_UNAVAILABLE,
                          "http: cannot listen on %s port %u: is it in use? "

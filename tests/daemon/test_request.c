@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ranking requests against a published model: ids, groups, order, and errors
+ * that name the field. */
+#include "daemon/request.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/snapshot/fixture.h"
+
+static struct interest_model *model;
+static struct rank_request request;
+static struct base_error error;
+
+static enum base_status parse(const char *text)
+{
+    return rank_request_parse(model, text, strlen(text), &request, &error);
+}
+
+static uint64_t id(int group, unsigned field, const char *value)
+{
+    return interest_id(model, group, field, value, strlen(value));
+}
+
+static void test_good(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        parse("{\"profile\":{\"gender\":\"f\"},\"context\":{\"pid\":3},"
+              "\"behaviors\":[{\"goods\":\"a\",\"cate\":1},{\"cate\":\"2\"}],"
+              "\"candidates\":[{\"cate\":\"1\",\"goods\":7},"
+              "{\"goods\":null},{\"goods\":\"b\"}]}"),
+        BASE_OK);
+    const struct interest_request *ids = &request.ids;
+    assert_true(ids->profile[0] == id(0, 0, "f"));
+    assert_true(ids->context[0] == id(2, 0, "3"));
+    assert_int_equal(ids->history_size, 2);
+    assert_true(ids->history[0] == id(1, 0, "a"));
+    assert_true(ids->history[1] == id(1, 1, "1"));
+    assert_true(ids->history[2] == 0);
+    assert_true(ids->history[3] == id(1, 1, "2"));
+    assert_int_equal(ids->candidates, 3);
+    assert_true(ids->items[0] == id(1, 0, "7"));
+    assert_true(ids->items[1] == id(1, 1, "1"));
+    assert_true(ids->items[2] == 0 && ids->items[3] == 0);
+    assert_string_equal(request.candidates[2], "{\"goods\":\"b\"}");
+    rank_request_fini(&request);
+    rank_request_fini(&request);
+}
+
+static void test_parts_may_be_left_out(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("{\"candidates\":[{}]}"), BASE_OK);
+    assert_int_equal(request.ids.history_size, 0);
+    assert_true(request.ids.profile[0] == 0);
+    assert_non_null(request.ids.context);
+    rank_request_fini(&request);
+}
+
+static const struct {
+    const char *json, *text;
+} bad[] = {
+    {"", "request: line 1, column 0"},
+    {"{\"candidates\":[{}]", "request: line 1, column"},
+    {"{\"candidates\":[{}],\"candidates\":[]}", "request: line 1, column"},
+    {"[]", "request: must be a JSON object"},
+    {"{}", "request: candidates must be a list of at least one"},
+    {"{\"candidates\":[]}", "request: candidates must be a list of at least"},
+    {"{\"candidates\":3}", "request: candidates must be a list of at least"},
+    {"{\"candidates\":[3]}", "request: candidates[0] must be an object"},
+    {"{\"user\":1,\"candidates\":[{}]}", "request: no \"user\" there"},
+    {"{\"candidates\":[{},{\"good\":1}]}",
+     "request: candidates[1]: the model has no item field \"good\""},
+    {"{\"candidates\":[{}],\"profile\":{\"goods\":1}}",
+     "request: profile: the model has no profile field \"goods\""},
+    {"{\"candidates\":[{}],\"context\":{\"pid\":1.5}}",
+     "request: context: field \"pid\" must be a string or an integer"},
+    {"{\"candidates\":[{}],\"behaviors\":{}}",
+     "request: behaviors must be a list"},
+    {"{\"candidates\":[{}],\"behaviors\":[{\"cate\":[]}]}",
+     "request: behaviors[0]: field \"cate\" must be a string or an integer"},
+    {"{\"candidates\":[{}],\"profile\":[]}",
+     "request: profile must be an object"},
+};
+
+static void test_bad(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(parse(bad[i].json), BASE_DATA);
+        if (strncmp(error.text, bad[i].text, strlen(bad[i].text)) != 0)
+            assert_string_equal(error.text, bad[i].text);
+        assert_null(request.ids.items);
+    }
+}
+
+static int set_up(void **state)
+{
+    struct fixture fixture;
+    struct interest_error why;
+    if (fixture_folder(state))
+        return 1;
+    fixture_init(&fixture, 1, 20);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    fixture_publish(publisher, &fixture);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+    return interest_open(*state, &model, &why);
+}
+
+static int tear_down(void **state)
+{
+    interest_close(model);
+    return fixture_remove(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_parts_may_be_left_out),
+        cmocka_unit_test(test_bad),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /status and /metrics: whole JSON and Prometheus text from any numbers, the
+ * demo reads its facts back from them. */
+#include "daemon/status.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "daemon/demo_status.h"
+
+static struct daemon_status *make(void)
+{
+    struct daemon_status *status = calloc(1, sizeof *status);
+    assert_non_null(status);
+    status->phase = "running";
+    status->started_ms = 1000;
+    status->now_ms = 5000;
+    status->schema.table_count = 1;
+    strcpy(status->schema.tables[0].name, "goods");
+    status->ingest.events = 12;
+    status->ingest.journal_end = 9;
+    status->ingest.batch_end = 8;
+    status->ingest.lag_records = -1;
+    status->ingest.applied_ms = 4000;
+    status->ingest.buckets[INGEST_POSITIVE] = 3;
+    status->ingest.reasons[INGEST_REASON_WIRE] = 2;
+    status->ingest.at_end = true;
+    strcpy(status->ingest.broker_error, "a \"quoted\" text\n");
+    status->ingest.partition_count = 2;
+    status->ingest.partitions[0] = (struct ingest_partition_status){
+        .topic = 0, .partition = 3, .next = 10, .high = 15};
+    status->ingest.partitions[1] = (struct ingest_partition_status){
+        .topic = 1, .partition = 3, .next = 10, .high = -1};
+    status->learner.position = 8;
+    status->learner.samples = 8;
+    status->learner.rows[0] = 77;
+    status->learner.total.auc = 0.75;
+    status->learner.last_samples.auc = NAN;
+    status->publish.version = 4;
+    status->publish.published = 2;
+    status->window_count = 1;
+    status->windows[0] = (struct learner_window){
+        .begin_ms = 20000, .samples = 5, .auc = 0.625, .user_auc = NAN};
+    return status;
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    char *text = daemon_status_json(status);
+    assert_non_null(text);
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(root);
+    json_t *ingest = json_object_get(root, "ingest");
+    json_t *learner = json_object_get(root, "learner");
+    assert_int_equal(json_integer_value(json_object_get(ingest, "events")),
+                     12);
+    assert_string_equal(
+        json_string_value(json_object_get(ingest, "broker_error")),
+        "a \"quoted\" text\n");
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(ingest, "buckets"), "positive")),
+                     3);
+    json_t *partitions = json_object_get(ingest, "partitions");
+    assert_int_equal(json_array_size(partitions), 2);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_array_get(partitions, 0), "lag_records")),
+                     5);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_array_get(partitions, 1), "lag_records")),
+                     -1);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(learner, "rows"), "goods")),
+                     77);
+    assert_true(json_is_null(json_object_get(
+        json_object_get(learner, "last_samples"), "auc")));
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(root, "age_ms"), "applied")),
+                     1000);
+    assert_int_equal(json_integer_value(json_object_get(
+                         json_object_get(root, "age_ms"), "trained")),
+                     -1);
+    json_decref(root);
+    free(text);
+    free(status);
+}
+
+static void test_demo_reads_it(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    static struct demo_facts facts;
+    char *text = daemon_status_json(status);
+    assert_true(demo_parse_status(text, &facts));
+    assert_int_equal(facts.events, 12);
+    assert_int_equal(facts.samples, 8);
+    assert_int_equal(facts.journal_end, 9);
+    assert_int_equal(facts.lag_records, -1);
+    assert_int_equal(facts.published, 2);
+    assert_true(facts.at_end);
+    assert_true(facts.auc_total == 0.75);
+    assert_null(demo_best_window(&facts));
+    demo_parse_producer("{\"events\":13,\"window_begin_ms\":20000,"
+                        "\"window_auc_ceiling\":0.8,\"auc_ceiling\":null}",
+                        &facts);
+    assert_int_equal(facts.produced, 13);
+    assert_true(isnan(facts.ceiling_total));
+    const struct demo_window *window = demo_best_window(&facts);
+    assert_non_null(window);
+    assert_true(window->auc == 0.625 && window->ceiling == 0.8);
+    demo_parse_ranker("{\"name\":\"v1-4\",\"versions\":3,\"version\":4,"
+                      "\"latency_us\":9,\"now_ms\":50,\"newest_event_ms\":20}",
+                      &facts);
+    assert_int_equal(facts.followed, 3);
+    assert_int_equal(facts.version_age_ms, 30);
+    struct demo_facts before = facts;
+    assert_false(demo_parse_status("{\"ingest\":3}", &facts));
+    assert_false(demo_parse_status("nonsense", &facts));
+    demo_parse_producer("[1", &facts);
+    demo_parse_ranker("3", &facts);
+    assert_memory_equal(&before, &facts, sizeof facts);
+    free(text);
+    free(status);
+}
+
+static void test_windows_are_bounded(void **state)
+{
+    (void)state;
+    static struct demo_facts facts;
+    double auc = 0.6, ceiling = 0.7;
+    facts.window_count = 0;
+    for (int64_t i = 0; i < DEMO_WINDOWS + 10; i++) {
+        demo_set_window(&facts, i, &auc, NULL);
+        demo_set_window(&facts, i, NULL, &ceiling);
+    }
+    assert_int_equal(facts.window_count, DEMO_WINDOWS);
+    assert_int_equal(demo_best_window(&facts)->begin_ms, DEMO_WINDOWS + 9);
+}
+
+static void test_demo_prints(void **state)
+{
+    (void)state;
+    static struct demo_facts facts;
+    double auc = 0.85, ceiling = 0.875;
+    char *text = NULL;
+    size_t size = 0;
+    memset(&facts, 0, sizeof facts);
+    facts.phase = "learning";
+    facts.auc_total = facts.ceiling_total = NAN;
+    FILE *out = open_memstream(&text, &size);
+    demo_print_json(out, &facts);
+    fclose(out);
+    json_t *root = json_loads(text, 0, NULL);
+    assert_non_null(root);
+    assert_true(json_is_null(json_object_get(root, "auc")));
+    json_decref(root);
+    free(text);
+    demo_set_window(&facts, 10, &auc, &ceiling);
+    out = open_memstream(&text, &size);
+    demo_print_view(out, &facts, true);
+    demo_print_line(out, &facts);
+    fclose(out);
+    assert_non_null(strstr(text, "0.8500   best possible 0.8750   93 %"));
+    assert_non_null(strstr(text, "auc=0.8500 ceiling=0.8750"));
+    free(text);
+}
+
+static void test_ready(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    assert_true(daemon_status_ready(status));
+    status->ingest.partitions[1].stopped = true;
+    assert_false(daemon_status_ready(status));
+    status->ingest.partitions[1].stopped = false;
+    status->phase = "stopping";
+    assert_false(daemon_status_ready(status));
+    status->phase = "running";
+    status->ingest.partition_count = 0;
+    assert_false(daemon_status_ready(status));
+    free(status);
+}
+
+/* Every line is a comment or `name{labels} value`; every name has HELP and
+ * TYPE before it; counters end in _total. */
+static void test_metrics(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    char *text = daemon_status_metrics(status), *rest = NULL;
+    char type[256] = "", help[256] = "", kind[32] = "";
+    unsigned values = 0;
+    assert_non_null(text);
+    assert_non_null(strstr(text, "\ninterestd_ingest_events_total 12\n"));
+    assert_non_null(strstr(text, "\ninterestd_learner_auc NaN\n"));
+    assert_non_null(strstr(text, "bucket_offsets{bucket=\"positive\"} 3\n"));
+    assert_non_null(strstr(text, "dead_letters_total{reason=\"wire\"} 2\n"));
+    assert_non_null(strstr(text, "{topic=\"impressions\",partition=\"3\"} 5"));
+    assert_non_null(strstr(text, "learner_rows{table=\"goods\"} 77\n"));
+    assert_non_null(
+        strstr(text, "ingest_applied_timestamp_seconds 4.000000\n"));
+    for (char *line = strtok_r(text, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        char name[256] = "";
+        if (sscanf(line, "# HELP %255s", help) == 1)
+            continue;
+        if (sscanf(line, "# TYPE %255s %31s", type, kind) == 2) {
+            assert_string_equal(type, help);
+            continue;
+        }
+        assert_int_equal(sscanf(line, "%255[a-z0-9_]", name), 1);
+        assert_string_equal(name, type);
+        size_t length = strlen(name);
+        bool total = length > 6 && strcmp(name + length - 6, "_total") == 0;
+        assert_int_equal(total, strcmp(kind, "counter") == 0);
+        assert_non_null(strrchr(line, ' '));
+        values++;
+    }
+    assert_true(values > 60);
+    free(text);
+    free(status);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_demo_reads_it),
+        cmocka_unit_test(test_windows_are_bounded),
+        cmocka_unit_test(test_demo_prints),
+        cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_metrics),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
