@@ -404,8 +404,13 @@ enum base_status ingest_join_fire(struct ingest_state *state, int64_t apply_ms,
         if (!has_impression && !has_click)
             return BASE_OK;
         enum base_status status = ingest_journal_room(&state->journal, error);
+        if (!status && state->fired == INGEST_FIRE_MAX)
+            status = base_fail(error, BASE_AGAIN,
+                               "state: %d timers fired in this transaction",
+                               INGEST_FIRE_MAX);
         if (status)
             return status;
+        state->fired++;
         if (has_impression &&
             (!has_click || impression.due_ms <= click.due_ms)) {
             status = close_impression(state, impression.ref, error);

@@ -17,7 +17,13 @@
 #include "ingest/sequence.h"
 #include "ingest/state.h"
 
-enum { INGEST_STATE_FORMAT = 1, INGEST_REASONS_STORED = 32 };
+enum {
+    INGEST_STATE_FORMAT = 1,
+    INGEST_REASONS_STORED = 32,
+    /* After a quiet night one event closes millions of windows. They go in
+     * several transactions, so that none needs the memory of all. */
+    INGEST_FIRE_MAX = 65536,
+};
 
 struct ingest_totals {
     uint64_t hash; /* XXH3-64 of the rest */
@@ -44,6 +50,7 @@ struct ingest_state {
     struct ingest_feed feed;
     struct ingest_totals totals;
     bool broken; /* an error left half an event behind */
+    uint32_t fired; /* timers of this transaction */
     /* The user of the last event, written back when another one comes. */
     struct ingest_sequence user;
     bool user_loaded, user_dirty;

@@ -434,6 +434,7 @@ enum base_status ingest_state_begin(struct ingest_state *state,
                          "state: an earlier error ended this state");
     if (ingest_store_begun(state->store))
         return base_fail(error, BASE_BROKEN, "state: is begun already");
+    state->fired = 0;
     return note(state, ingest_store_begin(state->store, error));
 }
 
@@ -476,7 +477,7 @@ static enum base_status decide(struct ingest_state *state,
                                kind, "", error);
 }
 
-/* Fires what is due. Where the journal's cap stops it half way, the key of
+/* Fires what is due. Where a cap stops it half way, the key of
  * the last applied event moves to the time reached: a record that comes in
  * earlier after a restart must be floored. */
 static enum base_status fire(struct ingest_state *state,

@@ -44,8 +44,9 @@ const char *ingest_state_cluster(struct ingest_state *state);
 
 /* begin (once), apply any number of events, commit: full sync. An error of
  * apply or commit other than BASE_AGAIN is fatal: nothing uncommitted may
- * leave the process. BASE_AGAIN of apply: the journal is at its cap and the
- * event is not applied; commit, trim, and apply the same event again. */
+ * leave the process. BASE_AGAIN of apply: the journal is at its cap, or very
+ * many windows closed in this transaction, and the event is not applied:
+ * commit, trim, begin, and apply the same event again. */
 enum base_status ingest_state_begin(struct ingest_state *state,
                                     struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_state_set_cluster(struct ingest_state *state,

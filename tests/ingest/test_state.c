@@ -734,6 +734,30 @@ static void a_half_fired_clock_is_the_last_key(void **state)
     assert_true(ingest_event_order(&last, &made.event) < 0);
 }
 
+static void a_quiet_night_ends_in_several_transactions(void **state)
+{
+    struct state_fixture *fixture = *state;
+    struct fixture_event made;
+    enum { COUNT = INGEST_FIRE_MAX + 5000 };
+    unsigned waits = 0;
+    fixture->config.pending_max = COUNT;
+    start(fixture);
+    for (int64_t i = 0; i < COUNT; i++)
+        show(fixture, i, 1000, (uint64_t)i % 100, (uint64_t)i + 1, 1);
+    fixture_impression(&made, COUNT, 90000, 1, COUNT + 1, 1);
+    enum base_status status;
+    while ((status = ingest_state_apply(fixture->state, &made.event,
+                                        &fixture->error)) == BASE_AGAIN) {
+        assert_true(++waits < 3);
+        state_fixture_commit(fixture);
+        state_fixture_begin(fixture);
+    }
+    assert_int_equal(status, BASE_OK);
+    assert_int_equal(waits, 1);
+    assert_int_equal(fixture->state->journal.mark.position, COUNT);
+    state_fixture_commit(fixture);
+}
+
 /* ---- batches ------------------------------------------------------------- */
 
 static void a_timed_end_closes_the_open_batch(void **state)
@@ -827,6 +851,7 @@ int main(void)
         TEST(a_full_map_keeps_the_last_commit),
         TEST(waiting_for_the_trainer_changes_no_byte),
         TEST(a_half_fired_clock_is_the_last_key),
+        TEST(a_quiet_night_ends_in_several_transactions),
         TEST(a_timed_end_closes_the_open_batch),
         TEST(meta_and_names_are_printed),
         TEST(inspecting_nothing_says_so),
