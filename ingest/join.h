@@ -38,7 +38,8 @@ struct ingest_totals {
     int32_t last_topic, last_partition;
     char cluster[128];
 };
-_Static_assert((int)INGEST_REASON_COUNT <= (int)INGEST_REASONS_STORED, "format 2");
+_Static_assert((int)INGEST_REASON_COUNT <= (int)INGEST_REASONS_STORED,
+               "format 2 is due");
 
 struct ingest_state {
     struct ingest_config config;

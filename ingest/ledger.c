@@ -17,7 +17,8 @@ struct ingest_ledger_value {
     uint64_t buckets[BUCKETS_STORED];
 };
 
-_Static_assert((int)INGEST_BUCKET_COUNT <= (int)BUCKETS_STORED, "format 2 is due");
+_Static_assert((int)INGEST_BUCKET_COUNT <= (int)BUCKETS_STORED,
+               "format 2 is due");
 
 static uint64_t key_of(uint8_t topic, int32_t partition)
 {

@@ -3,9 +3,9 @@
  * not be decoded, with reason and bytes) and decisions (what a clock or an
  * operator decided). Keys: big-endian u64 serial. Values:
  *
- * Dead letter: u64 XXH3-64 of the rest, serial as seed | u8 topic, u8 reason, u16 0, i32
- * partition | i64 offset | i64 kafka_ms | u32 size of the record, u32 bytes
- * kept | bytes. Capped by the sum of all values; the oldest go first.
+ * Dead letter: u64 XXH3-64 of the rest, serial as seed | u8 topic, u8 reason,
+ * u16 0, i32 partition | i64 offset | i64 kafka_ms | u32 size of the record,
+ * u32 bytes kept | bytes. Capped by the sum of all values; the oldest go first.
  * Decision: u64 XXH3-64 of the rest | u8 topic, u8 kind, u16 0, i32 partition
  * | i64 offset | i64 own_ms | i64 apply_ms | text (may be empty).
  * Decisions are kept: they are the input of a rebuild. Thread: store. */

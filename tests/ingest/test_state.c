@@ -9,6 +9,10 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
 #include "ingest/join.h"
 #include "state_fixture.h"
 
@@ -648,6 +652,41 @@ static void a_full_map_keeps_the_last_commit(void **state)
                      committed);
 }
 
+/* The file may not grow: as on a full disk, the commit's write fails. */
+static void a_failed_write_keeps_the_last_commit(void **state)
+{
+    struct state_fixture *fixture = *state;
+    struct rlimit before, limit;
+    struct stat file;
+    char path[1100];
+    unsigned count;
+    start(fixture);
+    show(fixture, 0, 1000, 1, 1, 1);
+    state_fixture_commit(fixture);
+    state_fixture_begin(fixture);
+    for (int64_t i = 1; i < 2000; i++)
+        show(fixture, i, 1000, (uint64_t)i, (uint64_t)i + 1, 1);
+    snprintf(path, sizeof path, "%s/data.mdb", fixture->config.folder);
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = (rlim_t)file.st_size;
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    enum base_status status =
+        ingest_state_commit(fixture->state, &fixture->error);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(status, BASE_IO);
+    assert_non_null(strstr(fixture->error.text, "state: commit: store: "));
+    assert_int_equal(ingest_state_begin(fixture->state, &fixture->error),
+                     BASE_BROKEN);
+    state_fixture_close(fixture);
+    state_fixture_open(fixture);
+    assert_int_equal(ingest_state_positions(fixture->state, &count)[0].next,
+                     1);
+}
+
 /* ---- back-pressure ------------------------------------------------------- */
 
 /* A long stream; with a small cap it is told to wait, trims and goes on.
@@ -849,6 +888,7 @@ int main(void)
         TEST(other_damage_stops_the_start),
         TEST(a_newer_format_is_refused),
         TEST(a_full_map_keeps_the_last_commit),
+        TEST(a_failed_write_keeps_the_last_commit),
         TEST(waiting_for_the_trainer_changes_no_byte),
         TEST(a_half_fired_clock_is_the_last_key),
         TEST(a_quiet_night_ends_in_several_transactions),
