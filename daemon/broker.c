@@ -30,9 +30,9 @@ static const char help[] =
     "bootstrap=HOST:PORT and lives until SIGTERM or SIGINT.\n\n"
     "  --brokers N    brokers of the cluster, 1\n"
     "  --topics LIST  topics to make, e.g. impressions:4,clicks:4\n"
-    "  --stdin        end when standard input ends, and obey there, one a line:\n"
+    "  --stdin        end when standard input ends; obey there, one a line:\n"
     "                   down BROKER | up BROKER | rtt BROKER MS |\n"
-    "                   topic NAME PARTITIONS | leader TOPIC PARTITION BROKER\n";
+    "                   topic NAME COUNT | leader TOPIC PARTITION BROKER\n";
 
 struct broker {
     rd_kafka_t *handle;
@@ -178,7 +178,7 @@ static void serve(struct broker *broker, int signals)
     }
 }
 
-/* ---- start ----------------------------------------------------------------- */
+/* ---- start -------------------------------------------------------------- */
 
 static int parse(struct broker *broker, int argc, char **argv)
 {

@@ -42,7 +42,7 @@ struct sender {
     char failure[200];
 };
 
-/* ---- deliveries ------------------------------------------------------------- */
+/* ---- deliveries --------------------------------------------------------- */
 
 static bool lane_push(struct lane *lane, int64_t offset, uint32_t bytes)
 {
@@ -98,7 +98,7 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message,
         lane->ahead -= cost(message); /* no memory: not held against it */
 }
 
-/* ---- opening ------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------ */
 
 static bool belongs(const char *name, bool producer)
 {
@@ -237,7 +237,7 @@ void sender_close(struct sender *sender)
     free(sender);
 }
 
-/* ---- sending -------------------------------------------------------------------- */
+/* ---- sending ------------------------------------------------------------ */
 
 /* Lets go of what the group has committed by now. */
 static void ask_committed(struct sender *sender)

@@ -28,7 +28,7 @@ struct ingest_announcer {
     size_t size; /* 0: nothing announced so far */
 };
 
-/* ---- encoding --------------------------------------------------------------- */
+/* ---- encoding ----------------------------------------------------------- */
 
 static uint8_t *put_long(uint8_t *at, int64_t value)
 {
@@ -62,7 +62,7 @@ size_t ingest_announcement_encode(const struct ingest_announcement *from,
     return (size_t)(at - row);
 }
 
-/* ---- producer --------------------------------------------------------------- */
+/* ---- producer ----------------------------------------------------------- */
 
 static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message,
                         void *self)
@@ -161,7 +161,7 @@ static void produce(struct ingest_announcer *announcer, enum flight flight)
              rd_kafka_err2str(code));
 }
 
-/* ---- boundary ---------------------------------------------------------------- */
+/* ---- boundary ----------------------------------------------------------- */
 
 bool ingest_announcer_idle(const struct ingest_announcer *announcer)
 {

@@ -48,7 +48,7 @@ struct ingest_decoder {
     unsigned program_count;
 };
 
-/* ---- targets --------------------------------------------------------------- */
+/* ---- targets ------------------------------------------------------------ */
 
 static void add_target(struct ingest_decoder *decoder, const char *path,
                        enum ingest_target_kind kind, bool required,
@@ -97,7 +97,8 @@ static enum base_status check_mapping(const struct ingest_decoder *decoder,
     const char *missing = !*map->user ? "user" : !*map->time ? "time" : NULL;
     if (decoder->topic == INGEST_IMPRESSIONS && !*map->event_id)
         missing = "event_id";
-    for (unsigned i = SLOT_FIELDS; !missing && i < decoder->target_count; i++)
+    unsigned first = decoder->target_count - decoder->ids;
+    for (unsigned i = first; !missing && i < decoder->target_count; i++)
         if (!*decoder->targets[i].path)
             missing = "a feature";
     if (!missing)
@@ -106,9 +107,10 @@ static enum base_status check_mapping(const struct ingest_decoder *decoder,
                      decoder->config->name, missing);
 }
 
-/* ---- programs -------------------------------------------------------------- */
+/* ---- programs ----------------------------------------------------------- */
 
-static enum base_status compile(struct ingest_decoder *decoder, const char *path,
+static enum base_status compile(struct ingest_decoder *decoder,
+                                const char *path,
                                 struct ingest_program **program,
                                 struct base_error *error)
 {
@@ -129,7 +131,8 @@ static enum base_status open_schemas(struct ingest_decoder *decoder,
                                      struct base_error *error)
 {
     if (decoder->config->framing == INGEST_PLAIN)
-        return compile(decoder, decoder->config->schema, &decoder->pinned, error);
+        return compile(decoder, decoder->config->schema, &decoder->pinned,
+                       error);
     if (base_map_new(&decoder->known, 0, error))
         return error->status;
     return base_map_new(&decoder->unknown, 0, error);
@@ -241,7 +244,7 @@ static enum ingest_reason program_of(struct ingest_decoder *decoder,
     return *program ? INGEST_REASON_NONE : INGEST_REASON_SCHEMA;
 }
 
-/* ---- records --------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 static enum ingest_reason decode(struct ingest_decoder *decoder,
                                  const uint8_t *bytes, size_t size,
@@ -310,8 +313,8 @@ static bool time_ok(const struct ingest_event *event)
            event->event_ms - INGEST_FUTURE_MS <= event->kafka_ms;
 }
 
-static void bury(const struct ingest_decoder *decoder, enum ingest_reason reason,
-                 const uint8_t *bytes, size_t size, struct ingest_event *event)
+static void bury(const struct ingest_decoder *decoder,
+                 enum ingest_reason reason, const uint8_t *bytes, size_t size, struct ingest_event *event)
 {
     event->kind = INGEST_EVENT_DEAD;
     event->reason = (uint8_t)reason;

@@ -81,7 +81,7 @@ struct ingest {
     uint64_t row_epoch, row_version;
 };
 
-/* ---- letters ------------------------------------------------------------------ */
+/* ---- letters ------------------------------------------------------------ */
 
 static void post(struct ingest *ingest, struct letter *letter)
 {
@@ -138,7 +138,7 @@ void ingest_announce(struct ingest *ingest,
     post(ingest, letter);
 }
 
-/* ---- the store's transaction ----------------------------------------------------- */
+/* ---- the store's transaction -------------------------------------------- */
 
 static enum base_status begin(struct ingest *ingest, struct base_error *error)
 {
@@ -211,12 +211,13 @@ static bool due(const struct ingest *ingest)
 {
     if (!ingest->begun)
         return false;
-    return ingest->commit_now || ingest->pending >= ingest->config.commit_events ||
+    return ingest->commit_now ||
+           ingest->pending >= ingest->config.commit_events ||
            base_monotonic_ms() - ingest->begun_ms >=
                (int64_t)ingest->config.commit_ms;
 }
 
-/* ---- work for others --------------------------------------------------------------- */
+/* ---- work for others ---------------------------------------------------- */
 
 static enum base_status read_opened(struct ingest *ingest,
                                     const struct letter *letter,
@@ -349,7 +350,7 @@ static enum base_status serve_others(struct ingest *ingest,
     return due(ingest) ? commit(ingest, error) : BASE_OK;
 }
 
-/* ---- events ------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------- */
 
 /* The journal is at its cap: commits what is there and waits until the
  * learner has let go of some. Kafka keeps the backlog. */
@@ -445,7 +446,7 @@ static enum base_status say_farewell(struct ingest *ingest,
     return commit(ingest, error);
 }
 
-/* ---- threads ------------------------------------------------------------------------ */
+/* ---- threads ------------------------------------------------------------ */
 
 /* One thread has ended by itself: says so once, ends the other. */
 static void fail(struct ingest *ingest, const struct base_error *error)
@@ -486,7 +487,7 @@ static void *run_store(void *argument)
     return NULL;
 }
 
-/* ---- boundary ------------------------------------------------------------------------ */
+/* ---- boundary ----------------------------------------------------------- */
 
 static enum base_status open_source(struct ingest *ingest,
                                     struct base_error *error)

@@ -20,7 +20,7 @@ enum {
     FAILURES_MAX = 5, /* damaged batches in a row until a partition stops */
 };
 
-/* ---- trouble ---------------------------------------------------------------- */
+/* ---- trouble ------------------------------------------------------------ */
 
 /* Something with the brokers: kept for the status, logged now and then. */
 void ingest_source_note(struct ingest_source *source, const char *text)
@@ -86,7 +86,7 @@ void ingest_source_stop_pair(struct ingest_source *source, unsigned cause,
     source->slots[partition].stop_pending = true;
 }
 
-/* ---- records ---------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 static int slot_of(const struct ingest_source *source,
                    const rd_kafka_message_t *message)

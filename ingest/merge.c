@@ -42,7 +42,7 @@ static struct ingest_event *first(const struct queue *queue)
     return &queue->events[queue->head];
 }
 
-/* ---- heap ---------------------------------------------------------------- */
+/* ---- heap --------------------------------------------------------------- */
 
 static bool before(const struct ingest_merge *merge, unsigned a, unsigned b)
 {
@@ -100,7 +100,7 @@ static void heap_remove(struct ingest_merge *merge, unsigned slot)
     merge->dirty = true;
 }
 
-/* ---- life ---------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------- */
 
 static bool allocate(struct queue *queue, unsigned capacity, unsigned ids)
 {
@@ -181,7 +181,7 @@ void ingest_merge_free(struct ingest_merge *merge)
     free(merge);
 }
 
-/* ---- in ------------------------------------------------------------------ */
+/* ---- in ----------------------------------------------------------------- */
 
 unsigned ingest_merge_room(const struct ingest_merge *merge, unsigned slot)
 {
@@ -343,7 +343,7 @@ bool ingest_merge_stopped(const struct ingest_merge *merge, unsigned slot)
     return merge->queues[slot].stopped;
 }
 
-/* ---- out ----------------------------------------------------------------- */
+/* ---- out ---------------------------------------------------------------- */
 
 /* Events received by then may pass this empty queue. */
 static int64_t seen_by(const struct ingest_merge *merge,

@@ -20,7 +20,8 @@ enum {
     QUEUE_LEAST = 64,
 };
 
-const char *ingest_source_topic(const struct ingest_source *source, unsigned slot)
+const char *ingest_source_topic(const struct ingest_source *source,
+                                unsigned slot)
 {
     return source->config->topics[source->positions[slot].topic].name;
 }
@@ -48,7 +49,9 @@ static enum base_status find_partitions(struct ingest_source *source,
             return base_fail(error, BASE_CONFIG,
                              "topic %s has %u partitions, the state has read "
                              "number %d of it: another topic?",
-                             source->config->topics[source->known[i].topic].name,
+                             source->config
+                                 ->topics[source->known[i].topic]
+                                 .name,
                              count, source->known[i].partition);
     source->per_topic = count;
     source->slot_count = 2 * count;
@@ -130,7 +133,8 @@ enum base_status ingest_source_judge_anchors(struct ingest_source *source,
 {
     enum ingest_anchor verdicts[INGEST_PARTITIONS_MAX];
     if (ingest_anchor_check(source->helper, source->config, source->positions,
-                            source->slot_count, INGEST_ANSWER_MS, &source->stopping,
+                            source->slot_count, INGEST_ANSWER_MS,
+                            &source->stopping,
                             verdicts, error))
         return error->status;
     for (unsigned i = 0; i < source->slot_count; i++) {
@@ -260,8 +264,8 @@ static enum base_status open_consumer(struct ingest_source *source,
                                       struct base_error *error)
 {
     static const uint64_t one = 1;
-    const struct ingest_kafka_callbacks callbacks = {.self = source,
-                                                     .error = ingest_source_on_error};
+    const struct ingest_kafka_callbacks callbacks = {
+        .self = source, .error = ingest_source_on_error};
     if (ingest_kafka_new(source->config, INGEST_KAFKA_SOURCE,
                          source->slot_count, &callbacks, &source->consumer,
                          error))

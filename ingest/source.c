@@ -23,7 +23,7 @@ enum {
     REST_MS = 1000,  /* and once there */
 };
 
-/* ---- chunks ---------------------------------------------------------------- */
+/* ---- chunks ------------------------------------------------------------- */
 
 struct ingest_chunk *ingest_source_chunk(const struct ingest_source *source)
 {
@@ -117,13 +117,14 @@ static enum base_status release(struct ingest_source *source,
     return say_stops(source, error);
 }
 
-/* ---- ends ------------------------------------------------------------------ */
+/* ---- ends --------------------------------------------------------------- */
 
 static void set_at_end(struct ingest_source *source,
                        const struct ingest_ends_answer *answer)
 {
     unsigned count = ingest_source_active(source);
-    bool there = answer->count == count && ingest_merge_size(source->merge) == 0;
+    bool there =
+        answer->count == count && ingest_merge_size(source->merge) == 0;
     for (unsigned k = 0; there && k < answer->count; k++)
         there = answer->ends[k] >= 0 &&
                 ingest_merge_position(source->merge, answer->slots[k]) >=
@@ -178,7 +179,7 @@ static int64_t ask(struct ingest_source *source)
     return source->now_ms + gap;
 }
 
-/* ---- housekeeping ---------------------------------------------------------- */
+/* ---- housekeeping ------------------------------------------------------- */
 
 /* The broker refused an offset: lost range, other log, or only a moment. */
 static void examine(struct ingest_source *source, unsigned i)
@@ -272,7 +273,7 @@ enum base_status ingest_source_run(struct ingest_source *source,
     return status;
 }
 
-/* ---- life and other threads ------------------------------------------------- */
+/* ---- life and other threads --------------------------------------------- */
 
 enum base_status ingest_source_new(const struct ingest_source_config *config,
                                    struct ingest_source **source,

@@ -54,7 +54,7 @@ struct ingest_chunk *ingest_source_chunk(const struct ingest_source *source);
 enum base_status ingest_source_run(struct ingest_source *source,
                                    struct base_error *error) BASE_MUST_CHECK;
 
-/* ---- any thread ---------------------------------------------------------- */
+/* ---- any thread --------------------------------------------------------- */
 
 void ingest_source_stop(struct ingest_source *source);
 void ingest_source_pause(struct ingest_source *source, bool paused);

@@ -62,7 +62,7 @@ struct ingest_source {
     char broker_error[200];
 };
 
-/* ---- opening.c --------------------------------------------------------------- */
+/* ---- opening.c ---------------------------------------------------------- */
 
 /* Waits for brokers and topics, judges where we stand, assigns. */
 enum base_status ingest_source_open(struct ingest_source *source,
@@ -82,7 +82,7 @@ bool ingest_source_rest(struct ingest_source *source, int milliseconds);
 const char *ingest_source_topic(const struct ingest_source *source,
                                 unsigned slot);
 
-/* ---- intake.c ---------------------------------------------------------------- */
+/* ---- intake.c ----------------------------------------------------------- */
 
 /* Reads what there is room for; source->polled says whether there was any. */
 enum base_status ingest_source_poll(struct ingest_source *source,

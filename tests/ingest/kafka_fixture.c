@@ -139,7 +139,7 @@ void kafka_fixture_config(const struct kafka_fixture *fixture,
     config->batch_size = 128;
 }
 
-/* ---- Avro ------------------------------------------------------------------ */
+/* ---- Avro --------------------------------------------------------------- */
 
 static uint8_t *put_long(uint8_t *at, int64_t value)
 {

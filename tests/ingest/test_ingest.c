@@ -32,7 +32,7 @@ static unsigned draw(unsigned below)
     return (unsigned)(random_state >> 33) % below;
 }
 
-/* ---- a stream with clicks, and runs over it ---------------------------------- */
+/* ---- a stream with clicks, and runs over it ----------------------------- */
 
 struct scene {
     struct kafka_fixture kafka;
@@ -150,7 +150,7 @@ static struct digest read_journal(struct ingest *ingest)
     return digest;
 }
 
-/* ---- tests ------------------------------------------------------------------ */
+/* ---- tests -------------------------------------------------------------- */
 
 static void test_whole_and_again(void **unused)
 {
@@ -342,7 +342,7 @@ static void test_timed_batch_end(void **unused)
     close_scene(&scene);
 }
 
-/* ---- announcements ------------------------------------------------------------ */
+/* ---- announcements ------------------------------------------------------ */
 
 static unsigned count_records(struct scene *scene, unsigned wanted)
 {
@@ -405,7 +405,7 @@ static void test_announcements(void **unused)
     close_scene(&scene);
 }
 
-/* ---- whoever ends says why ------------------------------------------------------- */
+/* ---- whoever ends says why ---------------------------------------------- */
 
 static atomic_int failures;
 static char failure[1000];

@@ -24,7 +24,7 @@ static unsigned draw(unsigned below)
     return (unsigned)(random_state >> 33) % below;
 }
 
-/* ---- streams ------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------ */
 
 struct record {
     bool dead;
@@ -122,7 +122,7 @@ static void at_ends(struct ingest_merge *merge, int64_t asked_ms)
                             ingest_merge_position(merge, i));
 }
 
-/* ---- the plain model: keys by the rules, then a sort ---------------------- */
+/* ---- the plain model: keys by the rules, then a sort -------------------- */
 
 static int by_order(const void *a, const void *b)
 {
@@ -252,7 +252,7 @@ static void test_restart_goes_on(void **state)
     }
 }
 
-/* ---- idle, floors, clamps -------------------------------------------------- */
+/* ---- idle, floors, clamps ----------------------------------------------- */
 
 static void test_waits_for_an_answer(void **state)
 {
@@ -358,7 +358,7 @@ static void test_stop_frees_the_others(void **state)
     ingest_merge_free(merge);
 }
 
-/* ---- decisions given as input ---------------------------------------------- */
+/* ---- decisions given as input ------------------------------------------- */
 
 static struct ingest_decisions *decisions_of(const char *text,
                                              enum base_status status)
@@ -471,7 +471,7 @@ static void test_decision_lines(void **state)
         assert_null(decisions_of(wrong[i], BASE_DATA));
 }
 
-/* ---- speed: printed, not asserted ------------------------------------------- */
+/* ---- speed: printed, not asserted --------------------------------------- */
 
 static void test_speed(void **state)
 {

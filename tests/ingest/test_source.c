@@ -22,7 +22,7 @@
 
 enum { PARTITIONS = 3, SLOTS = 2 * PARTITIONS };
 
-/* ---- a run of the source, with the test as its store ------------------------ */
+/* ---- a run of the source, with the test as its store -------------------- */
 
 struct run {
     struct ingest_config config;
@@ -170,7 +170,7 @@ static void free_run(struct run *run)
     free(run);
 }
 
-/* ---- streams ---------------------------------------------------------------- */
+/* ---- streams ------------------------------------------------------------ */
 
 static uint64_t random_state = 7;
 static unsigned draw(unsigned below)
@@ -234,7 +234,7 @@ static void assert_same(const struct run *a, const struct run *b)
     }
 }
 
-/* ---- tests ------------------------------------------------------------------ */
+/* ---- tests -------------------------------------------------------------- */
 
 static void test_order_and_restart(void **state)
 {
