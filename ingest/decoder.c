@@ -314,7 +314,8 @@ static bool time_ok(const struct ingest_event *event)
 }
 
 static void bury(const struct ingest_decoder *decoder,
-                 enum ingest_reason reason, const uint8_t *bytes, size_t size, struct ingest_event *event)
+                 enum ingest_reason reason, const uint8_t *bytes, size_t size,
+                 struct ingest_event *event)
 {
     event->kind = INGEST_EVENT_DEAD;
     event->reason = (uint8_t)reason;

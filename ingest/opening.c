@@ -251,7 +251,8 @@ void ingest_source_assign(struct ingest_source *source)
         struct ingest_slot *slot = &source->slots[source->asking[k]];
         if (!slot->queue) {
             slot->queue = rd_kafka_queue_get_partition(
-                source->consumer, ingest_source_topic(source, source->asking[k]),
+                source->consumer,
+                ingest_source_topic(source, source->asking[k]),
                 source->positions[source->asking[k]].partition);
             rd_kafka_queue_io_event_enable(slot->queue, source->event_fd, &one,
                                            sizeof one);
