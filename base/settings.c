@@ -35,8 +35,7 @@ static void print_choices(char *text, size_t size, const char *const *choices)
     size_t used = 0;
     text[0] = '\0';
     for (unsigned i = 0; choices[i] && used < size; i++) {
-        const char *separator =
-            i == 0 ? "" : (choices[i + 1] ? ", " : " or ");
+        const char *separator = i == 0 ? "" : (choices[i + 1] ? ", " : " or ");
         used += (size_t)snprintf(text + used, size - used, "%s%s", separator,
                                  choices[i]);
     }
@@ -309,12 +308,11 @@ void base_settings_reference(const struct base_settings *settings, FILE *out)
         print_allowed(allowed, sizeof allowed, setting);
         fprintf(out, "%s\n    %s\n    allowed: %s\n    default: %s%s%s\n\n",
                 setting->name, setting->doc, allowed,
-                !setting->fallback        ? "none, must be given"
-                : setting->fallback[0]    ? setting->fallback
-                                          : "empty",
-                setting->fallback && setting->fallback[0] && setting->unit
-                    ? " "
-                    : "",
+                !setting->fallback     ? "none, must be given"
+                : setting->fallback[0] ? setting->fallback
+                                       : "empty",
+                setting->fallback && setting->fallback[0] && setting->unit ? " "
+                                                                           : "",
                 setting->fallback && setting->fallback[0] && setting->unit
                     ? setting->unit
                     : "");

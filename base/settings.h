@@ -25,15 +25,15 @@ enum base_setting_type {
 struct base_setting {
     const char *name;
     enum base_setting_type type;
-    size_t offset, size;  /* of the member; base_setting_member() */
-    const char *fallback; /* default as text; NULL: must be given */
-    double min, max;      /* of numbers; of a string's length */
-    const char *unit;     /* NULL: none */
+    size_t offset, size;        /* of the member; base_setting_member() */
+    const char *fallback;       /* default as text; NULL: must be given */
+    double min, max;            /* of numbers; of a string's length */
+    const char *unit;           /* NULL: none */
     const char *const *choices; /* of an enum, ends with NULL */
     const char *doc;
 };
 
-#define BASE_SETTING_MEMBER(type, member) \
+#define BASE_SETTING_MEMBER(type, member)                                      \
     offsetof(type, member), sizeof(((type *)0)->member)
 
 struct base_settings {
@@ -43,9 +43,9 @@ struct base_settings {
 
 /* Where a value came from. */
 struct base_setting_place {
-    const char *file;   /* as the user named it, or "--set" */
+    const char *file;      /* as the user named it, or "--set" */
     unsigned line, column; /* from 1; 0: none */
-    const char *folder; /* paths are relative to it */
+    const char *folder;    /* paths are relative to it */
 };
 
 /* Index of `name`, or -1. */

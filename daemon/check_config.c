@@ -27,8 +27,8 @@ static enum base_status check(const char *path, const struct option_list *sets,
     struct daemon_config *config = malloc(sizeof *config);
     if (!config)
         return base_fail(error, BASE_SYSTEM, "no memory");
-    enum base_status status = daemon_config_load_with(
-        path, sets->values, sets->count, config, error);
+    enum base_status status =
+        daemon_config_load_with(path, sets->values, sets->count, config, error);
     if (status == BASE_OK)
         print_summary(config);
     free(config);

@@ -110,8 +110,8 @@ static void reap(struct child *child)
         waitpid(child->pid, &status, WNOHANG) != child->pid)
         return;
     child->ended = true;
-    child->exit_status = WIFEXITED(status) ? WEXITSTATUS(status)
-                                           : 128 + WTERMSIG(status);
+    child->exit_status =
+        WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 bool child_wait(struct child *child, int timeout_ms)

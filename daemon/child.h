@@ -15,11 +15,11 @@
 enum { CHILD_LINE_MAX = 16384, CHILD_ARGUMENTS_MAX = 24 };
 
 struct child {
-    const char *name;  /* the command, for texts */
-    pid_t pid;         /* 0: not started */
-    int output;        /* its standard output, -1: closed */
+    const char *name; /* the command, for texts */
+    pid_t pid;        /* 0: not started */
+    int output;       /* its standard output, -1: closed */
     bool ended;
-    int exit_status;   /* where ended; 128 + signal where it was killed */
+    int exit_status; /* where ended; 128 + signal where it was killed */
     size_t used;
     char line[CHILD_LINE_MAX];
 };

@@ -35,7 +35,7 @@ static enum base_status fail_at(const struct base_setting_place *place,
     return base_fail(error, BASE_CONFIG, "%s%.200s: %s", where, key, text);
 }
 
-/* ---- librdkafka's properties -------------------------------------------- */
+/* ---- librdkafka's properties ---- */
 
 static bool secret(const char *name)
 {
@@ -51,8 +51,8 @@ static enum base_status read_secret_file(const char *name,
     char path[1024];
     char *data = NULL;
     size_t length;
-    enum base_status status = base_settings_path(path, sizeof path,
-                                                 place->folder, name, error);
+    enum base_status status =
+        base_settings_path(path, sizeof path, place->folder, name, error);
     if (status == BASE_OK)
         status = base_file_read(path, size, &data, &length, error);
     if (status != BASE_OK)
@@ -131,7 +131,7 @@ const char *daemon_config_property(const struct ingest_config *config,
     return NULL;
 }
 
-/* ---- the file ------------------------------------------------------------ */
+/* ---- the file ---- */
 
 static enum base_status set_feature(struct loading *loading, int entry,
                                     const char *key, const char *value,
@@ -183,14 +183,14 @@ static enum base_status begin_feature(void *self, int entry,
         return fail_at(place, error, "features", "more than 32 features");
     struct config_feature *feature = &loading->features[entry];
     loading->feature_count = (unsigned)entry + 1;
-    enum base_status status = base_settings_default(
-        &daemon_feature_table, place, feature, error);
+    enum base_status status =
+        base_settings_default(&daemon_feature_table, place, feature, error);
     feature->line = place->line;
     feature->column = place->column;
     return status;
 }
 
-/* ---- features to schema and mappings ------------------------------------- */
+/* ---- features to schema and mappings ---- */
 
 static enum base_status feature_fail(const struct loading *loading,
                                      unsigned entry, struct base_error *error,
@@ -218,13 +218,12 @@ static enum base_status check_feature(const struct loading *loading,
     }
     for (unsigned i = 0; i < entry; i++)
         if (strcmp(loading->features[i].name, feature->name) == 0)
-            return feature_fail(loading, entry, error,
-                                "a feature has this name already:",
-                                feature->name);
+            return feature_fail(
+                loading, entry, error,
+                "a feature has this name already:", feature->name);
     if (feature->click[0] && feature->group != LEARNER_ITEM)
         return feature_fail(loading, entry, error,
-                            "only features of group item may give",
-                            "click");
+                            "only features of group item may give", "click");
     return BASE_OK;
 }
 
@@ -237,8 +236,7 @@ static enum base_status find_table(const struct loading *loading,
     const struct config_feature *feature = &loading->features[entry];
     const char *name = feature->table[0] ? feature->table : feature->name;
     uint16_t i = 0;
-    while (i < schema->table_count &&
-           strcmp(schema->tables[i].name, name) != 0)
+    while (i < schema->table_count && strcmp(schema->tables[i].name, name) != 0)
         i++;
     *table = i;
     if (i < schema->table_count)
@@ -305,7 +303,7 @@ static enum base_status build_schema(struct loading *loading,
     return status;
 }
 
-/* ---- the whole ----------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static enum base_status require_all(const struct loading *loading,
                                     struct base_error *error)
@@ -363,9 +361,8 @@ static enum base_status derive(struct loading *loading,
     add_property(ingest, "bootstrap.servers", config->kafka_brokers);
     if (!daemon_config_property(ingest, "group.id"))
         add_property(ingest, "group.id", config->kafka_group);
-    enum base_status status =
-        base_file_join(ingest->folder, sizeof ingest->folder, config->state,
-                       "store", error);
+    enum base_status status = base_file_join(
+        ingest->folder, sizeof ingest->folder, config->state, "store", error);
     if (status == BASE_OK)
         status = base_file_join(config->learner.folder,
                                 sizeof config->learner.folder, config->state,
@@ -458,7 +455,7 @@ enum base_status daemon_config_load(const char *path,
     return daemon_config_load_with(path, NULL, 0, config, error);
 }
 
-/* ---- reference ------------------------------------------------------------ */
+/* ---- reference ---- */
 
 void daemon_config_reference(FILE *out)
 {
@@ -470,8 +467,7 @@ void daemon_config_reference(FILE *out)
     base_settings_reference(&daemon_feature_table, out);
 }
 
-static const char *name_of(const struct base_settings *settings,
-                           unsigned index)
+static const char *name_of(const struct base_settings *settings, unsigned index)
 {
     return index < settings->count ? settings->table[index].name : NULL;
 }

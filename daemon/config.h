@@ -16,8 +16,8 @@
 #include "snapshot/snapshot.h"
 
 struct daemon_http_config {
-    char listen[64];          /* numeric address */
-    uint16_t port;            /* 0: any free one */
+    char listen[64]; /* numeric address */
+    uint16_t port;   /* 0: any free one */
     uint32_t connections_max;
 };
 

@@ -174,7 +174,8 @@ enum base_status config_file_walk(const char *path, const char *folder,
                                   const struct config_visitor *visitor,
                                   struct base_error *error)
 {
-    struct walk walk = {.visitor = visitor, .error = error,
+    struct walk walk = {.visitor = visitor,
+                        .error = error,
                         .place = {.file = path, .folder = folder}};
     char *data = NULL;
     size_t size;

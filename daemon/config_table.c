@@ -8,20 +8,34 @@
 #define LEARN(member) AT(config.learner.member)
 #define MODEL(member) AT(config.learner.model.member)
 
-#define TEXT(name, at, fallback, least, doc) \
-    {name, BASE_SETTING_STRING, at, fallback, least, 0, NULL, NULL, doc}
-#define PATH(name, at, fallback, least, doc) \
-    {name, BASE_SETTING_PATH, at, fallback, least, 0, NULL, NULL, doc}
-#define FLAG(name, at, fallback, doc) \
-    {name, BASE_SETTING_BOOL, at, fallback, 0, 1, NULL, NULL, doc}
-#define COUNT(name, at, fallback, min, max, unit, doc) \
-    {name, BASE_SETTING_UNSIGNED, at, fallback, min, max, unit, NULL, doc}
-#define TIME(name, at, fallback, min, max, doc) \
-    {name, BASE_SETTING_SIGNED, at, fallback, min, max, "ms", NULL, doc}
-#define REAL(name, at, fallback, min, max, doc) \
-    {name, BASE_SETTING_DOUBLE, at, fallback, min, max, NULL, NULL, doc}
-#define CHOICE(name, at, fallback, choices, doc) \
-    {name, BASE_SETTING_ENUM, at, fallback, 0, 0, NULL, choices, doc}
+#define TEXT(name, at, fallback, least, doc)                                   \
+    {                                                                          \
+        name, BASE_SETTING_STRING, at, fallback, least, 0, NULL, NULL, doc     \
+    }
+#define PATH(name, at, fallback, least, doc)                                   \
+    {                                                                          \
+        name, BASE_SETTING_PATH, at, fallback, least, 0, NULL, NULL, doc       \
+    }
+#define FLAG(name, at, fallback, doc)                                          \
+    {                                                                          \
+        name, BASE_SETTING_BOOL, at, fallback, 0, 1, NULL, NULL, doc           \
+    }
+#define COUNT(name, at, fallback, min, max, unit, doc)                         \
+    {                                                                          \
+        name, BASE_SETTING_UNSIGNED, at, fallback, min, max, unit, NULL, doc   \
+    }
+#define TIME(name, at, fallback, min, max, doc)                                \
+    {                                                                          \
+        name, BASE_SETTING_SIGNED, at, fallback, min, max, "ms", NULL, doc     \
+    }
+#define REAL(name, at, fallback, min, max, doc)                                \
+    {                                                                          \
+        name, BASE_SETTING_DOUBLE, at, fallback, min, max, NULL, NULL, doc     \
+    }
+#define CHOICE(name, at, fallback, choices, doc)                               \
+    {                                                                          \
+        name, BASE_SETTING_ENUM, at, fallback, 0, 0, NULL, choices, doc        \
+    }
 
 enum { TOPIC_IMPRESSIONS, TOPIC_CLICKS };
 #define DAY_MS 86400e3
@@ -32,8 +46,7 @@ static const char *const framing_choices[] = {"plain", "confluent", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
 static const char *const kind_choices[] = {"din", NULL};
 static const char *const activation_choices[] = {"prelu", "dice", NULL};
-static const char *const group_choices[] = {"profile", "item", "context",
-                                            NULL};
+static const char *const group_choices[] = {"profile", "item", "context", NULL};
 static const char *const transform_choices[] = {"none", "hour", NULL};
 
 static const struct base_setting settings[] = {
@@ -57,8 +70,8 @@ static const struct base_setting settings[] = {
     PATH("kafka.announcement_schema", IN(announcement_schema),
          "schemas/announcement.avsc", 0, "Avro schema of an announcement."),
 
-    TEXT("impressions.topic", IN(topics[TOPIC_IMPRESSIONS].name),
-         "impressions", 1, "Topic of what was shown."),
+    TEXT("impressions.topic", IN(topics[TOPIC_IMPRESSIONS].name), "impressions",
+         1, "Topic of what was shown."),
     PATH("impressions.schema", IN(topics[TOPIC_IMPRESSIONS].schema),
          "schemas/impression.avsc", 1,
          "plain: the writer's schema, an .avsc file; confluent: a folder of "
@@ -66,9 +79,8 @@ static const struct base_setting settings[] = {
     CHOICE("impressions.framing", IN(topics[TOPIC_IMPRESSIONS].framing),
            "plain", framing_choices,
            "What precedes the Avro bytes: nothing, or magic 0 and schema id."),
-    TEXT("impressions.event_id",
-         IN(topics[TOPIC_IMPRESSIONS].mapping.event_id), "impression_id", 1,
-         "Path of the impression's unique id."),
+    TEXT("impressions.event_id", IN(topics[TOPIC_IMPRESSIONS].mapping.event_id),
+         "impression_id", 1, "Path of the impression's unique id."),
     TEXT("impressions.user", IN(topics[TOPIC_IMPRESSIONS].mapping.user),
          "user_id", 1, "Path of the user's id."),
     TEXT("impressions.time", IN(topics[TOPIC_IMPRESSIONS].mapping.time),
@@ -76,8 +88,8 @@ static const struct base_setting settings[] = {
 
     TEXT("clicks.topic", IN(topics[TOPIC_CLICKS].name), "clicks", 1,
          "Topic of what was clicked."),
-    PATH("clicks.schema", IN(topics[TOPIC_CLICKS].schema),
-         "schemas/click.avsc", 1, "As impressions.schema."),
+    PATH("clicks.schema", IN(topics[TOPIC_CLICKS].schema), "schemas/click.avsc",
+         1, "As impressions.schema."),
     CHOICE("clicks.framing", IN(topics[TOPIC_CLICKS].framing), "plain",
            framing_choices, "As impressions.framing."),
     TEXT("clicks.event_id", IN(topics[TOPIC_CLICKS].mapping.event_id), "", 0,
@@ -100,9 +112,8 @@ static const struct base_setting settings[] = {
          "An event this far behind its partition is late: no label."),
     TIME("ingest.skew_ms", IN(skew_ms), "2000", 0, DAY_MS,
          "A click may carry a time this much before its impression."),
-    COUNT("ingest.history_max", IN(history_max), "100", 1,
-          LEARNER_HISTORY_MAX, "behaviors",
-          "Newest behaviors of a user that a sample carries."),
+    COUNT("ingest.history_max", IN(history_max), "100", 1, LEARNER_HISTORY_MAX,
+          "behaviors", "Newest behaviors of a user that a sample carries."),
     COUNT("ingest.history_slack", IN(history_slack), "64", 64, 4096,
           "behaviors",
           "Kept beyond history_max, so that late histories stay whole."),
@@ -118,8 +129,8 @@ static const struct base_setting settings[] = {
     COUNT("ingest.idle_ms", IN(idle_ms), "100", 1, 60000, "ms",
           "A record waits this long for a quiet partition before the broker "
           "is asked whether that one is at its end."),
-    COUNT("ingest.commit_events", IN(commit_events), "20000", 1, 1e7,
-          "events", "Events of one commit at most."),
+    COUNT("ingest.commit_events", IN(commit_events), "20000", 1, 1e7, "events",
+          "Events of one commit at most."),
     COUNT("ingest.commit_ms", IN(commit_ms), "100", 1, 60000, "ms",
           "Age of the oldest uncommitted event at most."),
     COUNT("ingest.map_mb", AT(map_mb), "16384", 16, 16e6, "MiB",
@@ -136,18 +147,18 @@ static const struct base_setting settings[] = {
          "File of recorded decisions to take as input; empty: none."),
 
     CHOICE("learner.kind", MODEL(kind), "din", kind_choices, "Model."),
-    CHOICE("learner.activation", MODEL(activation), "dice",
-           activation_choices, "Activation of the MLP."),
+    CHOICE("learner.activation", MODEL(activation), "dice", activation_choices,
+           "Activation of the MLP."),
     FLAG("learner.attention_softmax", MODEL(attention_softmax), "false",
          "Normalize attention weights over the history."),
     COUNT("learner.attention_hidden_1", MODEL(attention_hidden[0]), "80", 1,
           1024, "units", "First layer of the activation unit."),
     COUNT("learner.attention_hidden_2", MODEL(attention_hidden[1]), "40", 1,
           1024, "units", "Second layer of the activation unit."),
-    COUNT("learner.mlp_hidden_1", MODEL(mlp_hidden[0]), "200", 1, 4096,
-          "units", "First layer of the MLP."),
-    COUNT("learner.mlp_hidden_2", MODEL(mlp_hidden[1]), "80", 1, 4096,
-          "units", "Second layer of the MLP."),
+    COUNT("learner.mlp_hidden_1", MODEL(mlp_hidden[0]), "200", 1, 4096, "units",
+          "First layer of the MLP."),
+    COUNT("learner.mlp_hidden_2", MODEL(mlp_hidden[1]), "80", 1, 4096, "units",
+          "Second layer of the MLP."),
     COUNT("learner.batch_size", MODEL(batch_size), "128", 1, 65536, "samples",
           "Samples of a training step."),
     COUNT("learner.shards", MODEL(shards), "4", 1, 64, NULL,
@@ -174,8 +185,8 @@ static const struct base_setting settings[] = {
     COUNT("learner.checkpoints_kept", LEARN(checkpoints_kept), "2", 1, 100,
           "checkpoints", "The journal behind the oldest of them is trimmed."),
 
-    COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0,
-          86400e3, "ms",
+    COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0, 86400e3,
+          "ms",
           "A version is published this often, where something was trained; "
           "0: only at the end."),
     COUNT("publish.versions_kept", AT(config.snapshot.versions_kept), "5", 2,
@@ -200,8 +211,8 @@ static const struct base_setting feature_settings[] = {
     CHOICE("group", OF(group), NULL, group_choices,
            "profile: of the user; item: of the candidate and of each "
            "behavior; context: of the scene."),
-    COUNT("dimension", OF(dimension), NULL, 1, LEARNER_DIMENSION_MAX,
-          "floats", "Length of one embedding."),
+    COUNT("dimension", OF(dimension), NULL, 1, LEARNER_DIMENSION_MAX, "floats",
+          "Length of one embedding."),
     TEXT("path", OF(path), NULL, 1, "Path in the impression's record."),
     CHOICE("transform", OF(transform), "none", transform_choices,
            "hour: the UTC hour of the day of a time in milliseconds."),

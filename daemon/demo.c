@@ -58,7 +58,7 @@ struct demo {
     struct child children[CHILDREN];
 };
 
-/* ---- the folder ------------------------------------------------------------ */
+/* ---- the folder ---- */
 
 static const char request_text[] =
     "{\"profile\": {\"gender\": \"f\", \"age_level\": 3},\n"
@@ -79,8 +79,7 @@ static enum base_status write_file(const struct demo *demo, const char *name,
     return base_file_replace(path, data, size, error);
 }
 
-static enum base_status make_folder(struct demo *demo,
-                                    struct base_error *error)
+static enum base_status make_folder(struct demo *demo, struct base_error *error)
 {
     const char *root = getenv("TMPDIR");
     int used = snprintf(demo->folder, sizeof demo->folder,
@@ -101,7 +100,7 @@ static enum base_status make_folder(struct demo *demo,
     return status;
 }
 
-/* ---- children -------------------------------------------------------------- */
+/* ---- children ---- */
 
 static void in_folder(const struct demo *demo, const char *name, char *path,
                       size_t size)
@@ -145,8 +144,8 @@ static enum base_status ended_early(const struct demo *demo,
     return base_fail(error, BASE_BROKEN,
                      "`interestd %s` ended with exit status %d; its log "
                      "(%s/%s.log) ends:\n%s",
-                     child->name, child->exit_status, demo->folder,
-                     child->name, log);
+                     child->name, child->exit_status, demo->folder, child->name,
+                     log);
 }
 
 static void read_lines(struct demo *demo)
@@ -216,7 +215,7 @@ static enum base_status start_daemon(struct demo *demo,
                                      struct base_error *error)
 {
     char config[800];
-    const char *const arguments[] = {"run",  "--config",        config,
+    const char *const arguments[] = {"run",   "--config",        config,
                                      "--set", demo->set_brokers, NULL};
     int64_t end_ms = base_monotonic_ms() + START_MS;
     in_folder(demo, "demo.yaml", config, sizeof config);
@@ -236,9 +235,8 @@ static enum base_status start_ranker(struct demo *demo,
                                      struct base_error *error)
 {
     char model[800], request[800];
-    const char *const arguments[] = {"rank",      "--model", model,
-                                     "--request", request,   "--follow",
-                                     NULL};
+    const char *const arguments[] = {"rank",  "--model",  model, "--request",
+                                     request, "--follow", NULL};
     in_folder(demo, "model", model, sizeof model);
     in_folder(demo, "request.json", request, sizeof request);
     return start(demo, RANKER, arguments, error);
@@ -249,15 +247,15 @@ static enum base_status start_producer(struct demo *demo,
 {
     char config[800], seconds[32], rate[32];
     const char *const arguments[] = {
-        "produce", "--config",  config,  "--set", demo->set_brokers,
-        "--rate",  rate,        "--seconds", seconds, NULL};
+        "produce", "--config", config,      "--set", demo->set_brokers,
+        "--rate",  rate,       "--seconds", seconds, NULL};
     in_folder(demo, "demo.yaml", config, sizeof config);
     snprintf(seconds, sizeof seconds, "%" PRIu64, demo->seconds);
     snprintf(rate, sizeof rate, "%" PRIu64, demo->rate);
     return start(demo, PRODUCER, arguments, error);
 }
 
-/* ---- watching -------------------------------------------------------------- */
+/* ---- watching ---- */
 
 static void update_rates(struct demo *demo, int64_t now_ms)
 {
@@ -311,9 +309,9 @@ static enum base_status watch(struct demo *demo, struct base_error *error)
     while (status == BASE_OK && !producer->ended) {
         status = turn(demo, error);
         if (status == BASE_OK && base_monotonic_ms() > end_ms)
-            status = base_fail(error, BASE_UNAVAILABLE,
-                               "the producer did not end in %d s",
-                               STOP_MS / 1000);
+            status =
+                base_fail(error, BASE_UNAVAILABLE,
+                          "the producer did not end in %d s", STOP_MS / 1000);
     }
     return status;
 }
@@ -344,7 +342,7 @@ static enum base_status drain(struct demo *demo, struct base_error *error)
     }
 }
 
-/* ---- the end ---------------------------------------------------------------- */
+/* ---- the end ---- */
 
 static enum base_status stop_child(struct demo *demo, unsigned which,
                                    struct base_error *error)

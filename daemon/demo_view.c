@@ -69,11 +69,9 @@ static void print_auc(FILE *out, const char *name, double auc, double ceiling)
 /* The last windows as bars, oldest first: AUC climbing to its ceiling. */
 static void print_climb(FILE *out, const struct demo_facts *facts)
 {
-    static const char *const bars[] = {"▁", "▂", "▃", "▄",
-                                       "▅", "▆", "▇", "█"};
+    static const char *const bars[] = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     fprintf(out, "  %-22s", "by 10 s of events");
-    unsigned from =
-        facts->window_count > 40 ? facts->window_count - 40 : 0;
+    unsigned from = facts->window_count > 40 ? facts->window_count - 40 : 0;
     for (unsigned i = from; i < facts->window_count; i++) {
         const struct demo_window *window = &facts->windows[i];
         if (!isfinite(window->auc) || !isfinite(window->ceiling))
@@ -91,9 +89,8 @@ void demo_print_view(FILE *out, const struct demo_facts *facts, bool first)
     demo_result(facts, &auc, &ceiling);
     /* Over the lines of the last view. */
     fprintf(out, "%s", first ? "" : "\033[9A\r");
-    fprintf(out, "interestd demo   %.0f of %llu s   %s\033[K\n",
-            facts->seconds, (unsigned long long)facts->seconds_asked,
-            facts->phase);
+    fprintf(out, "interestd demo   %.0f of %llu s   %s\033[K\n", facts->seconds,
+            (unsigned long long)facts->seconds_asked, facts->phase);
     fprintf(out,
             "  events                %llu   %.0f/s   lag %lld records\033[K\n",
             (unsigned long long)facts->events, facts->events_per_second,
@@ -133,20 +130,21 @@ void demo_print_line(FILE *out, const struct demo_facts *facts)
 {
     double auc, ceiling;
     demo_result(facts, &auc, &ceiling);
-    fprintf(out, "t=%.0fs %s events=%llu (%.0f/s) lag=%lld samples=%llu "
-                 "(%.0f/s)",
+    fprintf(out,
+            "t=%.0fs %s events=%llu (%.0f/s) lag=%lld samples=%llu "
+            "(%.0f/s)",
             facts->seconds, facts->phase, (unsigned long long)facts->events,
             facts->events_per_second, (long long)facts->lag_records,
             (unsigned long long)facts->samples, facts->samples_per_second);
     print_or_dash(out, "auc", auc);
     print_or_dash(out, "ceiling", ceiling);
-    fprintf(out, " model=%s age=%.1fs published=%llu followed=%llu "
-                 "score=%lldus\n",
+    fprintf(out,
+            " model=%s age=%.1fs published=%llu followed=%llu "
+            "score=%lldus\n",
             facts->version_name[0] ? facts->version_name : "-",
             (double)facts->version_age_ms / 1e3,
             (unsigned long long)facts->published,
-            (unsigned long long)facts->followed,
-            (long long)facts->latency_us);
+            (unsigned long long)facts->followed, (long long)facts->latency_us);
     fflush(out);
 }
 
@@ -175,9 +173,9 @@ void demo_print_json(FILE *out, const struct demo_facts *facts)
             "\"pending\":%lld,\"lag_records\":%lld,\"score_latency_us\":%lld",
             (unsigned long long)facts->published,
             (unsigned long long)facts->followed,
-            (unsigned long long)facts->refused,
-            (long long)facts->unaccounted, (long long)facts->pending,
-            (long long)facts->lag_records, (long long)facts->latency_us);
+            (unsigned long long)facts->refused, (long long)facts->unaccounted,
+            (long long)facts->pending, (long long)facts->lag_records,
+            (long long)facts->latency_us);
     fprintf(out, ",\"seconds\":%.3f}\n", facts->seconds);
     fflush(out);
 }

@@ -45,8 +45,7 @@ void demo_set_window(struct demo_facts *facts, int64_t begin_ms,
                      const double *auc, const double *ceiling);
 
 /* The newest window's AUC and ceiling; before there is one, those of all. */
-void demo_result(const struct demo_facts *facts, double *auc,
-                 double *ceiling);
+void demo_result(const struct demo_facts *facts, double *auc, double *ceiling);
 
 void demo_print_view(FILE *out, const struct demo_facts *facts, bool first);
 void demo_print_line(FILE *out, const struct demo_facts *facts);

@@ -214,8 +214,7 @@ static enum base_status start_daemon(struct daemon_http *http,
 enum base_status
 daemon_http_open(const struct daemon_http_config *config, struct ev_loop *loop,
                  void (*collect)(void *self, struct daemon_status *status),
-                 void *self, struct daemon_http **out,
-                 struct base_error *error)
+                 void *self, struct daemon_http **out, struct base_error *error)
 {
     struct daemon_http *http = calloc(1, sizeof *http);
     *out = NULL;

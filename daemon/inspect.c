@@ -40,9 +40,8 @@ static void print_window(const char *name, const struct learner_window *window)
 static void print_checkpoint(const char *path,
                              const struct learner_checkpoint_info *info)
 {
-    printf("{\"path\":\"%s\",\"position\":%" PRIu64
-           ",\"digest\":\"%016" PRIx64 "%016" PRIx64
-           "\",\"journal_hash\":\"%016" PRIx64 "%016" PRIx64
+    printf("{\"path\":\"%s\",\"position\":%" PRIu64 ",\"digest\":\"%016" PRIx64
+           "%016" PRIx64 "\",\"journal_hash\":\"%016" PRIx64 "%016" PRIx64
            "\",\"config_hash\":\"%016" PRIx64 "\",\"arithmetic\":\"%s\"",
            path, info->position, info->digest[1], info->digest[0],
            info->journal_hash[1], info->journal_hash[0], info->config_hash,
@@ -62,12 +61,10 @@ static void print_checkpoint(const char *path,
     printf("}\n");
 }
 
-static enum base_status inspect_path(const char *path,
-                                     struct base_error *error)
+static enum base_status inspect_path(const char *path, struct base_error *error)
 {
     struct learner_checkpoint *checkpoint = NULL;
-    enum base_status status =
-        learner_checkpoint_open(path, &checkpoint, error);
+    enum base_status status = learner_checkpoint_open(path, &checkpoint, error);
     if (status == BASE_OK)
         print_checkpoint(path, learner_checkpoint_get_info(checkpoint));
     learner_checkpoint_free(checkpoint);
@@ -86,11 +83,10 @@ static enum base_status inspect_newest(const char *folder,
     struct dirent **names = NULL;
     char path[1400];
     int count = scandir(folder, &names, is_checkpoint, alphasort);
-    enum base_status status = base_fail(error, BASE_NO_INPUT,
-                                        "%s holds no checkpoint", folder);
+    enum base_status status =
+        base_fail(error, BASE_NO_INPUT, "%s holds no checkpoint", folder);
     if (count > 0) {
-        snprintf(path, sizeof path, "%s/%s", folder,
-                 names[count - 1]->d_name);
+        snprintf(path, sizeof path, "%s/%s", folder, names[count - 1]->d_name);
         status = inspect_path(path, error);
     }
     for (int i = 0; i < count; i++)
@@ -118,13 +114,12 @@ static enum base_status inspect(const char *what, const char *place,
     struct daemon_config *config = malloc(sizeof *config);
     if (!config)
         return base_fail(error, BASE_SYSTEM, "no memory");
-    enum base_status status = daemon_config_load_with(
-        file, sets->values, sets->count, config, error);
+    enum base_status status =
+        daemon_config_load_with(file, sets->values, sets->count, config, error);
     if (status == BASE_OK)
-        status = checkpoint
-                     ? inspect_newest(config->learner.folder, error)
-                     : ingest_inspect(config->ingest.folder, view, stdout,
-                                      error);
+        status = checkpoint ? inspect_newest(config->learner.folder, error)
+                            : ingest_inspect(config->ingest.folder, view,
+                                             stdout, error);
     free(config);
     return status;
 }

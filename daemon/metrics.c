@@ -22,7 +22,7 @@ struct metric {
 };
 
 #define IN(member) INTEGER, offsetof(struct daemon_status, member), 1
-#define SCALED(member, scale) \
+#define SCALED(member, scale)                                                  \
     INTEGER, offsetof(struct daemon_status, member), scale
 #define RE(member) REAL, offsetof(struct daemon_status, member), 1
 
@@ -48,8 +48,8 @@ static const struct metric metrics[] = {
      "Duration of the newest commit."},
     {"ingest_max_commit_seconds", GAUGE, SCALED(ingest.max_commit_us, 1e-6),
      "Longest commit of this process."},
-    {"ingest_applied_timestamp_seconds", GAUGE,
-     SCALED(ingest.applied_ms, 1e-3), "Event time of the last applied event."},
+    {"ingest_applied_timestamp_seconds", GAUGE, SCALED(ingest.applied_ms, 1e-3),
+     "Event time of the last applied event."},
     {"ingest_history_cut_total", COUNTER, IN(ingest.history_cut),
      "Histories that lost behaviors to a late order of arrival."},
     {"ingest_floored_records_total", COUNTER, IN(ingest.floored_records),
@@ -62,15 +62,12 @@ static const struct metric metrics[] = {
      IN(ingest.dead_letters_dropped), "Dead letters beyond the cap."},
     {"ingest_decisions_total", COUNTER, IN(ingest.decisions),
      "Decisions by a clock or an operator."},
-    {"ingest_crossed_partitions_total", COUNTER,
-     IN(ingest.crossed_partitions),
+    {"ingest_crossed_partitions_total", COUNTER, IN(ingest.crossed_partitions),
      "Events of a user in different partition numbers."},
     {"learner_position", GAUGE, IN(learner.position),
      "Journal position trained up to."},
-    {"learner_samples_total", COUNTER, IN(learner.samples),
-     "Samples trained."},
-    {"learner_batches_total", COUNTER, IN(learner.batches),
-     "Batches trained."},
+    {"learner_samples_total", COUNTER, IN(learner.samples), "Samples trained."},
+    {"learner_batches_total", COUNTER, IN(learner.batches), "Batches trained."},
     {"learner_rejected_total", COUNTER, IN(learner.rejected),
      "Samples of steps that were not finite."},
     {"learner_newest_event_timestamp_seconds", GAUGE,
@@ -113,8 +110,8 @@ static const struct metric metrics[] = {
 static void print_head(FILE *out, const char *name, enum kind kind,
                        const char *help)
 {
-    fprintf(out, "# HELP interestd_%s %s\n# TYPE interestd_%s %s\n", name,
-            help, name, kind == COUNTER ? "counter" : "gauge");
+    fprintf(out, "# HELP interestd_%s %s\n# TYPE interestd_%s %s\n", name, help,
+            name, kind == COUNTER ? "counter" : "gauge");
 }
 
 static void print_real(FILE *out, double value)
@@ -136,8 +133,7 @@ static void print_metric(FILE *out, const struct metric *metric,
     else if (metric->scale == 1)
         fprintf(out, " %lld\n", (long long)*(const int64_t *)at);
     else
-        fprintf(out, " %.6f\n",
-                (double)*(const int64_t *)at * metric->scale);
+        fprintf(out, " %.6f\n", (double)*(const int64_t *)at * metric->scale);
 }
 
 static void print_buckets(FILE *out, const struct ingest_status *ingest)
@@ -184,8 +180,8 @@ static void print_partitions(FILE *out, const struct ingest_status *ingest)
     print_head(out, "ingest_partition_stopped", GAUGE,
                "1 where the partition was stopped for cause.");
     for (unsigned i = 0; i < ingest->partition_count; i++)
-        print_partition(out, "ingest_partition_stopped",
-                        &ingest->partitions[i], ingest->partitions[i].stopped);
+        print_partition(out, "ingest_partition_stopped", &ingest->partitions[i],
+                        ingest->partitions[i].stopped);
 }
 
 char *daemon_status_metrics(const struct daemon_status *status)

@@ -54,8 +54,8 @@ static enum base_status set_value(const struct option *option,
     unsigned long long number = strtoull(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end || errno)
         return base_fail(error, BASE_USAGE,
-                         "--%s: \"%.100s\" is not a whole number",
-                         option->name, value);
+                         "--%s: \"%.100s\" is not a whole number", option->name,
+                         value);
     *(uint64_t *)option->value = number;
     return BASE_OK;
 }
@@ -92,8 +92,7 @@ static bool given(const struct option *option)
 {
     switch (option->type) {
     case OPTION_TEXT: return *(const char **)option->value != NULL;
-    case OPTION_LIST:
-        return ((struct option_list *)option->value)->count > 0;
+    case OPTION_LIST: return ((struct option_list *)option->value)->count > 0;
     default: return true;
     }
 }

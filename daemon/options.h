@@ -25,7 +25,7 @@ struct option_list {
 };
 
 struct option {
-    const char *name;  /* without the dashes */
+    const char *name; /* without the dashes */
     enum option_type type;
     void *value;
     const char *argument; /* "FILE"; NULL of a flag */
@@ -34,12 +34,13 @@ struct option {
 };
 
 struct options {
-    const char *usage;  /* "interestd run --config FILE ..." */
-    const char *about;  /* one paragraph */
+    const char *usage; /* "interestd run --config FILE ..." */
+    const char *about; /* one paragraph */
     const struct option *table;
     unsigned count;
     unsigned positional_max; /* words without dashes; 0: none */
-    const char **positional; /* (positional_max), filled; NULL where not given */
+    const char *
+        *positional; /* (positional_max), filled; NULL where not given */
 };
 
 /* Parses argv[1..]. BASE_STOPPED after --help was printed. */

@@ -80,11 +80,10 @@ static void print_report(const struct production *production, double seconds,
     printf("{\"final\":%s,\"seconds\":%.3f,\"events\":%llu,"
            "\"impressions\":%llu,\"clicks\":%llu,\"failed\":%llu,"
            "\"window_begin_ms\":%lld",
-           final ? "true" : "false", seconds,
-           (unsigned long long)counts.events,
+           final ? "true" : "false", seconds, (unsigned long long)counts.events,
            (unsigned long long)counts.impressions,
-           (unsigned long long)counts.clicks,
-           (unsigned long long)counts.failed, (long long)report->closed_ms);
+           (unsigned long long)counts.clicks, (unsigned long long)counts.failed,
+           (long long)report->closed_ms);
     print_number("window_auc_ceiling",
                  report->closed_ms ? report->closed_auc : NAN);
     print_number("auc_ceiling", simulation_ceiling_auc(&report->total));
@@ -121,8 +120,8 @@ static enum base_status produce(struct production *production,
         if (production->seconds && elapsed >= (double)production->seconds)
             break;
         double due = elapsed * (double)production->rate;
-        status = traffic_send_clicks(production->traffic, base_wall_ms(),
-                                     error);
+        status =
+            traffic_send_clicks(production->traffic, base_wall_ms(), error);
         while (status == BASE_OK &&
                (double)traffic_get_counts(production->traffic).events < due)
             status = send_page(production, error);
@@ -148,8 +147,8 @@ static enum base_status close_windows(struct production *production,
         base_monotonic_ms() + (closes ? wait_ms : SIMULATION_DELAY_MAX_MS);
     enum base_status status = BASE_OK;
     while (status == BASE_OK && base_monotonic_ms() < end_ms) {
-        status = traffic_send_clicks(production->traffic, base_wall_ms(),
-                                     error);
+        status =
+            traffic_send_clicks(production->traffic, base_wall_ms(), error);
         sleep_tick();
     }
     return status == BASE_OK && closes ? send_page(production, error) : status;
@@ -165,9 +164,9 @@ static enum base_status produce_all(struct production *production,
     if (status != BASE_OK)
         return status;
     /* Impression ids differ from run to run: the time is part of them. */
-    status = traffic_open(&production->config.ingest, simulation,
-                          (uint64_t)base_wall_ms(), &production->traffic,
-                          error);
+    status =
+        traffic_open(&production->config.ingest, simulation,
+                     (uint64_t)base_wall_ms(), &production->traffic, error);
     if (status == BASE_OK)
         status = produce(production, error);
     if (status == BASE_OK)
@@ -175,8 +174,8 @@ static enum base_status produce_all(struct production *production,
     if (status == BASE_OK)
         status = traffic_flush(production->traffic, 20000, error);
     if (production->traffic)
-        print_report(production,
-                     (double)(base_monotonic_us() - start_us) / 1e6, true);
+        print_report(production, (double)(base_monotonic_us() - start_us) / 1e6,
+                     true);
     traffic_close(production->traffic);
     simulation_free(simulation);
     return status;
@@ -184,13 +183,13 @@ static enum base_status produce_all(struct production *production,
 
 static enum base_status start(struct production *production, const char *path,
                               const struct option_list *sets,
-                              const uint64_t sizes[4],
-                              struct base_error *error)
+                              const uint64_t sizes[4], struct base_error *error)
 {
     for (unsigned i = 0; i < 4; i++)
         if (sizes[i] > 100000000)
-            return base_fail(error, BASE_USAGE, "a catalogue of more than "
-                                                "100000000 is too large");
+            return base_fail(error, BASE_USAGE,
+                             "a catalogue of more than "
+                             "100000000 is too large");
     production->simulation.users = (uint32_t)sizes[0];
     production->simulation.goods = (uint32_t)sizes[1];
     production->simulation.shops = (uint32_t)sizes[2];

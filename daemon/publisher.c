@@ -131,8 +131,8 @@ static void note_failure(struct daemon_publisher *publisher,
     base_log(BASE_LOG_ERROR, "event=publish_failed error=\"%s\"", error->text);
     pthread_mutex_lock(&publisher->mutex);
     publisher->status.failed++;
-    snprintf(publisher->status.last_error,
-             sizeof publisher->status.last_error, "%s", error->text);
+    snprintf(publisher->status.last_error, sizeof publisher->status.last_error,
+             "%s", error->text);
     pthread_mutex_unlock(&publisher->mutex);
 }
 
@@ -162,8 +162,8 @@ static void publish(struct daemon_publisher *publisher, const char *path)
     struct snapshot_announcement made;
     struct base_error error;
     int64_t start_us = base_monotonic_us();
-    size_t size = ingest_offsets_json(publisher->ingest, publisher->offsets,
-                                      OFFSETS_MAX);
+    size_t size =
+        ingest_offsets_json(publisher->ingest, publisher->offsets, OFFSETS_MAX);
     const char *offsets =
         size && size < OFFSETS_MAX ? publisher->offsets : NULL;
     if (snapshot_publish(publisher->snapshot, path, offsets, &made, &error) !=
@@ -202,13 +202,13 @@ static bool wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
     pthread_mutex_lock(&publisher->mutex);
     while (!publisher->waiting && !publisher->finishing &&
            timed_out != ETIMEDOUT)
-        timed_out = due_ms < 0 ? pthread_cond_wait(&publisher->changed,
-                                                   &publisher->mutex)
-                               : pthread_cond_timedwait(&publisher->changed,
-                                                        &publisher->mutex,
-                                                        &until);
-    bool newer = publisher->waiting &&
-                 publisher->position > publisher->status.position;
+        timed_out =
+            due_ms < 0
+                ? pthread_cond_wait(&publisher->changed, &publisher->mutex)
+                : pthread_cond_timedwait(&publisher->changed, &publisher->mutex,
+                                         &until);
+    bool newer =
+        publisher->waiting && publisher->position > publisher->status.position;
     *finished = publisher->finishing;
     publisher->waiting = false;
     memcpy(path, publisher->path, sizeof publisher->path);

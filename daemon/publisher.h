@@ -15,11 +15,10 @@
 struct daemon_publisher;
 
 /* Opens the model folder. BORROWS `ingest` until free. */
-enum base_status daemon_publisher_open(const struct daemon_config *config,
-                                       struct ingest *ingest,
-                                       struct daemon_publisher **publisher,
-                                       struct base_error *error)
-    BASE_MUST_CHECK;
+enum base_status
+daemon_publisher_open(const struct daemon_config *config, struct ingest *ingest,
+                      struct daemon_publisher **publisher,
+                      struct base_error *error) BASE_MUST_CHECK;
 /* The trainer's hook; `self` is the publisher. Any thread. */
 void daemon_publisher_checkpointed(void *self, const char *path,
                                    uint64_t position,
@@ -27,10 +26,10 @@ void daemon_publisher_checkpointed(void *self, const char *path,
                                    uint64_t request);
 /* Has CURRENT announced once more (its outbox row may be missing) and starts
  * the thread. BORROWS `trainer` until finish. Call after ingest_start. */
-enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
-                                        struct learner_trainer *trainer,
-                                        struct base_error *error)
-    BASE_MUST_CHECK;
+enum base_status
+daemon_publisher_start(struct daemon_publisher *publisher,
+                       struct learner_trainer *trainer,
+                       struct base_error *error) BASE_MUST_CHECK;
 /* Publishes the newest checkpoint where it is newer than the newest version,
  * ends the thread, waits. */
 void daemon_publisher_finish(struct daemon_publisher *publisher);

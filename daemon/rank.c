@@ -91,17 +91,16 @@ static enum base_status prepare(struct ranking *ranking,
     ranking->scorer = NULL;
     free(ranking->scores);
     ranking->scores = NULL;
-    enum base_status status =
-        rank_request_parse(ranking->model, ranking->text, ranking->size,
-                           &ranking->request, error);
+    enum base_status status = rank_request_parse(
+        ranking->model, ranking->text, ranking->size, &ranking->request, error);
     if (status != BASE_OK)
         return status;
     const struct interest_request *ids = &ranking->request.ids;
     ranking->scores = calloc(ids->candidates, sizeof *ranking->scores);
     if (!ranking->scores)
         return base_fail(error, BASE_SYSTEM, "no memory");
-    if (interest_scorer_open(ranking->model, ids->history_size,
-                             ids->candidates, &ranking->scorer, &why))
+    if (interest_scorer_open(ranking->model, ids->history_size, ids->candidates,
+                             &ranking->scorer, &why))
         return pass(&why, error);
     return BASE_OK;
 }
@@ -117,10 +116,9 @@ static void print_json(const struct ranking *ranking,
            (unsigned long long)version->epoch,
            (unsigned long long)version->version, version->name,
            (unsigned long long)version->position,
-           (long long)version->newest_event_ms,
-           (long long)version->created_ms, (long long)base_wall_ms(),
-           (long long)latency_us, changed ? "true" : "false",
-           (unsigned long long)ranking->versions,
+           (long long)version->newest_event_ms, (long long)version->created_ms,
+           (long long)base_wall_ms(), (long long)latency_us,
+           changed ? "true" : "false", (unsigned long long)ranking->versions,
            (unsigned long long)ranking->refused);
     for (size_t i = 0; i < ranking->request.ids.candidates; i++)
         printf("%s%.9g", i ? "," : "", (double)ranking->scores[i]);
@@ -149,8 +147,8 @@ static void print_table(const struct ranking *ranking,
     printf("version %s, %zu candidates in %lld us\n", version->name, count,
            (long long)latency_us);
     for (size_t i = 0; lines && i < count; i++)
-        lines[i] = (struct line){ranking->scores[i],
-                                 ranking->request.candidates[i]};
+        lines[i] =
+            (struct line){ranking->scores[i], ranking->request.candidates[i]};
     if (lines)
         qsort(lines, count, sizeof *lines, by_score);
     for (size_t i = 0; lines && i < count; i++)
@@ -164,17 +162,16 @@ static enum base_status score(struct ranking *ranking, bool changed,
     struct interest_version version;
     struct interest_error why;
     int64_t start_us = base_monotonic_us();
-    if (interest_score(ranking->scorer, &ranking->request.ids,
-                       ranking->scores, NULL, &version, &why))
+    if (interest_score(ranking->scorer, &ranking->request.ids, ranking->scores,
+                       NULL, &version, &why))
         return pass(&why, error);
     int64_t latency_us = base_monotonic_us() - start_us;
     if (ranking->json)
         print_json(ranking, &version, changed, latency_us);
     else
         print_table(ranking, &version, latency_us);
-    return ferror(stdout)
-               ? base_fail_errno(error, errno, "standard output")
-               : BASE_OK;
+    return ferror(stdout) ? base_fail_errno(error, errno, "standard output")
+                          : BASE_OK;
 }
 
 /* Waits for CURRENT to move, at most timeout_ms. */
@@ -195,8 +192,7 @@ static enum base_status refresh(struct ranking *ranking, bool *changed,
     *changed = false;
     if (interest_refresh(ranking->model, &moved, &why)) {
         ranking->refused++;
-        fprintf(stderr, "interestd rank: kept the old version: %s\n",
-                why.text);
+        fprintf(stderr, "interestd rank: kept the old version: %s\n", why.text);
         return BASE_OK;
     }
     if (!moved)

@@ -37,8 +37,8 @@ static enum base_status set_id(const struct interest_model *model, int group,
         return BASE_OK;
     }
     if (json_is_integer(value)) {
-        int size = snprintf(digits, sizeof digits,
-                            "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        int size = snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT,
+                            json_integer_value(value));
         *id = interest_id(model, group, field, digits, (size_t)size);
         return BASE_OK;
     }
@@ -74,7 +74,8 @@ static enum base_status read_object(const struct interest_model *model,
     if (!json_is_object(object))
         return base_fail(error, BASE_DATA, "request: %s must be an object",
                          where);
-    json_object_foreach(object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         int field = find_field(model, group, name);
         if (field < 0)
             return base_fail(error, BASE_DATA,
@@ -154,7 +155,8 @@ static enum base_status check_names(json_t *root, struct base_error *error)
     json_t *value;
     if (!json_is_object(root))
         return base_fail(error, BASE_DATA, "request: must be a JSON object");
-    json_object_foreach(root, name, value) {
+    json_object_foreach(root, name, value)
+    {
         bool found = false;
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
             found |= strcmp(name, known[i]) == 0;
@@ -178,17 +180,17 @@ static enum base_status read_root(const struct interest_model *model,
     json_t *candidates = json_object_get(root, "candidates");
     enum base_status status = check_names(root, error);
     if (status == BASE_OK)
-        status = read_single(model, GROUP_PROFILE,
-                             json_object_get(root, "profile"), &ids->profile,
-                             error);
+        status =
+            read_single(model, GROUP_PROFILE, json_object_get(root, "profile"),
+                        &ids->profile, error);
     if (status == BASE_OK)
-        status = read_single(model, GROUP_CONTEXT,
-                             json_object_get(root, "context"), &ids->context,
-                             error);
+        status =
+            read_single(model, GROUP_CONTEXT, json_object_get(root, "context"),
+                        &ids->context, error);
     if (status == BASE_OK)
-        status = read_list(model, "behaviors",
-                           json_object_get(root, "behaviors"), &ids->history,
-                           &ids->history_size, error);
+        status =
+            read_list(model, "behaviors", json_object_get(root, "behaviors"),
+                      &ids->history, &ids->history_size, error);
     if (status == BASE_OK)
         status = read_list(model, "candidates", candidates, &ids->items,
                            &ids->candidates, error);

@@ -13,7 +13,7 @@
 
 struct rank_request {
     struct interest_request ids; /* its pointers are OWNED here */
-    char **candidates; /* each candidate's own text, for printing */
+    char **candidates;           /* each candidate's own text, for printing */
 };
 
 /* Parses `text`; the errors name field and place. */

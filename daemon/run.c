@@ -51,7 +51,7 @@ struct run {
     struct base_error error;
 };
 
-/* ---- the loop's events ---------------------------------------------------- */
+/* ---- the loop's events ---- */
 
 static void on_stop(struct ev_loop *loop, ev_signal *watcher, int events)
 {
@@ -141,7 +141,7 @@ static void watch(struct run *run)
     }
 }
 
-/* ---- start ----------------------------------------------------------------- */
+/* ---- start ---- */
 
 /* The trainer continues in the journal: both must be of the same moment. */
 static enum base_status check_position(const struct run *run,
@@ -196,11 +196,9 @@ static enum base_status write_port(const struct run *run,
                                    struct base_error *error)
 {
     char path[1100], text[16];
-    int size =
-        snprintf(text, sizeof text, "%u\n", daemon_http_port(run->http));
-    enum base_status status =
-        base_file_join(path, sizeof path, run->config.state, "http.port",
-                       error);
+    int size = snprintf(text, sizeof text, "%u\n", daemon_http_port(run->http));
+    enum base_status status = base_file_join(
+        path, sizeof path, run->config.state, "http.port", error);
     if (status != BASE_OK)
         return status;
     return base_file_replace(path, text, (size_t)size, error);
@@ -240,7 +238,7 @@ static enum base_status start_all(struct run *run, struct base_error *error)
     return status;
 }
 
-/* ---- stop ------------------------------------------------------------------ */
+/* ---- stop ---- */
 
 static void leave(int signal_number)
 {

@@ -202,9 +202,8 @@ static double probability(const struct simulation *s, const struct user *user,
     double best = 0;
     for (unsigned k = 0; k < INTERESTS; k++) {
         const struct interest *interest = &user->interests[k];
-        double match =
-            (interest->cate == goods->cate ? INTEREST_ODDS : 0) +
-            (interest->shop == goods->shop ? SHOP_ODDS : 0);
+        double match = (interest->cate == goods->cate ? INTEREST_ODDS : 0) +
+                       (interest->shop == goods->shop ? SHOP_ODDS : 0);
         best = match > best ? match : best;
     }
     odds += best;
@@ -249,8 +248,8 @@ void simulation_page(struct simulation *s, int64_t event_ms,
         shown->age_level = user->age_level;
         shown->pid = (uint8_t)(i + 1);
         shown->probability = probability(s, user, shown, event_ms);
-        shown->clicked = draw_unit(s, OF_CLICK, number, i * 2) <
-                         shown->probability;
+        shown->clicked =
+            draw_unit(s, OF_CLICK, number, i * 2) < shown->probability;
         shown->delay_ms = 100 + draw_below(s, OF_CLICK, number, i * 2 + 1,
                                            SIMULATION_DELAY_MAX_MS - 100);
     }

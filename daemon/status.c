@@ -17,14 +17,13 @@ static json_t *number(double value)
 
 static json_t *window_json(const struct learner_window *window)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "begin_ms",
-                     (json_int_t)window->begin_ms, "samples",
-                     (json_int_t)window->samples, "positives",
-                     (json_int_t)window->positives, "users",
-                     (json_int_t)window->users, "auc", number(window->auc),
-                     "user_auc", number(window->user_auc), "log_loss",
-                     number(window->log_loss), "calibration",
-                     number(window->calibration));
+    return json_pack(
+        "{s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:o}", "begin_ms",
+        (json_int_t)window->begin_ms, "samples", (json_int_t)window->samples,
+        "positives", (json_int_t)window->positives, "users",
+        (json_int_t)window->users, "auc", number(window->auc), "user_auc",
+        number(window->user_auc), "log_loss", number(window->log_loss),
+        "calibration", number(window->calibration));
 }
 
 static json_t *buckets_json(const uint64_t buckets[INGEST_BUCKET_COUNT])
@@ -49,15 +48,15 @@ static json_t *partition_json(const struct ingest_partition_status *partition)
     json_int_t lag = partition->high >= partition->next
                          ? partition->high - partition->next
                          : -1;
-    return json_pack(
-        "{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "topic",
-        partition->topic ? "clicks" : "impressions", "partition",
-        (int)partition->partition, "start", (json_int_t)partition->start,
-        "next", (json_int_t)partition->next, "high",
-        (json_int_t)partition->high, "lag_records", lag, "own_ms",
-        (json_int_t)partition->own_ms, "stopped", partition->stopped,
-        "stop_reason", partition->stop_reason, "buckets",
-        buckets_json(partition->buckets));
+    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "topic",
+                     partition->topic ? "clicks" : "impressions", "partition",
+                     (int)partition->partition, "start",
+                     (json_int_t)partition->start, "next",
+                     (json_int_t)partition->next, "high",
+                     (json_int_t)partition->high, "lag_records", lag, "own_ms",
+                     (json_int_t)partition->own_ms, "stopped",
+                     partition->stopped, "stop_reason", partition->stop_reason,
+                     "buckets", buckets_json(partition->buckets));
 }
 
 /* Members of a status struct that are plain integers. */
@@ -66,27 +65,33 @@ struct member {
     size_t offset;
 };
 
-#define IN(field) {#field, offsetof(struct ingest_status, field)}
+#define IN(field)                                                              \
+    {                                                                          \
+#field, offsetof(struct ingest_status, field)                          \
+    }
 static const struct member ingest_members[] = {
-    IN(events),         IN(commits),
-    IN(journal_end),    IN(batch_end),
-    IN(journal_begin),  IN(journal_bytes),
-    IN(unaccounted),    IN(users),
-    IN(pending),        IN(history_cut),
-    IN(floored_records), IN(clamped_records),
+    IN(events),           IN(commits),
+    IN(journal_end),      IN(batch_end),
+    IN(journal_begin),    IN(journal_bytes),
+    IN(unaccounted),      IN(users),
+    IN(pending),          IN(history_cut),
+    IN(floored_records),  IN(clamped_records),
     IN(late_labels_lost), IN(dead_letters_dropped),
-    IN(decisions),      IN(crossed_partitions),
-    IN(applied_ms),     IN(lag_records),
-    IN(map_used_bytes), IN(last_commit_us),
+    IN(decisions),        IN(crossed_partitions),
+    IN(applied_ms),       IN(lag_records),
+    IN(map_used_bytes),   IN(last_commit_us),
     IN(max_commit_us),
 };
 #undef IN
 
-#define IN(field) {#field, offsetof(struct learner_status, field)}
+#define IN(field)                                                              \
+    {                                                                          \
+#field, offsetof(struct learner_status, field)                         \
+    }
 static const struct member learner_members[] = {
-    IN(position),    IN(samples),       IN(batches),
+    IN(position),    IN(samples),         IN(batches),
     IN(rejected),    IN(newest_event_ms), IN(table_bytes),
-    IN(dense_bytes), IN(checkpoints),   IN(checkpoint_position),
+    IN(dense_bytes), IN(checkpoints),     IN(checkpoint_position),
     IN(cut_waits),
 };
 #undef IN
@@ -154,9 +159,9 @@ static json_t *publish_json(const struct daemon_publish_status *publish)
         "position", (json_int_t)publish->position, "created_ms",
         (json_int_t)publish->created_ms, "newest_event_ms",
         (json_int_t)publish->newest_event_ms, "published",
-        (json_int_t)publish->published, "failed",
-        (json_int_t)publish->failed, "last_us", (json_int_t)publish->last_us,
-        "last_error", publish->last_error);
+        (json_int_t)publish->published, "failed", (json_int_t)publish->failed,
+        "last_us", (json_int_t)publish->last_us, "last_error",
+        publish->last_error);
 }
 
 /* How old the newest event is that has reached ..., in ms; -1: none yet. */
@@ -176,17 +181,17 @@ bool daemon_status_ready(const struct daemon_status *status)
 
 char *daemon_status_json(const struct daemon_status *status)
 {
-    json_t *root = json_pack(
-        "{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o}", "phase",
-        status->phase, "ready", daemon_status_ready(status), "now_ms",
-        (json_int_t)status->now_ms, "uptime_ms",
-        (json_int_t)(status->now_ms - status->started_ms), "loop_lag_us",
-        (json_int_t)status->loop_lag_us, "age_ms", "applied",
-        age(status, status->ingest.applied_ms), "trained",
-        age(status, status->learner.newest_event_ms), "published",
-        age(status, status->publish.newest_event_ms), "ingest",
-        ingest_json(&status->ingest), "learner", learner_json(status),
-        "publish", publish_json(&status->publish));
+    json_t *root =
+        json_pack("{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o}", "phase",
+                  status->phase, "ready", daemon_status_ready(status), "now_ms",
+                  (json_int_t)status->now_ms, "uptime_ms",
+                  (json_int_t)(status->now_ms - status->started_ms),
+                  "loop_lag_us", (json_int_t)status->loop_lag_us, "age_ms",
+                  "applied", age(status, status->ingest.applied_ms), "trained",
+                  age(status, status->learner.newest_event_ms), "published",
+                  age(status, status->publish.newest_event_ms), "ingest",
+                  ingest_json(&status->ingest), "learner", learner_json(status),
+                  "publish", publish_json(&status->publish));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     return text;

@@ -8,7 +8,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* ---- Avro ---------------------------------------------------------------- */
+/* ---- Avro ---- */
 
 /* Avro's long: zigzag, then 7 bits a byte, the lowest first. */
 static uint8_t *put_long(uint8_t *at, int64_t value)
@@ -76,7 +76,7 @@ size_t traffic_encode_click(uint8_t record[TRAFFIC_RECORD_MAX], const char *id,
     return (size_t)(at - record);
 }
 
-/* ---- waiting clicks: one list a millisecond ------------------------------- */
+/* ---- waiting clicks: one list a millisecond ---- */
 
 enum { WHEEL = 2048, CLICKS_MAX = 1 << 18, NONE = -1 };
 _Static_assert(WHEEL > (int)SIMULATION_DELAY_MAX_MS,
@@ -128,7 +128,7 @@ static enum base_status push_click(struct traffic *traffic, int64_t now_ms,
     return BASE_OK;
 }
 
-/* ---- Kafka ---------------------------------------------------------------- */
+/* ---- Kafka ---- */
 
 static void delivered(rd_kafka_t *kafka, const rd_kafka_message_t *message,
                       void *self)
@@ -154,9 +154,9 @@ static enum base_status set(rd_kafka_conf_t *conf, const char *name,
  * consumer's. */
 static bool concerns_producer(const char *name)
 {
-    static const char *const prefixes[] = {"bootstrap.servers", "security.",
-                                           "sasl.", "ssl.", "client.id",
-                                           "debug"};
+    static const char *const prefixes[] = {
+        "bootstrap.servers", "security.", "sasl.", "ssl.",
+        "client.id",         "debug"};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
@@ -192,15 +192,14 @@ static enum base_status connect_kafka(struct traffic *traffic,
     }
     rd_kafka_conf_set_opaque(conf, traffic);
     rd_kafka_conf_set_dr_msg_cb(conf, delivered);
-    traffic->kafka =
-        rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
+    traffic->kafka = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
     if (!traffic->kafka) {
         rd_kafka_conf_destroy(conf);
         return base_fail(error, BASE_CONFIG, "producer: %s", text);
     }
     for (unsigned i = 0; i < 2; i++) {
-        traffic->topics[i] = rd_kafka_topic_new(
-            traffic->kafka, config->topics[i].name, NULL);
+        traffic->topics[i] =
+            rd_kafka_topic_new(traffic->kafka, config->topics[i].name, NULL);
         if (!traffic->topics[i])
             return base_fail(error, BASE_CONFIG, "topic %s: %s",
                              config->topics[i].name,
@@ -278,8 +277,7 @@ enum base_status traffic_send_page(struct traffic *traffic, int64_t now_ms,
         char id[48];
         uint64_t number = traffic->counts.impressions++;
         name_impression(traffic, number, id);
-        size_t size =
-            traffic_encode_impression(record, id, now_ms, &page[i]);
+        size_t size = traffic_encode_impression(record, id, now_ms, &page[i]);
         probabilities[i] = page[i].probability;
         status = produce(traffic, 0, &page[i], record, size, error);
         if (status == BASE_OK && page[i].clicked)
@@ -299,8 +297,7 @@ static enum base_status send_slot(struct traffic *traffic, int64_t event_ms,
         int at = *slot;
         struct click *click = &traffic->clicks[at];
         name_impression(traffic, click->number, id);
-        size_t size =
-            traffic_encode_click(record, id, event_ms, &click->shown);
+        size_t size = traffic_encode_click(record, id, event_ms, &click->shown);
         status = produce(traffic, 1, &click->shown, record, size, error);
         traffic->counts.clicks++;
         *slot = click->next;

@@ -33,8 +33,8 @@ static const struct base_setting table[] = {
      NULL, "Small."},
     {"part.large", BASE_SETTING_UNSIGNED, AT(large), NULL, 0, 0x1p53, NULL,
      NULL, "Large."},
-    {"offset_ms", BASE_SETTING_SIGNED, AT(offset_ms), "-5", -10, 10, "ms",
-     NULL, "Offset."},
+    {"offset_ms", BASE_SETTING_SIGNED, AT(offset_ms), "-5", -10, 10, "ms", NULL,
+     "Offset."},
     {"share", BASE_SETTING_DOUBLE, AT(share), "0.5", 0, 1, NULL, NULL,
      "Share."},
     {"rate", BASE_SETTING_DOUBLE, AT(rate), "0.25", 0, 1, NULL, NULL, "Rate."},
@@ -53,8 +53,8 @@ static const char *set(struct target *target, const char *key,
     static struct base_error error;
     int index = base_settings_find(&settings, key);
     assert_true(index >= 0);
-    enum base_status status = base_settings_set(
-        &settings, (unsigned)index, value, &place, target, &error);
+    enum base_status status = base_settings_set(&settings, (unsigned)index,
+                                                value, &place, target, &error);
     if (status == BASE_OK)
         return NULL;
     assert_int_equal(status, BASE_CONFIG);
@@ -116,15 +116,16 @@ struct bad_value {
 static const struct bad_value bad_values[] = {
     {"name", "12345678",
      "a.yaml:3:9: name: \"12345678\" is not allowed: a text of 1 to 7 bytes"},
-    {"name", "", "a.yaml:3:9: name: \"\" is not allowed: a text of 1 to 7 "
-                 "bytes"},
-    {"path", "", "a.yaml:3:9: path: \"\" is not allowed: a path of 1 to 15 "
-                 "bytes"},
+    {"name", "",
+     "a.yaml:3:9: name: \"\" is not allowed: a text of 1 to 7 "
+     "bytes"},
+    {"path", "",
+     "a.yaml:3:9: path: \"\" is not allowed: a path of 1 to 15 "
+     "bytes"},
     {"path", "12345678901",
      "a.yaml:3:9: path: \"12345678901\" is not allowed: a path of 1 to 15 "
      "bytes"},
-    {"flag", "yes",
-     "a.yaml:3:9: flag: \"yes\" is not allowed: true or false"},
+    {"flag", "yes", "a.yaml:3:9: flag: \"yes\" is not allowed: true or false"},
     {"part.small", "0",
      "a.yaml:3:9: part.small: \"0\" is not allowed: a whole number from 1 to "
      "65535 rows"},
@@ -155,8 +156,9 @@ static const struct bad_value bad_values[] = {
      "a.yaml:3:9: share: \"nan\" is not allowed: a number from 0 to 1"},
     {"share", "0.5.",
      "a.yaml:3:9: share: \"0.5.\" is not allowed: a number from 0 to 1"},
-    {"rate", "", "a.yaml:3:9: rate: \"\" is not allowed: a number from 0 to "
-                 "1"},
+    {"rate", "",
+     "a.yaml:3:9: rate: \"\" is not allowed: a number from 0 to "
+     "1"},
     {"colour", "Red",
      "a.yaml:3:9: colour: \"Red\" is not allowed: red, green or blue"},
 };
@@ -168,8 +170,7 @@ static void test_bad_values(void **state)
         struct target target, before;
         memset(&target, 0x5a, sizeof target);
         before = target;
-        const char *text =
-            set(&target, bad_values[i].key, bad_values[i].value);
+        const char *text = set(&target, bad_values[i].key, bad_values[i].value);
         assert_non_null(text);
         assert_string_equal(text, bad_values[i].text);
         assert_memory_equal(&target, &before, sizeof target);

@@ -128,9 +128,8 @@ static void test_no_log(void **state)
     (void)state;
     struct child child;
     const char *const arguments[] = {"talk", NULL};
-    assert_int_equal(
-        child_start(&child, "/nowhere/log", arguments, &error),
-        BASE_NO_INPUT);
+    assert_int_equal(child_start(&child, "/nowhere/log", arguments, &error),
+                     BASE_NO_INPUT);
     child_fini(&child);
 }
 

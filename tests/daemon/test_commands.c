@@ -69,7 +69,7 @@ static const char *write_file(const char *name, const char *text)
 }
 
 static const char *const commands[] = {
-    "run",    "demo",   "rank",    "produce",      "replay",
+    "run",    "demo",    "rank",         "produce", "replay",
     "broker", "inspect", "check-config", "version",
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
@@ -101,9 +101,9 @@ static void test_usage(void **state)
     expect("--config is required");
     assert_int_equal(run("inspect", "nothing", "--config", "x", NULL), 64);
     assert_int_equal(run("demo", "--seconds", "0", NULL), 64);
-    assert_int_equal(run("rank", "--model", "x", "--request", "x",
-                         "--every-ms", "0", NULL),
-                     64);
+    assert_int_equal(
+        run("rank", "--model", "x", "--request", "x", "--every-ms", "0", NULL),
+        64);
 }
 
 static void test_version(void **state)
@@ -117,9 +117,8 @@ static void test_version(void **state)
 static void test_check_config(void **state)
 {
     (void)state;
-    assert_int_equal(run("check-config", "--config",
-                         "configs/interestd.yaml", NULL),
-                     0);
+    assert_int_equal(
+        run("check-config", "--config", "configs/interestd.yaml", NULL), 0);
     expect("configs/interestd.yaml: good");
     assert_int_equal(run("check-config", "--config", "configs/interestd.yaml",
                          "--set", "ingest.idle_ms=0", NULL),
@@ -152,8 +151,8 @@ static void test_nothing_there(void **state)
     char request[256];
     snprintf(request, sizeof request, "%s",
              write_file("request.json", "{\"candidates\":[{}]}"));
-    assert_int_equal(
-        run("rank", "--model", folder, "--request", request, NULL), 66);
+    assert_int_equal(run("rank", "--model", folder, "--request", request, NULL),
+                     66);
     assert_int_equal(
         run("rank", "--model", folder, "--request", "/nowhere", NULL), 66);
     assert_int_equal(run("inspect", "checkpoint", "/nowhere", NULL), 66);

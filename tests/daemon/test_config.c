@@ -115,12 +115,11 @@ static void test_values(void **state)
 static void test_table_and_click(void **state)
 {
     (void)state;
-    write_text("c.yaml",
-               "kafka: {brokers: 'h:1'}\nfeatures:\n"
-               "  - {name: a, group: item, dimension: 8, path: x.y, "
-               "click: z}\n"
-               "  - {name: b, group: context, dimension: 8, path: t, "
-               "transform: hour, table: a}\n");
+    write_text("c.yaml", "kafka: {brokers: 'h:1'}\nfeatures:\n"
+                         "  - {name: a, group: item, dimension: 8, path: x.y, "
+                         "click: z}\n"
+                         "  - {name: b, group: context, dimension: 8, path: t, "
+                         "transform: hour, table: a}\n");
     assert_int_equal(daemon_config_load(path, &config, &error), BASE_OK);
     const struct learner_schema *schema = &config.ingest.schema;
     assert_int_equal(schema->table_count, 1);
@@ -227,8 +226,8 @@ static void test_secrets(void **state)
     write_text("secret", "s3\n");
     assert_int_equal(load("kafka.properties: {sasl.password: 'file:secret'}\n"),
                      BASE_OK);
-    assert_string_equal(
-        daemon_config_property(&config.ingest, "sasl.password"), "s3");
+    assert_string_equal(daemon_config_property(&config.ingest, "sasl.password"),
+                        "s3");
     setenv("INTERESTD_TEST_SECRET", "s4", 1);
     assert_int_equal(load("kafka.properties:\n  ssl.key.password: "
                           "env:INTERESTD_TEST_SECRET\n"),
@@ -263,13 +262,11 @@ static void test_overrides(void **state)
     assert_int_equal(daemon_config_load_with(path, bad, 1, &config, &error),
                      BASE_CONFIG);
     assert_non_null(strstr(error.text, "--set: http.port: \"x\""));
-    assert_int_equal(
-        daemon_config_load_with(path, bad + 1, 1, &config, &error),
-        BASE_CONFIG);
+    assert_int_equal(daemon_config_load_with(path, bad + 1, 1, &config, &error),
+                     BASE_CONFIG);
     assert_non_null(strstr(error.text, "did you mean \"http.port\"?"));
-    assert_int_equal(
-        daemon_config_load_with(path, bad + 2, 1, &config, &error),
-        BASE_USAGE);
+    assert_int_equal(daemon_config_load_with(path, bad + 2, 1, &config, &error),
+                     BASE_USAGE);
 }
 
 static void test_no_file(void **state)

@@ -75,14 +75,14 @@ static int stop(void **state)
 static int open_socket(const struct server *server)
 {
     const struct timeval limit = {.tv_sec = 20};
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons(daemon_http_port(server->http)),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port =
+                                      htons(daemon_http_port(server->http)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    assert_int_equal(
-        connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address),
+                     0);
     return fd;
 }
 
@@ -107,7 +107,7 @@ static void ask_text(const struct server *server, const char *text,
     ask(server, text, strlen(text), answer);
 }
 
-#define REQUEST(method, path) \
+#define REQUEST(method, path)                                                  \
     method " " path " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 
 static void test_paths(void **state)
@@ -209,8 +209,8 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),     cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_garbage),   cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_garbage), cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -21,9 +21,12 @@ static const struct option table[] = {
     {"flag", OPTION_FLAG, &flag, NULL, false, "a flag"},
     {"set", OPTION_LIST, &list, "K=V", false, "a list"},
 };
-static const struct options options = {
-    .usage = "interestd x --file FILE", .about = "Tests.",
-    .table = table, .count = 4, .positional_max = 2, .positional = words};
+static const struct options options = {.usage = "interestd x --file FILE",
+                                       .about = "Tests.",
+                                       .table = table,
+                                       .count = 4,
+                                       .positional_max = 2,
+                                       .positional = words};
 
 static enum base_status parse(int count, ...)
 {
@@ -73,8 +76,7 @@ static void test_wrong(void **state)
     wrong(parse(3, "--file", "a", "--fil"),
           "no option --fil; --help lists them");
     wrong(parse(2, "--number", "x"), "--number: \"x\" is not a whole number");
-    wrong(parse(2, "--number", "-1"),
-          "--number: \"-1\" is not a whole number");
+    wrong(parse(2, "--number", "-1"), "--number: \"-1\" is not a whole number");
     wrong(parse(1, "--number="), "--number: \"\" is not a whole number");
     wrong(parse(2, "--number", "99999999999999999999"),
           "--number: \"99999999999999999999\" is not a whole number");
@@ -90,8 +92,8 @@ static void test_too_often(void **state)
     for (int i = 0; i <= OPTION_LIST_MAX; i++)
         argv[2 + i] = (char *)"--set=a";
     list.count = 0;
-    assert_int_equal(
-        options_parse(&options, 2 + OPTION_LIST_MAX, argv, &error), BASE_OK);
+    assert_int_equal(options_parse(&options, 2 + OPTION_LIST_MAX, argv, &error),
+                     BASE_OK);
     list.count = 0;
     wrong(options_parse(&options, 3 + OPTION_LIST_MAX, argv, &error),
           "--set is given too often");

@@ -84,8 +84,8 @@ static void copy(const char *from, const char *name)
 
 static pid_t start_broker(void)
 {
-    const char *const words[] = {"broker", "--topics",
-                                 "impressions:2,clicks:2", NULL};
+    const char *const words[] = {"broker", "--topics", "impressions:2,clicks:2",
+                                 NULL};
     int output;
     char line[100] = "";
     size_t used = 0;
@@ -104,10 +104,16 @@ static pid_t start_broker(void)
 
 static pid_t start_daemon(void)
 {
-    const char *const words[] = {
-        "run",   "--config", config, "--set", brokers,
-        "--set", "kafka.announcement_topic=", "--set", "log.level=error",
-        NULL};
+    const char *const words[] = {"run",
+                                 "--config",
+                                 config,
+                                 "--set",
+                                 brokers,
+                                 "--set",
+                                 "kafka.announcement_topic=",
+                                 "--set",
+                                 "log.level=error",
+                                 NULL};
     char port[128];
     snprintf(port, sizeof port, "%s/state/http.port", folder);
     unlink(port);
@@ -137,8 +143,8 @@ static void wait_trained(pid_t pid)
 
 static void produce(void)
 {
-    const char *const words[] = {"produce", "--config", config, "--set",
-                                 brokers,   "--seconds", "2",   "--rate",
+    const char *const words[] = {"produce", "--config",  config, "--set",
+                                 brokers,   "--seconds", "2",    "--rate",
                                  "1000",    NULL};
     uint64_t before = facts.produced;
     assert_int_equal(run(words), 0);
@@ -158,10 +164,10 @@ static int inspect(const char *what)
 static void test_pipeline(void **state)
 {
     (void)state;
-    const char *const second[] = {"run", "--config", config, "--set", brokers,
-                                  NULL};
-    const char *const rank[] = {"rank", "--model", model, "--request", request,
-                                "--json", NULL};
+    const char *const second[] = {"run",   "--config", config,
+                                  "--set", brokers,    NULL};
+    const char *const rank[] = {"rank",  "--model", model, "--request",
+                                request, "--json",  NULL};
     pid_t broker = start_broker();
     pid_t daemon = start_daemon();
     assert_int_equal(run(second), 69);
@@ -190,8 +196,8 @@ static void test_pipeline(void **state)
     assert_int_equal(
         json_integer_value(json_object_get(checkpoint, "position")),
         facts.position);
-    assert_int_equal(
-        json_string_length(json_object_get(checkpoint, "digest")), 32);
+    assert_int_equal(json_string_length(json_object_get(checkpoint, "digest")),
+                     32);
     json_decref(checkpoint);
 
     /* checkpoints/ without the store/ they belong to. */
@@ -217,8 +223,7 @@ static int set_up(void **state)
     copy("schemas/impression.avsc", "impression.avsc");
     copy("schemas/click.avsc", "click.avsc");
     copy("schemas/announcement.avsc", "announcement.avsc");
-    return base_file_replace(request, text, sizeof text - 1, &error) !=
-           BASE_OK;
+    return base_file_replace(request, text, sizeof text - 1, &error) != BASE_OK;
 }
 
 static int tear_down(void **state)

@@ -61,8 +61,7 @@ static void test_json(void **state)
     assert_non_null(root);
     json_t *ingest = json_object_get(root, "ingest");
     json_t *learner = json_object_get(root, "learner");
-    assert_int_equal(json_integer_value(json_object_get(ingest, "events")),
-                     12);
+    assert_int_equal(json_integer_value(json_object_get(ingest, "events")), 12);
     assert_string_equal(
         json_string_value(json_object_get(ingest, "broker_error")),
         "a \"quoted\" text\n");
@@ -80,8 +79,8 @@ static void test_json(void **state)
     assert_int_equal(json_integer_value(json_object_get(
                          json_object_get(learner, "rows"), "goods")),
                      77);
-    assert_true(json_is_null(json_object_get(
-        json_object_get(learner, "last_samples"), "auc")));
+    assert_true(json_is_null(
+        json_object_get(json_object_get(learner, "last_samples"), "auc")));
     assert_int_equal(json_integer_value(json_object_get(
                          json_object_get(root, "age_ms"), "applied")),
                      1000);
