@@ -225,7 +225,8 @@ enum { LEARNER_WINDOWS_KEPT = 1024 };
 
 struct learner_status {
     uint64_t position;      /* trained up to here */
-    uint64_t samples, batches, rejected; /* rejected: not finite */
+    uint64_t samples, batches, rejected; /* rejected: not finite, or a
+                                            gradient too large for Adam */
     int64_t newest_event_ms;             /* of a trained sample */
     uint64_t rows[LEARNER_TABLES_MAX];
     uint64_t table_bytes, dense_bytes;

@@ -227,15 +227,27 @@ enum base_status learner_step_predict(struct learner_step *step,
     return BASE_OK;
 }
 
-/* No exponent of all ones: neither infinite nor not-a-number. */
-static bool all_finite(const float *x, size_t size)
+/* All below 2^60: finite, and so are the squares that Adam keeps. */
+static bool all_bounded(const float *x, size_t size)
 {
     uint32_t bad = 0;
-    for (size_t i = 0; i < size; i++) {
-        uint32_t bits = base_get_u32(x + i) & 0x7f800000u;
-        bad |= bits == 0x7f800000u;
-    }
+    for (size_t i = 0; i < size; i++)
+        bad |= (base_get_u32(x + i) & 0x7fffffffu) >= (127u + 60) << 23;
     return bad == 0;
+}
+
+/* Dice's statistics of the batch, which the moving ones are to take in. */
+static bool statistics_bounded(const struct learner_din *din)
+{
+    if (din->model->config.activation != LEARNER_DICE)
+        return true;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct learner_din_layer *layer = &din->layer[i];
+        if (!all_bounded(layer->mean, layer->out) ||
+            !all_bounded(layer->variance, layer->out))
+            return false;
+    }
+    return true;
 }
 
 static bool output_finite(const struct learner_step *step)
@@ -243,11 +255,12 @@ static bool output_finite(const struct learner_step *step)
     const struct learner_model *model = step->din.model;
     const struct learner_step_output *output = step->output;
     bool finite = output->loss - output->loss == 0 &&
-                  all_finite(output->ddense, model->dense_size);
+                  all_bounded(output->ddense, model->dense_size) &&
+                  statistics_bounded(&step->din);
     for (unsigned t = 0; finite && t < model->schema.table_count; t++)
-        finite = all_finite(output->drows[t],
-                            (size_t)step->input->row_count[t] *
-                                model->schema.tables[t].dimension);
+        finite = all_bounded(output->drows[t],
+                             (size_t)step->input->row_count[t] *
+                                 model->schema.tables[t].dimension);
     return finite;
 }
 

@@ -64,8 +64,10 @@ struct learner_step_output {
     float *const *drows; /* [table] (U_t,E_t) overwritten, stride E_t; the sum
                             over all cells that point at the row */
     double loss;         /* sum of the samples' losses / config.batch_size */
-    bool finite;         /* false: loss or a gradient is not finite; the
-                            statistics were left alone; reject the batch */
+    bool finite;         /* false: the loss is not finite, or a gradient or a
+                            batch statistic is not below 2^60 (Adam squares
+                            gradients); the moving statistics were left
+                            alone; reject the batch */
 };
 
 /* Gradients of the loss with Dice's batch statistics. `samples` >= 1.

@@ -193,7 +193,7 @@ static enum base_status train_batch(struct learner_trainer *trainer,
         learner_gather_discard(&trainer->gather);
         base_log(BASE_LOG_WARN,
                  "event=batch_rejected first=%llu samples=%u "
-                 "reason=\"loss or gradient is not finite\"",
+                 "reason=\"loss or gradient is not finite or too large\"",
                  (unsigned long long)batch->first, batch->samples);
     }
     trainer->position = batch->end;

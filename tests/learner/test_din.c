@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "learner/kernel.h"
+#include "learner/model.h"
 #include "tests/learner/din_reference.h"
 
 /* max |a - b| <= limit max |b| */
@@ -315,6 +316,34 @@ static void reports_what_is_not_finite(void **state)
     din_case_fini(&c);
 }
 
+/* Finite gradients whose squares are not would leave Adam's second moment
+ * infinite, and the weight stuck, for good. */
+static void rejects_gradients_that_adam_cannot_square(void **state)
+{
+    (void)state;
+    struct din_case_spec spec = din_case_small();
+    struct din_case c;
+    din_case_init(&c, &spec);
+    size_t size = learner_dense_size(c.model);
+    const struct learner_tensor *last =
+        learner_tensor(c.model, DIN_MLP_2_WEIGHT);
+    for (size_t i = 0; i < (size_t)last->shape[0] * last->shape[1]; i++)
+        c.dense[last->offset + i] *= 1e22f;
+    float *before = din_case_memory(size), largest = 0;
+    memcpy(before, c.dense, size * sizeof *before);
+    din_case_train(&c, 1);
+    for (size_t i = 0; i < size; i++) {
+        assert_true(isfinite(c.output.ddense[i]));
+        largest = fmaxf(largest, fabsf(c.output.ddense[i]));
+    }
+    assert_true(isfinite(c.output.loss));
+    assert_true(isinf(largest * largest));
+    assert_false(c.output.finite);
+    assert_same(before, c.dense, size);
+    free(before);
+    din_case_fini(&c);
+}
+
 /* The probability of a sample must not feel its neighbours: each sample
  * alone, as a batch of one, gives the bits it has among the others. */
 static void neighbours_do_not_change_a_bit(void **state)
@@ -459,6 +488,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(instruction_sets_give_the_same_bits),
         cmocka_unit_test(shards_change_only_rounding),
         cmocka_unit_test(reports_what_is_not_finite),
+        cmocka_unit_test(rejects_gradients_that_adam_cannot_square),
         cmocka_unit_test(neighbours_do_not_change_a_bit),
         cmocka_unit_test(starts_as_configured),
     };
