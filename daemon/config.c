@@ -356,6 +356,10 @@ static enum base_status derive(struct loading *loading,
     ingest->dead_letter_max_bytes = loading->draft.dead_letter_max_mb << 20;
     ingest->batch_size = config->learner.model.batch_size;
     config->learner.schema = ingest->schema;
+    /* Two checkpoints are kept: half of the journal at most is behind the
+     * older one, and what is not trained yet finds room. */
+    config->learner.checkpoint_bytes =
+        ingest->journal_keep ? 0 : ingest->journal_max_bytes / 4;
     memcpy(ingest->model_name, config->snapshot.model_name,
            sizeof ingest->model_name);
     add_property(ingest, "bootstrap.servers", config->kafka_brokers);

@@ -40,8 +40,9 @@ enum base_status ingest_journal_init(struct ingest_journal_writer *journal,
         .keep = config->journal_keep};
     journal->mark.block_size = INGEST_JOURNAL_HEAD;
     journal->mark.bytes = INGEST_JOURNAL_HEAD;
-    /* Two batches and the blocks around them, or training never moves on. */
-    uint64_t least = 2 * (uint64_t)config->batch_size *
+    /* A quarter between two checkpoints, and training never moves on where
+     * batches and the blocks around them leave no room for the rest. */
+    uint64_t least = 8 * (uint64_t)config->batch_size *
                          (record_max(journal) + INGEST_MARK_SIZE) +
                      4 * INGEST_JOURNAL_BLOCK + event_max(journal);
     if (config->batch_size == 0 || journal->max_bytes < least)

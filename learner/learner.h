@@ -251,6 +251,10 @@ struct learner_trainer_config {
     uint32_t window_samples;  /* sample metric windows */
     uint32_t checkpoint_seconds; /* at least this far apart; 0: only on
                                     request and at stop */
+    /* Bytes of journal trained since the newest checkpoint at which the next
+     * one begins; until it is written nothing is trained as far again. So the
+     * journal behind the older of two never fills its cap. 0: no bound. */
+    uint64_t checkpoint_bytes;
     uint16_t checkpoints_kept;   /* 2 */
     struct learner_source source;
     void *hook_self;
@@ -278,7 +282,7 @@ enum base_status learner_trainer_start(struct learner_trainer *trainer,
  * where several were asked for, comes back in checkpointed(). Any thread.
  * Where nothing was trained since the newest checkpoint, that one is named
  * again at once, by the train thread. One that cannot be written is said in
- * the log and tried again; training goes on. */
+ * the log and tried again; training goes on, within checkpoint_bytes. */
 uint64_t learner_trainer_checkpoint(struct learner_trainer *trainer);
 /* Stops after the current batch; with `checkpoint` writes one first. Waits. */
 enum base_status learner_trainer_stop(struct learner_trainer *trainer,

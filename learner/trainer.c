@@ -171,6 +171,16 @@ static void count_batch(struct learner_trainer *trainer,
     pthread_mutex_unlock(&trainer->mutex);
 }
 
+/* About what the batch takes in its journal. */
+static uint64_t bytes_of(const struct learner_trainer *trainer,
+                         const struct learner_batch *batch)
+{
+    const struct learner_schema *schema = &trainer->config.schema;
+    return batch->samples * (24 + 8ull * schema->field_count) +
+           batch->history_begin[batch->groups] * 8ull * schema->item_count +
+           batch->finals * 16ull;
+}
+
 static enum base_status train_batch(struct learner_trainer *trainer,
                                     const struct learner_batch *batch,
                                     struct base_error *error)
@@ -197,6 +207,7 @@ static enum base_status train_batch(struct learner_trainer *trainer,
                  (unsigned long long)batch->first, batch->samples);
     }
     trainer->position = batch->end;
+    trainer->trained_bytes += bytes_of(trainer, batch);
     memcpy(trainer->journal_hash, batch->journal_hash,
            sizeof trainer->journal_hash);
     count_batch(trainer, batch, finite, base_monotonic_us() - begin_us);
@@ -263,6 +274,7 @@ static enum base_status begin_cut(struct learner_trainer *trainer,
                                           metrics));
     trainer->cut_position = trainer->position;
     trainer->cut_request = request;
+    trainer->cut_bytes = trainer->trained_bytes;
     trainer->cut_begin_ms = base_monotonic_ms();
     return BASE_OK;
 }
@@ -275,6 +287,7 @@ static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
     switch (learner_cut_outcome(trainer->cut, wait, &why)) {
     case LEARNER_CUT_DONE:
         trainer->newest_position = trainer->cut_position;
+        trainer->newest_bytes = trainer->cut_bytes;
         trainer->has_newest = true;
         if (trainer->cut_request)
             trainer->served = trainer->cut_request;
@@ -297,6 +310,15 @@ static bool up_to_date(const struct learner_trainer *trainer)
            trainer->newest_position == trainer->position;
 }
 
+/* As much journal was trained as a checkpoint may be behind. */
+static bool too_far(const struct learner_trainer *trainer)
+{
+    uint64_t from = learner_cut_running(trainer->cut) ? trainer->cut_bytes
+                                                      : trainer->newest_bytes;
+    return trainer->config.checkpoint_bytes &&
+           trainer->trained_bytes - from >= trainer->config.checkpoint_bytes;
+}
+
 /* Nothing was trained since the newest checkpoint: it answers the request. */
 static void name_again(struct learner_trainer *trainer, uint64_t request)
 {
@@ -313,7 +335,7 @@ static void name_again(struct learner_trainer *trainer, uint64_t request)
 }
 
 /* Starts what is due. A checkpoint that cannot be written is tried again
- * later; training goes on meanwhile. */
+ * later; training goes on meanwhile, unless it is too far. */
 static enum base_status tend_checkpoints(struct learner_trainer *trainer,
                                          struct base_error *error)
 {
@@ -325,9 +347,10 @@ static enum base_status tend_checkpoints(struct learner_trainer *trainer,
     uint64_t requested = trainer->requested;
     pthread_mutex_unlock(&trainer->mutex);
     bool asked = requested > trainer->served;
-    bool due = trainer->config.checkpoint_seconds &&
-               now_ms - trainer->cut_begin_ms >=
-                   (int64_t)trainer->config.checkpoint_seconds * 1000;
+    bool due = too_far(trainer) ||
+               (trainer->config.checkpoint_seconds &&
+                now_ms - trainer->cut_begin_ms >=
+                    (int64_t)trainer->config.checkpoint_seconds * 1000);
     if (asked && up_to_date(trainer))
         name_again(trainer, requested);
     else if (asked || (due && !up_to_date(trainer)))
@@ -365,11 +388,12 @@ static bool stopping(struct learner_trainer *trainer)
     return stop;
 }
 
-/* True while paused; waits a little then, unless slices are to be taken. */
+/* True while nothing may be trained; waits a little then, unless slices are to
+ * be taken. */
 static bool rest(struct learner_trainer *trainer)
 {
     pthread_mutex_lock(&trainer->mutex);
-    bool paused = trainer->paused;
+    bool paused = trainer->paused || too_far(trainer);
     if (paused && !trainer->stop && !learner_cut_slicing(trainer->cut)) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);

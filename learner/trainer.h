@@ -46,6 +46,9 @@ struct learner_trainer {
     int64_t cut_begin_ms, retry_ms;
     bool has_newest; /* and newest_position is its */
     uint64_t newest_position;
+    /* Bytes of journal since the start: trained, and in the running cut and
+     * the newest checkpoint. */
+    uint64_t trained_bytes, cut_bytes, newest_bytes;
 
     pthread_t thread;
     bool started;

@@ -6,7 +6,8 @@ happens (support/stream.py), in both label modes and with tight caps:
 1. ledger, sequences and samples equal the model's (model/state_model.py);
 2. with several kill -9, with other fetch sizes and a slowed partition, with
    another number of training threads and other commits: the same state and
-   the same bits in the weights;
+   the same bits in the weights; these also where the journal is full again
+   and again;
 3. `interestd replay` of container files arrives whole, and no offset is
    unaccounted for."""
 
@@ -94,6 +95,8 @@ class Test:
             self.same(plain, "eight kill -9", lambda: Run(
                 self, "killed").killed(8, plain.weights[0]))
             self.same(plain, "small fetches, a slowed partition", self.slowed)
+            self.steps.run(f"{self.mode}: a journal of 1 MiB",
+                           self.small_journal, plain)
 
     def fill(self):
         with topics.Client(self.broker.brokers) as client:
@@ -119,6 +122,16 @@ class Test:
             check(run.weights == plain.weights,
                   f"{title}: weights {run.weights}, not {plain.weights}")
         self.steps.run(f"{self.mode}: {title}", show)
+
+    def small_journal(self, plain):
+        """Ingest waits for checkpoints, which no clock starts."""
+        run = Run(self, "small", **{
+            "ingest.journal_keep": False, "ingest.journal_max_mb": 1,
+            "learner.checkpoint_seconds": 0, "publish.every_ms": 0})
+        run.straight()
+        check(run.status["ingest"]["journal_begin"] > 0, "nothing trimmed")
+        check(run.weights == plain.weights,
+              f"weights {run.weights}, not {plain.weights}")
 
     def slowed(self):
         self.broker.tell("leader impressions 1 2")

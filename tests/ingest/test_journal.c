@@ -339,15 +339,15 @@ static void the_cap_is_never_passed(void **state)
 {
     struct fixture *fixture = *state;
     close_all(fixture);
-    fixture->config.journal_max_bytes = 1 << 20;
+    fixture->config.journal_max_bytes = 1 << 21;
     open_all(fixture, NULL);
     enum base_status status;
     while (!(status = ingest_journal_room(&fixture->writer, &fixture->error)))
         put(fixture, fixture->writer.mark.position, HISTORY);
     assert_int_equal(status, BASE_AGAIN);
     assert_true(fixture->error.retriable);
-    assert_true(fixture->writer.mark.bytes <= 1 << 20);
-    assert_true(fixture->writer.mark.bytes > (1 << 20) * 9 / 10);
+    assert_true(fixture->writer.mark.bytes <= 1 << 21);
+    assert_true(fixture->writer.mark.bytes > (1 << 21) * 9 / 10);
     commit(fixture);
     must(fixture, ingest_journal_trim(&fixture->writer, BATCH * 5,
                                       &fixture->error));

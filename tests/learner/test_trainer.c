@@ -32,6 +32,7 @@ struct run {
     struct learner_trainer *trainer;
     _Atomic uint64_t position, oldest_kept, request; /* checkpointed() */
     _Atomic unsigned calls, failures;
+    uint64_t widest; /* between two checkpoints; read after the calls */
     char path[1200], reason[1000]; /* read after the calls counted */
 };
 
@@ -40,6 +41,8 @@ static void checkpointed(void *self, const char *path, uint64_t position,
 {
     struct run *run = self;
     snprintf(run->path, sizeof run->path, "%s", path);
+    if (position - run->position > run->widest)
+        run->widest = position - run->position;
     atomic_store(&run->position, position);
     atomic_store(&run->oldest_kept, oldest_kept);
     atomic_store(&run->request, request);
@@ -533,6 +536,23 @@ static void requests_are_answered_idle_paused_or_busy(void **state)
     run_fini(&run);
 }
 
+/* Whatever a clock says: the journal behind the older one is bounded. */
+static void checkpoints_follow_the_journal(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run.config.checkpoint_bytes = 2 * B * 24; /* two batches at most */
+    run_start(&run, END);
+    wait_trained(&run, END);
+    run_stop(&run, true);
+    assert_int_equal(run.position, END);
+    assert_true(run.calls >= END / (2 * B));
+    assert_in_range(run.widest, B, 2 * B);
+    assert_in_range(run.oldest_kept, END - 2 * B, END - B);
+    run_fini(&run);
+}
+
 static void a_failing_source_ends_the_thread_aloud(void **state)
 {
     (void)state;
@@ -574,6 +594,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(another_arithmetic_is_refused),
         cmocka_unit_test(what_is_not_finite_is_rejected_and_counted),
         cmocka_unit_test(requests_are_answered_idle_paused_or_busy),
+        cmocka_unit_test(checkpoints_follow_the_journal),
         cmocka_unit_test(a_failing_source_ends_the_thread_aloud),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
