@@ -36,6 +36,7 @@ enum {
     FLUSH_AGE_MS = 5000, /* or one that old */
     FAREWELL_MS = 2000, /* for a last announcement's receipt */
     CLOCK_EVERY = 64,   /* events between looks at the clock */
+    FULL_MS = 60000,    /* between lines about a full journal */
 };
 
 /* What the ingest or the publish thread asks of the store thread. */
@@ -72,7 +73,7 @@ struct ingest {
     bool begun;       /* a transaction is open */
     bool commit_now;
     bool outbox_filled; /* perhaps a row is unsent */
-    int64_t begun_ms, told_ms, flushed_ms;
+    int64_t begun_ms, told_ms, flushed_ms, full_ms;
     uint64_t pending; /* events applied in the open transaction */
     uint64_t trimmed_to, trim_tried; /* done; of the step before */
     uint64_t trim_begin;             /* the journal's begin before it */
@@ -352,17 +353,36 @@ static enum base_status serve_others(struct ingest *ingest,
 
 /* ---- events ------------------------------------------------------------- */
 
-/* The journal is at its cap: commits what is there and waits until the
+static void say_full(struct ingest *ingest)
+{
+    int64_t now = base_monotonic_ms();
+    if (ingest->full_ms && now < ingest->full_ms + FULL_MS)
+        return;
+    ingest->full_ms = now;
+    base_log(BASE_LOG_WARN, "event=journal_full max_bytes=%llu hint=\"%s\"",
+             (unsigned long long)ingest->config.journal_max_bytes,
+             ingest->config.journal_keep
+                 ? "ingest.journal_keep forbids to trim it"
+                 : "waits for the trainer and its checkpoints");
+}
+
+/* Commits what is there and, with the journal at its cap, waits until the
  * learner has let go of some. Kafka keeps the backlog. */
 static enum base_status wait_for_room(struct ingest *ingest,
                                       struct base_error *error)
 {
     if (commit(ingest, error))
         return error->status;
-    if (atomic_load(&ingest->stopping))
-        return base_fail(error, BASE_STOPPED, "ingest: asked to stop");
-    nanosleep(&(struct timespec){.tv_nsec = PULSE_MS * 1000000}, NULL);
-    return serve_others(ingest, error);
+    for (;;) {
+        if (atomic_load(&ingest->stopping))
+            return base_fail(error, BASE_STOPPED, "ingest: asked to stop");
+        if (serve_others(ingest, error))
+            return error->status;
+        if (ingest_state_has_room(ingest->state))
+            return BASE_OK;
+        say_full(ingest);
+        nanosleep(&(struct timespec){.tv_nsec = PULSE_MS * 1000000}, NULL);
+    }
 }
 
 static enum base_status apply(struct ingest *ingest,

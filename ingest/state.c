@@ -552,6 +552,11 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
     return note(state, status);
 }
 
+bool ingest_state_has_room(const struct ingest_state *state)
+{
+    return ingest_journal_room(&state->journal, NULL) == BASE_OK;
+}
+
 enum base_status ingest_state_end_batch(struct ingest_state *state,
                                         struct base_error *error)
 {

@@ -67,6 +67,8 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              int32_t partition,
                                              const char *reason,
                                              struct base_error *error) BASE_MUST_CHECK;
+/* False while the journal is at its cap. */
+bool ingest_state_has_room(const struct ingest_state *state);
 /* Ends the open batch here where at least one sample waits in it. */
 enum base_status ingest_state_end_batch(struct ingest_state *state,
                                         struct base_error *error) BASE_MUST_CHECK;
