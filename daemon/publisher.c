@@ -247,6 +247,9 @@ enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
     if (failed)
         return base_fail_errno(error, failed, "publisher: thread");
     publisher->started = true;
+    /* Named again: a kill may have come between it and its trim or version. */
+    if (learner_trainer_position(trainer) > 0)
+        learner_trainer_checkpoint(trainer);
     return BASE_OK;
 }
 
