@@ -10,8 +10,8 @@
  *     is pinned waits in `retired` for a later refresh or for close.
  *  3. Models (schema, shapes) of all versions ever served live until close:
  *     few, small, and names and scratch point into them.
- *  4. All versions that a model serves have the same fields: a request in the
- *     making when a version is swapped fits to the next one too.
+ *  4. All versions that a model serves have the same fields and transforms: a
+ *     request in the making when a version is swapped fits to the next one.
  *  5. `lock` guards the list of scorers and `info`; it is never held while
  *     loading, freeing or scoring. */
 #include "snapshot/interest.h"
@@ -33,6 +33,7 @@ struct shape {
     struct shape *next;
     struct learner_model *model; /* OWNS */
     uint64_t config_hash;
+    bool hour[LEARNER_FIELDS_MAX]; /* a time's UTC hour of the day */
 };
 
 struct served {
@@ -117,8 +118,9 @@ static enum base_status find_shape(struct interest_model *model,
                                    struct base_error *error)
 {
     if (model->shapes &&
-        !same_fields(learner_model_schema(model->shapes->model),
-                     &manifest->schema))
+        (!same_fields(learner_model_schema(model->shapes->model),
+                      &manifest->schema) ||
+         memcmp(model->shapes->hour, manifest->hour, sizeof manifest->hour)))
         return base_fail(error, BASE_CONFIG,
                          "its fields are not those of the served version; "
                          "close the model and open it again");
@@ -138,6 +140,7 @@ static enum base_status find_shape(struct interest_model *model,
         return status;
     }
     made->config_hash = manifest->config_hash;
+    memcpy(made->hour, manifest->hour, sizeof made->hour);
     made->next = model->shapes;
     model->shapes = made;
     *shape = made;
@@ -418,6 +421,21 @@ uint64_t interest_id(const struct interest_model *model, int group,
                       value, size);
 }
 
+uint64_t interest_time_id(const struct interest_model *model, int group,
+                          unsigned index, int64_t time_ms)
+{
+    const struct shape *shape = atomic_load(&model->shape);
+    const struct learner_schema *schema = learner_model_schema(shape->model);
+    const struct learner_field *field = field_of(schema, group, index);
+    if (!field || !shape->hour[field - schema->fields])
+        return 0;
+    int64_t within = time_ms % 86400000;
+    within += within < 0 ? 86400000 : 0;
+    return learner_id_of_int(
+        learner_table_seed(schema->tables[field->table].name),
+        within / 3600000);
+}
+
 /* ---- scoring ------------------------------------------------------------- */
 
 /* Scratch for the shape of the version that is about to score. */
@@ -521,6 +539,27 @@ static int check(const struct interest_scorer *scorer,
     return INTEREST_OK;
 }
 
+/* attention (n,size) from (n,used), in place: what was not used gets 0. */
+static void spread(float *attention, size_t n, size_t used, size_t size)
+{
+    size_t skipped = size - used;
+    for (size_t i = n; skipped && i-- > 0;) {
+        memmove(attention + i * size + skipped, attention + i * used,
+                used * sizeof *attention);
+        memset(attention + i * size, 0, skipped * sizeof *attention);
+    }
+}
+
+/* Only `keep` of the negatives was trained: the logit is ln keep too high
+ * (He et al. 2014). */
+static void calibrate(float *probability, size_t n, float keep)
+{
+    for (size_t i = 0; keep < 1 && i < n; i++) {
+        float odds = probability[i] * keep;
+        probability[i] = odds / (odds + (1 - probability[i]));
+    }
+}
+
 static int score(struct interest_scorer *scorer, const struct served *served,
                  const struct interest_request *request, float *probability,
                  float *attention, struct interest_error *error)
@@ -532,12 +571,19 @@ static int score(struct interest_scorer *scorer, const struct served *served,
     if (status || request->candidates == 0)
         return status;
     struct base_error why;
+    const struct snapshot_manifest *manifest = &served->version.manifest;
     struct learner_parameters parameters =
         snapshot_weights_parameters(&served->version.weights);
+    size_t size = request->history_size, used = size;
+    if (manifest->history_max && used > manifest->history_max)
+        used = manifest->history_max;
     struct learner_request inner = {
         .profile = request->profile,
-        .history = request->history,
-        .history_size = (uint32_t)request->history_size,
+        .history = used < size ? request->history +
+                                     (size - used) *
+                                         manifest->schema.item_count
+                               : request->history,
+        .history_size = (uint32_t)used,
         .candidates = (uint32_t)request->candidates,
         .items = request->items,
         .context = request->context,
@@ -545,6 +591,9 @@ static int score(struct interest_scorer *scorer, const struct served *served,
     if (learner_score(scorer->scratch, &parameters, &inner, probability,
                       attention, &why))
         return pass(error, &why);
+    calibrate(probability, request->candidates, (float)manifest->negative_keep);
+    if (attention)
+        spread(attention, request->candidates, used, size);
     return INTEREST_OK;
 }
 

@@ -86,6 +86,13 @@ INTEREST_API uint64_t interest_id(const struct interest_model *model, int group,
                                   unsigned index, const char *value,
                                   size_t size);
 
+/* Id of a field that training derives from an event's time (the UTC hour of
+ * its day): what it has at time_ms, milliseconds since 1970. 0 for a field
+ * that is no such thing. */
+INTEREST_API uint64_t interest_time_id(const struct interest_model *model,
+                                       int group, unsigned index,
+                                       int64_t time_ms);
+
 struct interest_request {
     const uint64_t *profile; /* (profile fields) ids; 0 = unknown */
     const uint64_t *history; /* (history_size, item fields) oldest first */
@@ -102,8 +109,11 @@ INTEREST_API int interest_scorer_open(const struct interest_model *model,
                                       struct interest_error *error);
 INTEREST_API void interest_scorer_close(struct interest_scorer *scorer);
 
-/* probability (candidates): p(click). attention (candidates, history_size) or
- * NULL. version (may be NULL) says which version scored. */
+/* probability (candidates): p(click), corrected where only a share of the
+ * negatives was trained. Of the history the newest behaviors are used, as many
+ * as training used. attention (candidates, history_size) or NULL: the weight
+ * of each behavior, 0 where it was not used. version (may be NULL) says which
+ * version scored. */
 INTEREST_API int interest_score(struct interest_scorer *scorer,
                                 const struct interest_request *request,
                                 float *probability, float *attention,

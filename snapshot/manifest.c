@@ -98,7 +98,8 @@ void snapshot_manifest_fini(struct snapshot_manifest *manifest)
         snapshot_golden_fini(&manifest->golden[i]);
     manifest->golden_count = 0;
     free(manifest->offsets_json);
-    manifest->offsets_json = NULL;
+    free(manifest->stream_json);
+    manifest->offsets_json = manifest->stream_json = NULL;
 }
 
 /* ---- text ---------------------------------------------------------------- */
@@ -238,22 +239,22 @@ static json_t *parent_json(const struct snapshot_manifest *manifest)
                      hash_json(manifest->parent_hash));
 }
 
-static enum base_status offsets_of(const struct snapshot_manifest *manifest,
-                                   json_t **offsets, struct base_error *error)
+/* An object that the caller gave as text; NULL: an empty one. */
+static enum base_status object_of(const char *text, const char *key,
+                                  json_t **object, struct base_error *error)
 {
     json_error_t why;
-    *offsets = manifest->offsets_json
-                   ? json_loads(manifest->offsets_json,
-                                JSON_REJECT_DUPLICATES, &why)
+    *object = text ? json_loads(text, JSON_REJECT_DUPLICATES, &why)
                    : json_object();
-    if (json_is_object(*offsets))
+    if (json_is_object(*object))
         return BASE_OK;
-    json_decref(*offsets);
-    return base_fail(error, BASE_DATA, "offsets are not a JSON object");
+    json_decref(*object);
+    *object = NULL;
+    return base_fail(error, BASE_DATA, "%s: not a JSON object", key);
 }
 
 static json_t *manifest_json(const struct snapshot_manifest *manifest,
-                             json_t *offsets)
+                             json_t *offsets, json_t *stream)
 {
     json_t *golden = json_array();
     for (unsigned i = 0; i < manifest->golden_count; i++)
@@ -261,7 +262,7 @@ static json_t *manifest_json(const struct snapshot_manifest *manifest,
                                                   &manifest->schema));
     return json_pack(
         "{s:i, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:I, s:I, s:s, s:o, s:o, "
-        "s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o}",
         "format", SNAPSHOT_FORMAT, "kind", "base", "model_name",
         manifest->model_name, "epoch", (json_int_t)manifest->epoch, "version",
         (json_int_t)manifest->version, "parent", parent_json(manifest),
@@ -271,8 +272,9 @@ static json_t *manifest_json(const struct snapshot_manifest *manifest,
         (json_int_t)manifest->created_ms, "arithmetic", manifest->arithmetic,
         "config_hash", u64_json(manifest->config_hash), "tables",
         tables_json(manifest), "fields", fields_json(&manifest->schema),
-        "model", model_json(&manifest->model), "offsets", offsets, "metrics",
-        "samples", window_json(&manifest->metrics_samples), "time",
+        "model", model_json(&manifest->model), "stream", stream,
+        "applied_offsets", offsets, "metrics", "samples",
+        window_json(&manifest->metrics_samples), "time",
         window_json(&manifest->metrics_time), "total",
         window_json(&manifest->metrics_total), "files", files_json(manifest),
         "golden", golden);
@@ -282,16 +284,21 @@ enum base_status
 snapshot_manifest_write(const struct snapshot_manifest *manifest, char **text,
                         size_t *size, struct base_error *error)
 {
-    json_t *offsets;
+    json_t *offsets = NULL, *stream = NULL;
     if (manifest->epoch > SNAPSHOT_INTEGER_MAX ||
         manifest->version > SNAPSHOT_INTEGER_MAX ||
         manifest->position > SNAPSHOT_INTEGER_MAX)
         return base_fail(error, BASE_DATA,
                          "manifest: a number is above 2^53 - 1");
-    enum base_status status = offsets_of(manifest, &offsets, error);
-    if (status)
+    enum base_status status = object_of(manifest->offsets_json,
+                                        "applied_offsets", &offsets, error);
+    if (!status)
+        status = object_of(manifest->stream_json, "stream", &stream, error);
+    if (status) {
+        json_decref(offsets);
         return base_wrap(error, "manifest");
-    json_t *root = manifest_json(manifest, offsets);
+    }
+    json_t *root = manifest_json(manifest, offsets, stream);
     /* Nine digits bring back every float32. */
     char *dumped =
         root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9))

@@ -43,7 +43,11 @@ struct snapshot_manifest {
     struct learner_schema schema;
     struct learner_model_config model;
     uint64_t rows[LEARNER_TABLES_MAX]; /* with the OOV row */
-    char *offsets_json; /* OWNS; NULL: none */
+    char *offsets_json; /* OWNS; NULL: none; applied_offsets */
+    char *stream_json;  /* OWNS; NULL: none; the next three are read from it */
+    uint32_t history_max;  /* behaviors of a trained history; 0: not said */
+    double negative_keep;  /* share of negatives that was trained; 1: all */
+    bool hour[LEARNER_FIELDS_MAX]; /* field is a time's UTC hour of the day */
     struct learner_window metrics_samples, metrics_time, metrics_total;
     unsigned file_count;
     struct snapshot_file files[SNAPSHOT_FILES_MAX];
@@ -61,8 +65,8 @@ snapshot_golden_init(struct snapshot_golden *golden,
                      struct base_error *error) BASE_MUST_CHECK;
 void snapshot_golden_fini(struct snapshot_golden *golden);
 
-/* *text OWNS *size bytes (a NUL behind them). BASE_DATA where offsets_json is
- * no JSON object or a number does not fit. */
+/* *text OWNS *size bytes (a NUL behind them). BASE_DATA where offsets_json or
+ * stream_json is no JSON object or a number does not fit. */
 enum base_status snapshot_manifest_write(
     const struct snapshot_manifest *manifest, char **text, size_t *size,
     struct base_error *error) BASE_MUST_CHECK;

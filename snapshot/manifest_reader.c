@@ -571,17 +571,60 @@ static enum base_status read_configuration(const struct place *root,
     return status;
 }
 
-static enum base_status read_offsets(const struct place *root,
-                                     struct snapshot_manifest *manifest)
+/* The object at `key` as text; NULL where there is none. */
+static enum base_status keep_object(const struct place *root, const char *key,
+                                    struct place *object, char **text)
 {
-    struct place offsets;
-    enum base_status status = get_object(root, "offsets", &offsets);
+    *object = (struct place){.error = root->error};
+    if (!json_object_get(root->json, key))
+        return BASE_OK;
+    enum base_status status = get_object(root, key, object);
     if (status)
         return status;
-    manifest->offsets_json = json_dumps(offsets.json, JSON_COMPACT);
-    if (!manifest->offsets_json)
+    *text = json_dumps(object->json, JSON_COMPACT);
+    if (!*text)
         return base_fail(root->error, BASE_SYSTEM, "no memory");
     return BASE_OK;
+}
+
+/* Transforms of fields; a word that is not known here is the caller's. */
+static enum base_status read_transforms(const struct place *stream,
+                                        struct snapshot_manifest *manifest)
+{
+    struct place place;
+    if (!json_object_get(stream->json, "transforms"))
+        return BASE_OK;
+    enum base_status status = get_object(stream, "transforms", &place);
+    for (unsigned i = 0; !status && i < manifest->schema.field_count; i++) {
+        const char *word = json_string_value(json_object_get(
+            place.json, manifest->schema.fields[i].name));
+        manifest->hour[i] = word && strcmp(word, "hour") == 0;
+    }
+    return status;
+}
+
+static enum base_status read_stream(const struct place *root,
+                                    struct snapshot_manifest *manifest)
+{
+    struct place stream;
+    uint64_t history_max = 0;
+    manifest->negative_keep = 1;
+    enum base_status status =
+        keep_object(root, "stream", &stream, &manifest->stream_json);
+    if (status || !stream.json)
+        return status;
+    if (json_object_get(stream.json, "history_max"))
+        status = get_integer(&stream, "history_max", 1, LEARNER_HISTORY_MAX,
+                             &history_max);
+    manifest->history_max = (uint32_t)history_max;
+    const json_t *keep = json_object_get(stream.json, "negative_keep");
+    if (!status && keep) {
+        manifest->negative_keep = json_number_value(keep);
+        if (!(manifest->negative_keep > 0 && manifest->negative_keep <= 1))
+            status = refuse(&stream, "negative_keep",
+                            "must be a number above 0, at most 1");
+    }
+    return status ? status : read_transforms(&stream, manifest);
 }
 
 static enum base_status read_root(const struct place *root,
@@ -596,11 +639,15 @@ static enum base_status read_root(const struct place *root,
         return base_fail(root->error, BASE_CONFIG,
                          "format %llu; this program reads format %d: update it",
                          (unsigned long long)format, SNAPSHOT_FORMAT);
+    struct place offsets;
     status = read_identity(root, manifest);
     if (!status)
         status = read_configuration(root, manifest);
     if (!status)
-        status = read_offsets(root, manifest);
+        status = read_stream(root, manifest);
+    if (!status)
+        status = keep_object(root, "applied_offsets", &offsets,
+                             &manifest->offsets_json);
     if (!status)
         status = read_metrics(root, manifest);
     if (!status)

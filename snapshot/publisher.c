@@ -371,7 +371,10 @@ enum base_status snapshot_publish(struct snapshot_publisher *publisher,
     if (status)
         goto cleanup;
     manifest.offsets_json = strdup(offsets_json ? offsets_json : "{}");
-    if (!manifest.offsets_json) {
+    if (publisher->config.stream_json)
+        manifest.stream_json = strdup(publisher->config.stream_json);
+    if (!manifest.offsets_json ||
+        (publisher->config.stream_json && !manifest.stream_json)) {
         status = base_fail(error, BASE_SYSTEM, "publish: no memory");
         goto cleanup;
     }

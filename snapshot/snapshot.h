@@ -21,6 +21,9 @@ struct snapshot_config {
     char model_name[64];
     uint32_t versions_kept; /* older ones are removed; at least 2 */
     uint32_t golden_requests; /* in each manifest, 4 */
+    /* What rankers must know of the stream (schemas/snapshot.md, section 2):
+     * a JSON object for every manifest. NULL: empty. BORROWS until free. */
+    const char *stream_json;
 };
 
 /* What is announced on Kafka and kept in the outbox; plain record. */
@@ -50,9 +53,10 @@ void snapshot_publisher_free(struct snapshot_publisher *publisher);
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
 
 /* Publishes the state of a checkpoint folder as the next version (base).
- * `offsets_json` is a JSON object put into the manifest as it is (source
- * offsets of that position; may be NULL). Refuses weights that are not
- * finite. On an error nothing is current that was not before. */
+ * `offsets_json` is a JSON object put into the manifest as it is: what of the
+ * source has been applied by now, at least what the weights were trained on;
+ * may be NULL. Refuses weights that are not finite. On an error nothing is
+ * current that was not before. */
 enum base_status snapshot_publish(struct snapshot_publisher *publisher,
                                   const char *checkpoint_path,
                                   const char *offsets_json,

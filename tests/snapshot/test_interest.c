@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libinterest through its public header: scores are the learner's, bit for
  * bit; versions are followed; what is wrong is refused with words. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -120,6 +121,86 @@ static void test_attention(void **state)
         differ |= memcmp(one, all, sizeof one) != 0;
     }
     assert_true(differ);
+    interest_scorer_close(scorer);
+    interest_close(model);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+}
+
+static void refuse(struct interest_model *model, int expected,
+                   const char *complaint)
+{
+    struct interest_error error = {0};
+    struct interest_version before, after;
+    int changed = 7;
+    interest_get_version(model, &before);
+    int status = interest_refresh(model, &changed, &error);
+    if (status != expected || !strstr(error.text, complaint))
+        fail_msg("status %d, '%s' does not say '%s'", status, error.text,
+                 complaint);
+    assert_int_equal(changed, 0);
+    interest_get_version(model, &after);
+    assert_memory_equal(&before, &after, sizeof after);
+}
+
+static void publish_with(struct snapshot_publisher *publisher,
+                         struct fixture *fixture, const char *stream)
+{
+    struct base_error error;
+    struct snapshot_manifest manifest;
+    struct snapshot_announcement said;
+    struct snapshot_content content = fixture_content(fixture);
+    fixture_manifest(fixture, &manifest);
+    manifest.stream_json = strdup(stream);
+    if (snapshot_publisher_put(publisher, &content, &manifest, &said, &error))
+        fail_msg("%s", error.text);
+    snapshot_manifest_fini(&manifest);
+}
+
+/* What the manifest says of the stream: no more behaviors than training had,
+ * the odds of what was thinned out, and fields that are hours. */
+static void test_stream(void **state)
+{
+    enum { N = 7, T = 30, KEPT = 10 };
+    struct fixture fixture;
+    struct fixture_request request, newest;
+    struct interest_error error;
+    float raw[N], got[N], attention[N * T], expected[N * KEPT];
+    fixture_init(&fixture, 3, 100);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    publish_with(publisher, &fixture,
+                 "{\"history_max\":10,\"negative_keep\":0.25,"
+                 "\"transforms\":{\"pid\":\"hour\",\"cate\":\"none\"}}");
+    struct interest_model *model = open_model(*state);
+    struct interest_scorer *scorer = open_scorer(model);
+    fixture_request(&fixture, 1, T, N, &request);
+    newest = request;
+    newest.history_size = KEPT;
+    memcpy(newest.history, request.history + 2 * (T - KEPT),
+           2 * KEPT * sizeof *newest.history);
+    fixture_score(&fixture, &newest, raw);
+    struct interest_request asked = outer(&newest);
+    assert_int_equal(interest_score(scorer, &asked, got, expected, NULL,
+                                    &error), INTEREST_OK);
+    asked = outer(&request);
+    assert_int_equal(interest_score(scorer, &asked, got, attention, NULL,
+                                    &error), INTEREST_OK);
+    for (unsigned i = 0; i < N; i++) {
+        double p = (double)raw[i], right = p / (p + (1 - p) / 0.25);
+        assert_true(fabs((double)got[i] - right) < 1e-6);
+        for (unsigned t = 0; t < T - KEPT; t++)
+            assert_true(attention[i * T + t] == 0);
+        assert_memory_equal(attention + i * T + T - KEPT, expected + i * KEPT,
+                            KEPT * sizeof *expected);
+    }
+    assert_true(interest_time_id(model, 2, 0, 5 * 3600000 + 1) ==
+                interest_id(model, 2, 0, "5", 1));
+    assert_true(interest_time_id(model, 2, 0, -1) ==
+                interest_id(model, 2, 0, "23", 2));
+    assert_true(interest_time_id(model, 1, 1, 0) == 0);
+    assert_true(interest_time_id(model, 2, 1, 0) == 0);
+    publish_with(publisher, &fixture, "{}");
+    refuse(model, INTEREST_FORMAT, "its fields are not those");
     interest_scorer_close(scorer);
     interest_close(model);
     snapshot_publisher_free(publisher);
@@ -262,22 +343,6 @@ static void test_follow(void **state)
     fixture_fini(&wide);
 }
 
-static void refuse(struct interest_model *model, int expected,
-                   const char *complaint)
-{
-    struct interest_error error = {0};
-    struct interest_version before, after;
-    int changed = 7;
-    interest_get_version(model, &before);
-    int status = interest_refresh(model, &changed, &error);
-    if (status != expected || !strstr(error.text, complaint))
-        fail_msg("status %d, '%s' does not say '%s'", status, error.text,
-                 complaint);
-    assert_int_equal(changed, 0);
-    interest_get_version(model, &after);
-    assert_memory_equal(&before, &after, sizeof after);
-}
-
 static void test_older_and_other(void **state)
 {
     struct fixture first, second;
@@ -416,6 +481,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_scores),
         WITH_FOLDER(test_attention),
+        WITH_FOLDER(test_stream),
         WITH_FOLDER(test_fields_and_ids),
         WITH_FOLDER(test_arguments),
         WITH_FOLDER(test_no_model),

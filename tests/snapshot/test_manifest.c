@@ -26,6 +26,9 @@ static void fill(struct snapshot_manifest *manifest, struct fixture *fixture)
     manifest->parent_hash = (struct snapshot_hash){0x0123456789abcdef, 9};
     manifest->created_ms = 1763789111222;
     manifest->offsets_json = strdup("{\"impressions\":[12,13]}");
+    manifest->stream_json =
+        strdup("{\"history_max\":50,\"negative_keep\":0.5,\"transforms\":"
+               "{\"pid\":\"hour\"},\"later\":[1]}");
     manifest->metrics_time.log_loss = 0.123456789;
     manifest->file_count = 5;
     strcpy(manifest->files[0].name, "dense.safetensors");
@@ -86,6 +89,10 @@ static void test_round_trip(void **state)
     assert_true(out.model.seed == in.model.seed);
     assert_int_equal(out.model.activation, LEARNER_DICE);
     assert_string_equal(out.offsets_json, "{\"impressions\":[12,13]}");
+    assert_string_equal(out.stream_json, in.stream_json);
+    assert_int_equal(out.history_max, 50);
+    assert_true(out.negative_keep == 0.5);
+    assert_true(!out.hour[0] && !out.hour[1] && !out.hour[2] && out.hour[3]);
     assert_true(isnan(out.metrics_total.user_auc));
     assert_true(out.metrics_time.log_loss == 0.123456789);
     assert_memory_equal(out.golden[0].scores, in.golden[0].scores,
@@ -172,7 +179,14 @@ static const struct {
     {"model.shards", "65536", "model.shards:"},
     {"model.seed", "1", "model.seed:"},
     {"model.learning_rate", "1e300", "model.learning_rate:"},
-    {"offsets", "[]", "offsets:"},
+    {"applied_offsets", "[]", "applied_offsets:"},
+    {"stream", "[]", "stream:"},
+    {"stream.history_max", "0", "stream.history_max:"},
+    {"stream.history_max", "1025", "stream.history_max:"},
+    {"stream.negative_keep", "0", "stream.negative_keep:"},
+    {"stream.negative_keep", "1.5", "stream.negative_keep:"},
+    {"stream.negative_keep", "\"all\"", "stream.negative_keep:"},
+    {"stream.transforms", "[]", "transforms:"},
     {"metrics.total.auc", "\"high\"", "total.auc:"},
     {"metrics.time.samples", "-2", "time.samples:"},
     {"files", "[]", "files:"},
@@ -217,6 +231,29 @@ static void test_damages(void **state)
     free(good);
 }
 
+/* Versions whose writer said nothing of the stream. */
+static void test_stream_may_be_absent(void **state)
+{
+    struct snapshot_manifest manifest;
+    struct base_error error;
+    size_t size;
+    char *good = written(&size);
+    (void)state;
+    json_t *json = json_loads(good, 0, NULL);
+    set(json, "stream", NULL);
+    set(json, "applied_offsets", NULL);
+    char *text = json_dumps(json, JSON_REAL_PRECISION(9));
+    if (snapshot_manifest_read(text, strlen(text), &manifest, &error))
+        fail_msg("%s", error.text);
+    assert_int_equal(manifest.history_max, 0);
+    assert_true(manifest.negative_keep == 1);
+    assert_null(manifest.stream_json);
+    snapshot_manifest_fini(&manifest);
+    json_decref(json);
+    free(text);
+    free(good);
+}
+
 /* Unknown keys are for later writers; cut or doubled text is not JSON. */
 static void test_text(void **state)
 {
@@ -246,7 +283,7 @@ static void test_text(void **state)
     free(good);
 }
 
-static void test_offsets_must_be_object(void **state)
+static void test_what_is_given_must_be_object(void **state)
 {
     struct snapshot_manifest manifest;
     struct fixture fixture;
@@ -258,7 +295,12 @@ static void test_offsets_must_be_object(void **state)
     manifest.offsets_json[0] = '[';
     assert_int_equal(snapshot_manifest_write(&manifest, &text, &size, &error),
                      BASE_DATA);
-    assert_non_null(strstr(error.text, "offsets"));
+    assert_non_null(strstr(error.text, "applied_offsets"));
+    manifest.offsets_json[0] = '{';
+    manifest.stream_json[0] = '[';
+    assert_int_equal(snapshot_manifest_write(&manifest, &text, &size, &error),
+                     BASE_DATA);
+    assert_non_null(strstr(error.text, "stream"));
     snapshot_manifest_fini(&manifest);
     fixture_fini(&fixture);
 }
@@ -290,8 +332,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_damages),
+        cmocka_unit_test(test_stream_may_be_absent),
         cmocka_unit_test(test_text),
-        cmocka_unit_test(test_offsets_must_be_object),
+        cmocka_unit_test(test_what_is_given_must_be_object),
         cmocka_unit_test(test_folder_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
