@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The publish thread; see publisher.h.
  *
- * Invariants: 1. the newest checkpoint waits in one slot, a newer one replaces
- * it; 2. a version is published only where its position is beyond the newest
- * one's; 3. CURRENT moves before its announcement is handed over, so a crash
- * between the two is mended at the next start. */
+ * Invariants: 1. the newest checkpoint lies in one slot, a newer one replaces
+ * it; it is published when one was asked for, and at the end; 2. a version is
+ * published only where its position is beyond the newest one's; 3. CURRENT
+ * moves before its announcement is handed over, so a crash between the two is
+ * mended at the next start. */
 #include "daemon/publisher.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "daemon/stream.h"
 #include "snapshot/snapshot.h"
 
 enum { OFFSETS_MAX = 1 << 17 };
@@ -27,13 +29,14 @@ struct daemon_publisher {
     uint32_t every_ms;
     struct snapshot_announcement current; /* at start */
     char *offsets; /* (OFFSETS_MAX) scratch of the thread */
+    char *stream;  /* OWNS; of every manifest */
     pthread_t thread;
     bool started;
 
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
-    bool finishing, waiting; /* waiting: a checkpoint is in the slot */
-    char path[1200];
+    bool finishing, waiting; /* waiting: what was asked for is in the slot */
+    char path[1200];         /* the slot, with position; empty: none yet */
     uint64_t position;
     struct daemon_publish_status status;
 };
@@ -76,30 +79,39 @@ static void take_current(struct daemon_publisher *publisher)
     status->position = current->position <= end ? current->position : 0;
 }
 
+static void init_locks(struct daemon_publisher *publisher)
+{
+    pthread_condattr_t monotonic;
+    pthread_mutex_init(&publisher->mutex, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&publisher->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 enum base_status daemon_publisher_open(const struct daemon_config *config,
                                        struct ingest *ingest,
                                        struct daemon_publisher **out,
                                        struct base_error *error)
 {
     struct daemon_publisher *publisher = calloc(1, sizeof *publisher);
-    pthread_condattr_t monotonic;
+    struct snapshot_config snapshot = config->snapshot;
     *out = NULL;
-    if (publisher)
-        publisher->offsets = malloc(OFFSETS_MAX);
-    if (!publisher || !publisher->offsets) {
-        free(publisher);
+    if (!publisher)
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
-    }
     publisher->ingest = ingest;
     publisher->every_ms = config->publish.every_ms;
-    pthread_mutex_init(&publisher->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&publisher->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    enum base_status status = snapshot_publisher_open(
-        &config->snapshot, ingest_epoch(ingest), &publisher->snapshot,
-        &publisher->current, error);
+    init_locks(publisher);
+    publisher->offsets = malloc(OFFSETS_MAX);
+    publisher->stream = daemon_stream_json(&config->ingest);
+    snapshot.stream_json = publisher->stream;
+    enum base_status status = BASE_OK;
+    if (!publisher->offsets || !publisher->stream)
+        status = base_fail(error, BASE_SYSTEM, "publisher: no memory");
+    if (status == BASE_OK)
+        status = snapshot_publisher_open(&snapshot, ingest_epoch(ingest),
+                                         &publisher->snapshot,
+                                         &publisher->current, error);
     if (status != BASE_OK) {
         daemon_publisher_free(publisher);
         return status;
@@ -115,12 +127,12 @@ void daemon_publisher_checkpointed(void *self, const char *path,
                                    uint64_t request)
 {
     struct daemon_publisher *publisher = self;
-    (void)request; /* a newer checkpoint is as good as the one asked for */
     ingest_trim(publisher->ingest, oldest_kept_position);
     pthread_mutex_lock(&publisher->mutex);
     snprintf(publisher->path, sizeof publisher->path, "%s", path);
     publisher->position = position;
-    publisher->waiting = true;
+    if (request) /* else the trainer's own, between two versions */
+        publisher->waiting = true;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
 }
@@ -207,8 +219,8 @@ static bool wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
                 ? pthread_cond_wait(&publisher->changed, &publisher->mutex)
                 : pthread_cond_timedwait(&publisher->changed, &publisher->mutex,
                                          &until);
-    bool newer =
-        publisher->waiting && publisher->position > publisher->status.position;
+    bool newer = (publisher->waiting || publisher->finishing) &&
+                 publisher->position > publisher->status.position;
     *finished = publisher->finishing;
     publisher->waiting = false;
     memcpy(path, publisher->path, sizeof publisher->path);
@@ -282,5 +294,6 @@ void daemon_publisher_free(struct daemon_publisher *publisher)
     pthread_cond_destroy(&publisher->changed);
     pthread_mutex_destroy(&publisher->mutex);
     free(publisher->offsets);
+    free(publisher->stream);
     free(publisher);
 }

@@ -290,7 +290,8 @@ int daemon_rank_main(int argc, char **argv)
             "A request: {\"profile\": {\"gender\": \"f\"}, \"context\": "
             "{\"pid\": \"p1\"},\n \"behaviors\": [{\"goods\": \"g1\"}, ...], "
             "\"candidates\": [{\"goods\": \"g7\"}, ...]};\nbehaviors oldest "
-            "first, values strings or integers.",
+            "first, values strings or integers. \"time_ms\" gives the fields "
+            "that are taken\nfrom an event's time (hour).",
         .table = table,
         .count = sizeof table / sizeof table[0],
     };

@@ -147,10 +147,39 @@ static enum base_status keep_texts(json_t *list, struct rank_request *request,
     return BASE_OK;
 }
 
+/* Fields that training takes from an event's time, where the request says
+ * neither them nor null. */
+static void derive(const struct interest_model *model, int group,
+                   json_t *object, int64_t time_ms, uint64_t *ids)
+{
+    for (unsigned i = 0; i < interest_field_count(model, group); i++)
+        if (!json_object_get(object, interest_field(model, group, i)))
+            ids[i] = interest_time_id(model, group, i, time_ms);
+}
+
+static enum base_status read_time(const struct interest_model *model,
+                                  json_t *root,
+                                  struct interest_request *request,
+                                  struct base_error *error)
+{
+    json_t *time = json_object_get(root, "time_ms");
+    if (!time)
+        return BASE_OK;
+    if (!json_is_integer(time))
+        return base_fail(error, BASE_DATA,
+                         "request: time_ms must be milliseconds since 1970");
+    int64_t time_ms = json_integer_value(time);
+    derive(model, GROUP_PROFILE, json_object_get(root, "profile"), time_ms,
+           (uint64_t *)request->profile);
+    derive(model, GROUP_CONTEXT, json_object_get(root, "context"), time_ms,
+           (uint64_t *)request->context);
+    return BASE_OK;
+}
+
 static enum base_status check_names(json_t *root, struct base_error *error)
 {
     static const char *const known[] = {"profile", "context", "behaviors",
-                                        "candidates"};
+                                        "candidates", "time_ms"};
     const char *name;
     json_t *value;
     if (!json_is_object(root))
@@ -163,7 +192,7 @@ static enum base_status check_names(json_t *root, struct base_error *error)
         if (!found)
             return base_fail(error, BASE_DATA,
                              "request: no \"%.80s\" there; allowed: profile, "
-                             "context, behaviors, candidates",
+                             "context, behaviors, candidates, time_ms",
                              name);
     }
     if (json_array_size(json_object_get(root, "candidates")) == 0)
@@ -194,6 +223,8 @@ static enum base_status read_root(const struct interest_model *model,
     if (status == BASE_OK)
         status = read_list(model, "candidates", candidates, &ids->items,
                            &ids->candidates, error);
+    if (status == BASE_OK)
+        status = read_time(model, root, ids, error);
     return status != BASE_OK ? status : keep_texts(candidates, request, error);
 }
 

@@ -2,9 +2,11 @@
 /* JSON ranking requests to ids:
  *   {"profile": {"gender": "f", ...}, "context": {"pid": "p1", ...},
  *    "behaviors": [{"goods": "g1", ...}, ...],   oldest first
- *    "candidates": [{"goods": "g7", ...}, ...]}
- * Values are strings or integers; a field that is left out is unknown (id 0);
- * a name that the model does not have is an error. Uses only libinterest. */
+ *    "candidates": [{"goods": "g7", ...}, ...],
+ *    "time_ms": 1763789000000}                   may be left out
+ * Values are strings or integers; a field that is left out is unknown (id 0),
+ * unless training takes it from an event's time and time_ms is given; a name
+ * that the model does not have is an error. Uses only libinterest. */
 #ifndef DAEMON_REQUEST_H
 #define DAEMON_REQUEST_H
 

@@ -2,7 +2,9 @@
 /* The real processes together: broker, run, produce, rank, inspect. What was
  * produced is in the ledger, was trained, published and is scored; a second
  * daemon and a store older than its checkpoint are refused; kill -9 and a
- * restart lose nothing. argv[1] is the program. */
+ * restart lose nothing; without publish.every_ms a version appears at the end
+ * only. argv[1] is the program. */
+#include <dirent.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -27,7 +29,7 @@ static struct base_error error;
 /* Starts the program; its output goes into the pipe *output where given. */
 static pid_t spawn(int *output, const char *const *words)
 {
-    char *argv[16] = {(char *)program};
+    char *argv[20] = {(char *)program};
     int pipes[2] = {-1, -1};
     for (int i = 0; words[i]; i++)
         argv[i + 1] = (char *)words[i];
@@ -102,7 +104,7 @@ static pid_t start_broker(void)
     return pid;
 }
 
-static pid_t start_daemon(void)
+static pid_t start_daemon(const char *more, const char *still_more)
 {
     const char *const words[] = {"run",
                                  "--config",
@@ -113,6 +115,10 @@ static pid_t start_daemon(void)
                                  "kafka.announcement_topic=",
                                  "--set",
                                  "log.level=error",
+                                 "--set",
+                                 more,
+                                 "--set",
+                                 still_more,
                                  NULL};
     char port[128];
     snprintf(port, sizeof port, "%s/state/http.port", folder);
@@ -161,6 +167,80 @@ static int inspect(const char *what)
     return run(words);
 }
 
+/* Of the version that CURRENT names. */
+static json_t *load_manifest(void)
+{
+    char path[512], *current;
+    size_t size;
+    snprintf(path, sizeof path, "%s/CURRENT", model);
+    assert_int_equal(base_file_read(path, 256, &current, &size, &error),
+                     BASE_OK);
+    current[strcspn(current, " ")] = '\0';
+    snprintf(path, sizeof path, "%s/%.200s/manifest.json", model, current);
+    free(current);
+    json_t *manifest = json_load_file(path, 0, NULL);
+    assert_non_null(manifest);
+    return manifest;
+}
+
+static void check_manifest(void)
+{
+    json_t *manifest = load_manifest();
+    const json_t *stream = json_object_get(manifest, "stream");
+    const json_t *transforms = json_object_get(stream, "transforms");
+    assert_int_equal(json_integer_value(json_object_get(stream, "history_max")),
+                     20);
+    assert_string_equal(
+        json_string_value(json_object_get(stream, "label_mode")), "window");
+    assert_true(json_number_value(json_object_get(stream, "negative_keep")) ==
+                1);
+    assert_int_equal(json_object_size(transforms), 1);
+    assert_string_equal(json_string_value(json_object_get(transforms, "hour")),
+                        "hour");
+    assert_int_equal(
+        json_object_size(json_object_get(manifest, "applied_offsets")), 4);
+    json_decref(manifest);
+}
+
+/* Checkpoints beyond position 0. */
+static unsigned count_checkpoints(void)
+{
+    char path[128];
+    unsigned count = 0;
+    snprintf(path, sizeof path, "%s/state/checkpoints", folder);
+    DIR *entries = opendir(path);
+    for (struct dirent *at; entries && (at = readdir(entries));)
+        count += strncmp(at->d_name, "ck-", 3) == 0 &&
+                 strtoull(at->d_name + 3, NULL, 10) > 0;
+    if (entries)
+        closedir(entries);
+    return count;
+}
+
+static void test_versions_at_the_end_only(void **state)
+{
+    char current[160];
+    (void)state;
+    assert_int_equal(base_file_remove(model, &error), BASE_OK);
+    snprintf(current, sizeof current, "%s/state", folder);
+    assert_int_equal(base_file_remove(current, &error), BASE_OK);
+    snprintf(current, sizeof current, "%s/CURRENT", model);
+    memset(&facts, 0, sizeof facts);
+    pid_t broker = start_broker();
+    pid_t daemon =
+        start_daemon("publish.every_ms=0", "learner.checkpoint_seconds=1");
+    while (count_checkpoints() < 2) {
+        produce();
+        assert_int_equal(waitpid(daemon, NULL, WNOHANG), 0);
+    }
+    assert_int_not_equal(access(current, F_OK), 0);
+    kill(daemon, SIGTERM);
+    assert_int_equal(finish(daemon), 0);
+    assert_int_equal(access(current, F_OK), 0);
+    kill(broker, SIGTERM);
+    assert_int_equal(finish(broker), 0);
+}
+
 static void test_pipeline(void **state)
 {
     (void)state;
@@ -169,13 +249,13 @@ static void test_pipeline(void **state)
     const char *const rank[] = {"rank",  "--model", model, "--request",
                                 request, "--json",  NULL};
     pid_t broker = start_broker();
-    pid_t daemon = start_daemon();
+    pid_t daemon = start_daemon("publish.every_ms=3000", "http.port=0");
     assert_int_equal(run(second), 69);
     assert_non_null(strstr(said, "in use"));
     produce();
     kill(daemon, SIGKILL);
     assert_int_equal(finish(daemon), 128 + SIGKILL);
-    daemon = start_daemon();
+    daemon = start_daemon("publish.every_ms=3000", "http.port=0");
     produce();
     wait_trained(daemon);
     assert_int_equal(facts.events, facts.produced);
@@ -189,6 +269,7 @@ static void test_pipeline(void **state)
     assert_int_equal(json_integer_value(json_object_get(scores, "position")),
                      facts.position);
     json_decref(scores);
+    check_manifest();
     assert_int_equal(inspect("ledger"), 0);
     assert_non_null(strstr(said, "{\"totals\":{\"positive\":"));
     assert_int_equal(inspect("checkpoint"), 0);
@@ -212,7 +293,8 @@ static void test_pipeline(void **state)
 
 static int set_up(void **state)
 {
-    static const char text[] = "{\"candidates\":[{\"goods\":\"g1\"},{}]}";
+    static const char text[] =
+        "{\"time_ms\":1763789000000,\"candidates\":[{\"goods\":\"g1\"},{}]}";
     (void)state;
     if (!mkdtemp(folder))
         return 1;
@@ -234,7 +316,9 @@ static int tear_down(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_pipeline)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pipeline),
+        cmocka_unit_test(test_versions_at_the_end_only)};
     program = argc > 1 ? argv[1] : "";
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -52,6 +52,30 @@ static void test_good(void **state)
     rank_request_fini(&request);
 }
 
+/* Fields that are hours come from the request's time, unless given. */
+static void test_time(void **state)
+{
+    (void)state;
+    assert_int_equal(parse("{\"time_ms\":18000001,\"candidates\":[{}]}"),
+                     BASE_OK);
+    assert_true(request.ids.context[0] == id(2, 0, "5"));
+    assert_true(request.ids.profile[0] == 0);
+    rank_request_fini(&request);
+    assert_int_equal(parse("{\"time_ms\":18000001,\"context\":{\"pid\":7},"
+                           "\"candidates\":[{}]}"),
+                     BASE_OK);
+    assert_true(request.ids.context[0] == id(2, 0, "7"));
+    rank_request_fini(&request);
+    assert_int_equal(parse("{\"time_ms\":18000001,\"context\":{\"pid\":null},"
+                           "\"candidates\":[{}]}"),
+                     BASE_OK);
+    assert_true(request.ids.context[0] == 0);
+    rank_request_fini(&request);
+    assert_int_equal(parse("{\"time_ms\":\"now\",\"candidates\":[{}]}"),
+                     BASE_DATA);
+    assert_non_null(strstr(error.text, "time_ms must be milliseconds"));
+}
+
 static void test_parts_may_be_left_out(void **state)
 {
     (void)state;
@@ -107,10 +131,17 @@ static int set_up(void **state)
         return 1;
     fixture_init(&fixture, 1, 20);
     struct snapshot_publisher *publisher = fixture_publisher(*state);
-    fixture_publish(publisher, &fixture);
+    struct snapshot_content content = fixture_content(&fixture);
+    struct snapshot_manifest manifest;
+    struct snapshot_announcement said;
+    fixture_manifest(&fixture, &manifest);
+    manifest.stream_json = strdup("{\"transforms\":{\"pid\":\"hour\"}}");
+    int status = snapshot_publisher_put(publisher, &content, &manifest, &said,
+                                        &error);
+    snapshot_manifest_fini(&manifest);
     snapshot_publisher_free(publisher);
     fixture_fini(&fixture);
-    return interest_open(*state, &model, &why);
+    return status ? status : interest_open(*state, &model, &why);
 }
 
 static int tear_down(void **state)
@@ -123,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
+        cmocka_unit_test(test_time),
         cmocka_unit_test(test_parts_may_be_left_out),
         cmocka_unit_test(test_bad),
     };
