@@ -320,10 +320,23 @@ static void block_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 }
 
+/* The learner, a library, ignores a value that it cannot use. */
+static void check_kernels(void)
+{
+    const char *asked = getenv("INTERESTD_KERNELS");
+    if (asked && strcmp(asked, learner_kernels()) != 0)
+        base_log(BASE_LOG_WARN,
+                 "event=kernels_not_usable asked=\"%.40s\" used=%s "
+                 "hint=\"INTERESTD_KERNELS is avx512, avx2 or plain, as far "
+                 "as the processor has it\"",
+                 asked, learner_kernels());
+}
+
 static enum base_status run_daemon(struct run *run, struct base_error *error)
 {
     base_role_enter(&base_role_loop);
     block_signals();
+    check_kernels();
     run->started_ms = base_wall_ms();
     run->phase = "starting";
     run->loop = ev_loop_new(EVFLAG_SIGNALFD | EVFLAG_NOENV);
