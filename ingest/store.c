@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
 
-enum { READERS_MAX = 512, PATH_SIZE = 1200 };
+enum { READERS_MAX = 512, PATH_SIZE = 1200, FULL_BYTES = 1 << 20 };
 
 struct ingest_store {
     MDB_env *env;
@@ -65,6 +66,17 @@ static const char *hint(int code)
     case ENOSPC: return "; the disk is full";
     default: return "";
     }
+}
+
+/* LMDB reports a write that was cut short as EIO: look whether the disk has
+ * room, so that the text names what must be done. */
+static int cause(const struct ingest_store *store, int code)
+{
+    struct statvfs disk;
+    if (code == EIO && !statvfs(store->folder, &disk) &&
+        disk.f_bavail * disk.f_frsize < FULL_BYTES)
+        return ENOSPC;
+    return code;
 }
 
 /* `what` is the operation, `db` may be INGEST_DB_COUNT. */
@@ -247,7 +259,9 @@ enum base_status ingest_store_commit(struct ingest_store *store,
     int code = mdb_txn_commit(store->txn);
     store->txn = NULL;
     store->generation++;
-    return code ? fail(error, code, "commit", INGEST_DB_COUNT, NULL) : BASE_OK;
+    return code ? fail(error, cause(store, code), "commit", INGEST_DB_COUNT,
+                       NULL)
+                : BASE_OK;
 }
 
 void ingest_store_abort(struct ingest_store *store)
@@ -307,7 +321,7 @@ enum base_status ingest_store_put(struct ingest_store *store,
     MDB_val k = val(key), v = val(value);
     store->generation++;
     int code = mdb_put(store->txn, store->dbs[db], &k, &v, 0);
-    return code ? fail(error, code, "put", db, &key) : BASE_OK;
+    return code ? fail(error, cause(store, code), "put", db, &key) : BASE_OK;
 }
 
 enum base_status ingest_store_remove(struct ingest_store *store,

@@ -2,7 +2,8 @@
 /* Ingest as a whole against the mock cluster, with the real state: nothing is
  * lost or doubled through kill -9 (a child process: this program again), the
  * journal is the same to the bit, announcements leave once, a full journal
- * makes it wait, and whoever ends by itself says why. */
+ * makes it wait, recorded decisions make a run from scratch the same, and
+ * whoever ends by itself says why. */
 #include "ingest/ingest.h"
 
 #include <setjmp.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "ingest/decode.h"
+#include "ingest/inspect.h"
 #include "kafka_fixture.h"
 
 enum { PARTITIONS = 3, IMPRESSIONS = 12000 };
@@ -416,6 +419,96 @@ static void test_announcements(void **unused)
     close_scene(&scene);
 }
 
+/* ---- decisions ---------------------------------------------------------- */
+
+/* Events in no order, some of them `ahead` of every clock. */
+static void send_disorder(struct scene *scene, unsigned first, unsigned count,
+                          bool ahead)
+{
+    uint8_t bytes[256];
+    char id[32], user[32];
+    for (unsigned i = first; i < first + count; i++) {
+        unsigned number = draw(40);
+        int64_t now = scene->begin_ms + 5 * (int64_t)first + draw(2500);
+        if (ahead && draw(100) == 0)
+            now = base_wall_ms() + 600000;
+        snprintf(id, sizeof id, "d%u", draw(4) ? i : draw(i + 1));
+        snprintf(user, sizeof user, "u%u", number);
+        bool click = draw(3) == 0;
+        size_t size = click ? kafka_fixture_click(bytes, draw(5) ? id : NULL,
+                                                  user, now, "g")
+                            : kafka_fixture_impression(bytes, id, user, now,
+                                                       "g");
+        kafka_fixture_send(&scene->kafka, click ? "clicks" : "impressions",
+                           (int32_t)(number % PARTITIONS), bytes,
+                           draw(50) ? size : size / 2, now);
+    }
+    kafka_fixture_flush(&scene->kafka);
+    scene->events += count;
+}
+
+static void save_decisions(const struct ingest_config *config,
+                           const char *path)
+{
+    struct base_error error;
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    assert_int_equal(ingest_inspect(config->folder, INGEST_INSPECT_DECISIONS,
+                                    out, &error), BASE_OK);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* What idleness and a clock decided in a live run, with a stop in it, makes a
+ * run from scratch the same to the bit. */
+static void test_recorded_decisions_make_it_the_same(void **unused)
+{
+    (void)unused;
+    struct scene scene;
+    open_scene(&scene, 0);
+    static struct ingest_config config;
+    config_of(&scene, "live", &config);
+    config.idle_ms = 10;
+    config.batch_size = 16;
+    struct ingest *ingest = start(&config);
+    for (unsigned round = 0; round < 24; round++) {
+        send_disorder(&scene, 100 * round, 100, round > 21);
+        if (round % 3)
+            await_events(ingest, scene.events);
+        if (round != 6)
+            continue;
+        stop(ingest);
+        ingest = start(&config);
+    }
+    await_events(ingest, scene.events);
+    struct digest wanted = read_journal(ingest);
+    static struct ingest_status live;
+    ingest_get_status(ingest, &live);
+    stop(ingest);
+    print_message("%llu floored, %llu clamped\n",
+                  (unsigned long long)live.floored_records,
+                  (unsigned long long)live.clamped_records);
+    assert_true(live.floored_records > 0 && live.clamped_records > 0);
+    assert_true(wanted.end >= 300 && wanted.positives > 0);
+    char path[128];
+    snprintf(path, sizeof path, "%s/decisions", scene.folder);
+    save_decisions(&config, path);
+
+    config_of(&scene, "again", &config);
+    config.batch_size = 16;
+    snprintf(config.decisions, sizeof config.decisions, "%s", path);
+    ingest = start(&config);
+    await_events(ingest, scene.events);
+    struct digest got = read_journal(ingest);
+    ingest_get_status(ingest, &status);
+    stop(ingest);
+    assert_memory_equal(status.buckets, live.buckets, sizeof live.buckets);
+    assert_int_equal(status.decisions, live.decisions);
+    assert_int_equal(status.floored_records, live.floored_records);
+    assert_int_equal(status.clamped_records, live.clamped_records);
+    assert_memory_equal(&got, &wanted, sizeof wanted);
+    close_scene(&scene);
+}
+
 /* ---- whoever ends says why ---------------------------------------------- */
 
 static atomic_int failures;
@@ -443,6 +536,7 @@ static void test_another_cluster_is_refused(void **unused)
              "%s", rd_kafka_mock_cluster_bootstraps(other.kafka.cluster));
     struct base_error error = {.text = ""};
     assert_int_equal(ingest_open(&config, &ingest, &error), BASE_OK);
+    atomic_store(&failures, 0);
     assert_int_equal(ingest_start(ingest, on_failure, NULL, &error), BASE_OK);
     while (atomic_load(&failures) == 0)
         usleep(1000);
@@ -451,6 +545,52 @@ static void test_another_cluster_is_refused(void **unused)
     assert_int_equal(atomic_load(&failures), 1);
     ingest_free(ingest);
     close_scene(&other);
+    close_scene(&scene);
+}
+
+/* A disk that takes no more ends it; with room again it goes on as if nothing
+ * had been. */
+static void test_full_disk(void **unused)
+{
+    (void)unused;
+    struct scene scene;
+    struct ingest_config config;
+    struct base_error error = {.text = ""};
+    open_scene(&scene, IMPRESSIONS);
+    config_of(&scene, "whole", &config);
+    struct ingest *ingest = start(&config);
+    await_events(ingest, scene.events);
+    struct digest wanted = read_journal(ingest);
+    stop(ingest);
+
+    config_of(&scene, "full", &config);
+    config.commit_events = 500;
+    config.commit_ms = 5;
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){2 << 20, before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&failures, 0);
+        assert_int_equal(ingest_open(&config, &ingest, &error), BASE_OK);
+        assert_int_equal(ingest_start(ingest, on_failure, NULL, &error),
+                         BASE_OK);
+        while (atomic_load(&failures) == 0)
+            usleep(1000);
+        assert_non_null(strstr(failure, "store: "));
+        ingest_get_status(ingest, &status);
+        assert_int_equal(ingest_stop(ingest, &error), BASE_BROKEN);
+        ingest_free(ingest);
+        assert_true(status.events < scene.events);
+    }
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    ingest = start(&config);
+    await_events(ingest, scene.events);
+    assert_int_equal(status.events, scene.events);
+    struct digest got = read_journal(ingest);
+    assert_memory_equal(&got, &wanted, sizeof wanted);
+    stop(ingest);
     close_scene(&scene);
 }
 
@@ -466,7 +606,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_full_journal_waits),
         cmocka_unit_test(test_timed_batch_end),
         cmocka_unit_test(test_announcements),
+        cmocka_unit_test(test_recorded_decisions_make_it_the_same),
         cmocka_unit_test(test_another_cluster_is_refused),
+        cmocka_unit_test(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
