@@ -500,6 +500,7 @@ static void set_up(struct demo *demo)
     demo->facts.seconds_asked = demo->seconds;
     demo->facts.phase = "starting";
     demo->facts.auc_total = demo->facts.ceiling_total = NAN;
+    demo->facts.auc_recent = NAN;
     for (unsigned i = 0; i < CHILDREN; i++)
         demo->children[i].output = -1;
 }

@@ -46,6 +46,8 @@ static void read_learner(const json_t *learner, struct demo_facts *facts)
     facts->samples = (uint64_t)integer_at(learner, "samples");
     facts->position = (uint64_t)integer_at(learner, "position");
     facts->auc_total = number_at(total, "auc");
+    facts->auc_recent =
+        number_at(json_object_get(learner, "last_samples"), "auc");
     facts->log_loss = number_at(total, "log_loss");
     facts->calibration = number_at(total, "calibration");
     for (size_t i = 0; i < json_array_size(windows); i++) {

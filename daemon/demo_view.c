@@ -88,7 +88,7 @@ void demo_print_view(FILE *out, const struct demo_facts *facts, bool first)
     double auc, ceiling;
     demo_result(facts, &auc, &ceiling);
     /* Over the lines of the last view. */
-    fprintf(out, "%s", first ? "" : "\033[9A\r");
+    fprintf(out, "%s", first ? "" : "\033[10A\r");
     fprintf(out, "interestd demo   %.0f of %llu s   %s\033[K\n", facts->seconds,
             (unsigned long long)facts->seconds_asked, facts->phase);
     fprintf(out,
@@ -100,7 +100,8 @@ void demo_print_view(FILE *out, const struct demo_facts *facts, bool first)
             "%lld\033[K\n",
             (unsigned long long)facts->samples, facts->samples_per_second,
             (long long)facts->pending);
-    print_auc(out, "AUC, last 10 s", auc, ceiling);
+    print_auc(out, "AUC, just now", facts->auc_recent, facts->ceiling_total);
+    print_auc(out, "AUC, last whole 10 s", auc, ceiling);
     print_auc(out, "AUC, from the start", facts->auc_total,
               facts->ceiling_total);
     print_climb(out, facts);
@@ -128,16 +129,14 @@ static void print_or_dash(FILE *out, const char *name, double value)
 
 void demo_print_line(FILE *out, const struct demo_facts *facts)
 {
-    double auc, ceiling;
-    demo_result(facts, &auc, &ceiling);
     fprintf(out,
             "t=%.0fs %s events=%llu (%.0f/s) lag=%lld samples=%llu "
             "(%.0f/s)",
             facts->seconds, facts->phase, (unsigned long long)facts->events,
             facts->events_per_second, (long long)facts->lag_records,
             (unsigned long long)facts->samples, facts->samples_per_second);
-    print_or_dash(out, "auc", auc);
-    print_or_dash(out, "ceiling", ceiling);
+    print_or_dash(out, "auc", facts->auc_recent);
+    print_or_dash(out, "ceiling", facts->ceiling_total);
     fprintf(out,
             " model=%s age=%.1fs published=%llu followed=%llu "
             "score=%lldus\n",

@@ -27,8 +27,9 @@ struct demo_facts {
     uint64_t events, samples, position, batch_end, journal_end;
     int64_t lag_records, unaccounted, pending, trained_age_ms;
     bool at_end;
-    double events_per_second, samples_per_second, auc_total, auc_recent,
-        log_loss, calibration;
+    double events_per_second, samples_per_second;
+    /* since the start; of the last learner.window_samples */
+    double auc_total, auc_recent, log_loss, calibration;
     uint64_t published;
     /* ranker */
     uint64_t followed, version, refused;
