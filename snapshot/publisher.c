@@ -263,6 +263,19 @@ static enum base_status write_aside(const struct snapshot_publisher *publisher,
     return status;
 }
 
+/* Whether CURRENT names `next`, or cannot be asked and so might. */
+static bool may_be_current(const struct snapshot_publisher *publisher,
+                           const struct snapshot_current *next)
+{
+    struct snapshot_current now;
+    struct base_error error; /* not NULL: base_wrap passes its status on */
+    enum base_status status =
+        snapshot_current_read(publisher->config.folder, &now, &error);
+    if (status)
+        return status != BASE_NO_INPUT;
+    return snapshot_current_compare(&now, next) == 0;
+}
+
 /* Renames and moves CURRENT. When the last step fails after CURRENT has moved
  * (its folder could not be synced) readers may have the new version already:
  * it stays, its number is not used again, and the error is still returned. */
@@ -271,21 +284,17 @@ static enum base_status commit(struct snapshot_publisher *publisher,
                                const struct snapshot_current *next,
                                struct base_error *error)
 {
-    struct snapshot_current now;
+    /* Of this number can only be what an earlier failure left. */
+    enum base_status status = remove_entry(publisher, next->name, error);
+    if (status)
+        return status;
     if (renameat(publisher->folder, aside, publisher->folder, next->name))
         return base_fail_errno(error, errno, "%s: rename", aside);
-    enum base_status status = BASE_OK;
     if (fsync(publisher->folder))
         status = base_fail_errno(error, errno, "fsync of the model folder");
     if (!status)
         status = snapshot_current_write(publisher->config.folder, next, error);
-    if (!status) {
-        publisher->current = *next;
-        return BASE_OK;
-    }
-    if (snapshot_current_read(publisher->config.folder, &now, NULL) ==
-            BASE_OK &&
-        snapshot_current_compare(&now, next) == 0)
+    if (!status || may_be_current(publisher, next))
         publisher->current = *next;
     else if (remove_entry(publisher, next->name, NULL))
         base_log(BASE_LOG_WARN, "event=snapshot_leftover name=%s",

@@ -227,6 +227,71 @@ static void test_not_finite(void **state)
     fixture_fini(&fixture);
 }
 
+/* A folder of the next number, left where neither it could be made current
+ * nor be removed, does not keep the next version out. */
+static void test_leftover_of_this_number(void **state)
+{
+    struct fixture fixture;
+    char path[512], name[SNAPSHOT_FOLDER_NAME];
+    fixture_init(&fixture, 1, 20);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    fixture_publish(publisher, &fixture);
+    struct snapshot_current good = served(*state);
+    snapshot_folder_print(good.epoch, good.version + 1, name);
+    snprintf(path, sizeof path, "%s/%s", (char *)*state, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/%s/manifest.json", (char *)*state, name);
+    assert_int_equal(base_file_replace(path, "{", 1, NULL), BASE_OK);
+    fixture_publish(publisher, &fixture);
+    struct snapshot_current now = served(*state);
+    assert_true(now.version == good.version + 1);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+}
+
+/* Where CURRENT cannot be read after a failure it may name the new version:
+ * that must not be removed, nor its number be used again. */
+static void test_unknown_current(void **state)
+{
+    struct fixture fixture;
+    struct base_error error;
+    char path[512];
+    fixture_init(&fixture, 1, 20);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    fixture_publish(publisher, &fixture);
+    struct snapshot_current good = served(*state);
+    snprintf(path, sizeof path, "%s/CURRENT", (char *)*state);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_not_equal(put(publisher, &fixture, &error), BASE_OK);
+    assert_int_equal(count_entries(*state, "v"), 2);
+    assert_int_equal(rmdir(path), 0);
+    fixture_publish(publisher, &fixture);
+    struct snapshot_current now = served(*state);
+    assert_true(now.version == good.version + 2);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+}
+
+/* A first version that could not be made current leaves nothing. */
+static void test_first_fails(void **state)
+{
+    struct fixture fixture;
+    struct base_error error;
+    char path[512];
+    fixture_init(&fixture, 1, 20);
+    struct snapshot_publisher *publisher = fixture_publisher(*state);
+    snprintf(path, sizeof path, "%s/CURRENT.tmp", (char *)*state);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_not_equal(put(publisher, &fixture, &error), BASE_OK);
+    assert_int_equal(count_entries(*state, "v"), 0);
+    assert_int_equal(rmdir(path), 0);
+    fixture_publish(publisher, &fixture);
+    assert_true(served(*state).version == 1);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+}
+
 /* A full disk, as a limit on the size of files: at each stage of the writing
  * the error is told, nothing is left behind and the old version serves. */
 static void test_disk_full(void **state)
@@ -323,6 +388,9 @@ int main(void)
         WITH_FOLDER(test_one_publisher),
         WITH_FOLDER(test_broken_current),
         WITH_FOLDER(test_not_finite),
+        WITH_FOLDER(test_leftover_of_this_number),
+        WITH_FOLDER(test_unknown_current),
+        WITH_FOLDER(test_first_fails),
         WITH_FOLDER(test_disk_full),
         WITH_FOLDER(test_killed),
         WITH_FOLDER(test_table_name),
