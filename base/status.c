@@ -3,10 +3,12 @@
 #include "base/status.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -101,7 +103,15 @@ enum base_status base_wrap(struct base_error *error, const char *format, ...)
 
 _Noreturn void base_panic(const char *file, int line, const char *text)
 {
-    fprintf(stderr, "event=invariant_broken file=%s line=%d text=\"%s\"\n",
-            file, line, text);
+    char said[512];
+    int size = snprintf(said, sizeof said,
+                        "event=invariant_broken file=%s line=%d text=\"%s\"\n",
+                        file, line, text);
+    /* Nobody may be reading; the end must come all the same. */
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (size > 0 && poll(&out, 1, 0) == 1 && out.revents & POLLOUT)
+        (void)!write(STDERR_FILENO, said,
+                     (size_t)size < sizeof said ? (size_t)size
+                                                : sizeof said - 1);
     abort();
 }

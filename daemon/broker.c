@@ -87,11 +87,16 @@ static const char *set_rtt(struct broker *broker, char **words)
     return outcome(rd_kafka_mock_broker_set_rtt(broker->cluster, id, ms));
 }
 
+static const char topic_characters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+
 static const char *make_topic(struct broker *broker, char **words)
 {
     int partitions;
     if (!words[0] || !*words[0])
         return "the topic has no name";
+    if (words[0][strspn(words[0], topic_characters)])
+        return "a topic's name has letters, digits, \".\", \"_\" and \"-\"";
     if (!number(words[1], 1, 1024, &partitions))
         return "partitions must be 1 to 1024";
     return outcome(rd_kafka_mock_topic_create(broker->cluster, words[0],

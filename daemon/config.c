@@ -43,7 +43,7 @@ static bool secret(const char *name)
 }
 
 /* `file:PATH`: the file's content without its last line break. */
-static enum base_status read_secret_file(const char *name,
+static enum base_status read_secret_file(const char *key, const char *name,
                                          struct base_setting_place *place,
                                          char *value, size_t size,
                                          struct base_error *error)
@@ -55,8 +55,11 @@ static enum base_status read_secret_file(const char *name,
         base_settings_path(path, sizeof path, place->folder, name, error);
     if (status == BASE_OK)
         status = base_file_read(path, size, &data, &length, error);
-    if (status != BASE_OK)
-        return base_wrap(error, "secret");
+    if (status != BASE_OK) {
+        char where[600];
+        base_setting_place_text(place, where, sizeof where);
+        return base_wrap(error, "%s%.200s: secret", where, key);
+    }
     while (length && (data[length - 1] == '\n' || data[length - 1] == '\r'))
         length--;
     if (length >= size)
@@ -77,7 +80,7 @@ static enum base_status resolve_secret(const char *key, const char *given,
 {
     struct base_setting_place place = *at;
     if (strncmp(given, "file:", 5) == 0)
-        return read_secret_file(given + 5, &place, value, size, error);
+        return read_secret_file(key, given + 5, &place, value, size, error);
     if (strncmp(given, "env:", 4) != 0)
         return fail_at(at, error, key,
                        "a secret does not belong into this file; give "
@@ -159,6 +162,11 @@ static enum base_status set_scalar(void *self, int entry, const char *key,
     if (strncmp(key, properties_prefix, sizeof properties_prefix - 1) == 0)
         return set_property(&loading->draft.config.ingest, key, value, place,
                             error);
+    if (strcmp(key, "features") == 0 || strncmp(key, "features.", 9) == 0)
+        return fail_at(place, error, key,
+                       "features is a list, an entry a feature: "
+                       "\"- {name: ..., group: ..., dimension: ..., path: "
+                       "...}\", and is given in the file only");
     int index = base_settings_find(&daemon_config_table, key);
     if (index < 0)
         return base_settings_unknown(&daemon_config_table, key, place, error);
@@ -206,6 +214,10 @@ static enum base_status feature_fail(const struct loading *loading,
                      entry, text, name);
 }
 
+/* Tables name files of a version. */
+static const char table_characters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+
 static enum base_status check_feature(const struct loading *loading,
                                       unsigned entry, struct base_error *error)
 {
@@ -221,6 +233,13 @@ static enum base_status check_feature(const struct loading *loading,
             return feature_fail(
                 loading, entry, error,
                 "a feature has this name already:", feature->name);
+    const char *table = feature->table[0] ? feature->table : feature->name;
+    if (table[strspn(table, table_characters)])
+        return feature_fail(loading, entry, error,
+                            "a table, which has the feature's name where none "
+                            "is given, is named with letters, digits, \"_\" "
+                            "and \"-\", not",
+                            table);
     if (feature->click[0] && feature->group != LEARNER_ITEM)
         return feature_fail(loading, entry, error,
                             "only features of group item may give", "click");
@@ -317,16 +336,63 @@ static enum base_status require_all(const struct loading *loading,
     return BASE_OK;
 }
 
-static enum base_status check_whole(const struct loading *loading,
+static const char name_characters[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+
+/* Kafka's own rule, said before Kafka is asked. */
+static enum base_status check_topic(const struct loading *loading,
+                                    const char *key, const char *topic,
                                     struct base_error *error)
 {
+    if (!topic[strspn(topic, name_characters)] && strcmp(topic, ".") != 0 &&
+        strcmp(topic, "..") != 0)
+        return BASE_OK;
+    return base_fail(error, BASE_CONFIG,
+                     "%s: %s: \"%s\" cannot be a topic's name; letters, "
+                     "digits, \".\", \"_\" and \"-\" can",
+                     loading->file, key, topic);
+}
+
+static enum base_status check_topics(const struct loading *loading,
+                                     struct base_error *error)
+{
     const struct ingest_config *ingest = &loading->draft.config.ingest;
+    const char *told = ingest->announcement_topic;
     const char *impressions = ingest->topics[0].name;
-    if (strcmp(impressions, ingest->topics[1].name) == 0)
+    const char *clicks = ingest->topics[1].name;
+    enum base_status status =
+        check_topic(loading, "impressions.topic", impressions, error);
+    if (status == BASE_OK)
+        status = check_topic(loading, "clicks.topic", clicks, error);
+    if (status == BASE_OK)
+        status = check_topic(loading, "kafka.announcement_topic", told, error);
+    if (status != BASE_OK)
+        return status;
+    if (strcmp(impressions, clicks) == 0)
         return base_fail(error, BASE_CONFIG,
                          "%s: impressions.topic and clicks.topic are both "
                          "\"%s\"; they must differ",
                          loading->file, impressions);
+    if (strcmp(told, impressions) == 0 || strcmp(told, clicks) == 0)
+        return base_fail(error, BASE_CONFIG,
+                         "%s: kafka.announcement_topic is \"%s\", which "
+                         "is read too; it must be another",
+                         loading->file, told);
+    return BASE_OK;
+}
+
+static enum base_status check_whole(const struct loading *loading,
+                                    struct base_error *error)
+{
+    const struct ingest_config *ingest = &loading->draft.config.ingest;
+    if (check_topics(loading, error) != BASE_OK)
+        return error->status;
+    if (strcmp(loading->draft.config.state,
+               loading->draft.config.snapshot.folder) == 0)
+        return base_fail(error, BASE_CONFIG,
+                         "%s: state and model_folder are both %s; they must "
+                         "differ",
+                         loading->file, loading->draft.config.state);
     if (ingest->label_mode == INGEST_LABEL_FNW && ingest->negative_keep < 1)
         return base_fail(error, BASE_CONFIG,
                          "%s: ingest.negative_keep below 1 needs "

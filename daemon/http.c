@@ -7,6 +7,7 @@
 #include "daemon/http.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,7 @@ static enum base_status start_daemon(struct daemon_http *http,
     unsigned flags = MHD_USE_EPOLL;
     if (address.ss_family == AF_INET6)
         flags |= MHD_USE_IPv6;
+    errno = 0;
     http->daemon = MHD_start_daemon(
         flags, config->port, NULL, NULL, handle, http, MHD_OPTION_SOCK_ADDR,
         &address, MHD_OPTION_CONNECTION_LIMIT, config->connections_max,
@@ -202,9 +204,10 @@ static enum base_status start_daemon(struct daemon_http *http,
         MHD_OPTION_END);
     if (!http->daemon)
         return base_fail(error, BASE_UNAVAILABLE,
-                         "http: cannot listen on %s port %u: is it in use? "
-                         "(http.listen, http.port)",
-                         config->listen, config->port);
+                         "http: cannot listen on %s port %u (http.listen, "
+                         "http.port): %s",
+                         config->listen, config->port,
+                         errno ? strerror(errno) : "unknown reason");
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
     http->port = info ? info->port : config->port;

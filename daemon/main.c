@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `interestd`: the table of subcommands and nothing else. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "daemon/commands.h"
+#include "daemon/options.h"
 
 static const struct {
     const char *name;
@@ -32,8 +35,21 @@ static void print_help(FILE *out)
     fprintf(out, "\ninterestd COMMAND --help says more.\n");
 }
 
+/* Started with a closed standard descriptor, the next file opened would take
+ * its number, and a log line would land in the database. */
+static bool hold_standard_descriptors(void)
+{
+    int descriptor;
+    do
+        descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (descriptor >= 0 && descriptor <= 2);
+    return descriptor > 2 && close(descriptor) == 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (!hold_standard_descriptors())
+        return base_status_exit(BASE_SYSTEM);
     /* A closed pipe or socket is an error of its write, not a death. */
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
@@ -42,7 +58,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
-        return 0;
+        return options_exit("--help", BASE_OK, NULL);
     }
     for (unsigned i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, argv[1]) == 0)

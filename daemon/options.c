@@ -3,9 +3,13 @@
 #include "daemon/options.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { SAY_MS = 1000 };
 
 static void print_help(const struct options *options)
 {
@@ -37,6 +41,9 @@ static const struct option *find(const struct options *options,
 static enum base_status set_value(const struct option *option,
                                   const char *value, struct base_error *error)
 {
+    if (!*value)
+        return base_fail(error, BASE_USAGE, "--%s needs %s, not an empty text",
+                         option->name, option->argument);
     if (option->type == OPTION_TEXT) {
         *(const char **)option->value = value;
         return BASE_OK;
@@ -124,13 +131,31 @@ enum base_status options_parse(const struct options *options, int argc,
     return BASE_OK;
 }
 
+/* A pipe that nobody reads must not keep a process that has ended. */
+static void say_error(const char *command, const char *text)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, SAY_MS) == 1 && out.revents & POLLOUT)
+        fprintf(stderr, "interestd %s: %s\n", command, text);
+}
+
 int options_exit(const char *command, enum base_status status,
                  const struct base_error *error)
 {
-    if (status == BASE_OK ||
-        (status == BASE_STOPPED && strcmp(error->text, "help") == 0))
+    struct base_error unwritten;
+    bool fine = status == BASE_OK ||
+                (status == BASE_STOPPED && strcmp(error->text, "help") == 0);
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && fine) {
+        /* Of an earlier write the reason is not known any more. */
+        status = errno ? base_fail_errno(&unwritten, errno, "standard output")
+                       : base_fail(&unwritten, BASE_IO,
+                                   "standard output: writing failed");
+        error = &unwritten;
+        fine = false;
+    }
+    if (fine)
         return 0;
-    fflush(stdout);
-    fprintf(stderr, "interestd %s: %s\n", command, error->text);
+    say_error(command, error->text);
     return base_status_exit(status);
 }

@@ -49,7 +49,9 @@ enum base_status options_parse(const struct options *options, int argc,
                                struct base_error *error) BASE_MUST_CHECK;
 
 /* Ends a command: prints "interestd NAME: text" on standard error for an
- * error, nothing for BASE_OK and after --help; returns the exit status. */
+ * error, nothing for BASE_OK and after --help; returns the exit status. What
+ * standard output did not take is an error too. A standard error that nobody
+ * reads is not waited for. */
 int options_exit(const char *command, enum base_status status,
                  const struct base_error *error);
 

@@ -131,6 +131,63 @@ static void test_check_config(void **state)
     assert_int_equal(run("check-config", NULL), 64);
 }
 
+/* The sample with one setting over it, judged without state or brokers. */
+static void check_with(const char *set, int status, const char *text)
+{
+    assert_int_equal(run("check-config", "--config", "configs/interestd.yaml",
+                         "--set", set, NULL),
+                     status);
+    expect(text);
+}
+
+static void test_check_config_reads(void **state)
+{
+    (void)state;
+    check_with("impressions.schema=/nowhere.avsc", 66,
+               "schema of topic impressions: /nowhere.avsc: No such file");
+    check_with("clicks.schema=README.md", 65, "README.md of topic clicks");
+    check_with("impressions.schema=schemas/click.avsc", 78,
+               "path 'gender' does not exist; the fields there are:");
+    check_with("impressions.user=nobody", 78, "path 'nobody' does not exist");
+    check_with("clicks.framing=confluent", 78, "is not a folder");
+    check_with("kafka.properties.bogus=1", 78, "kafka.properties: bogus:");
+    check_with("kafka.properties.auto.offset.reset=latest", 78,
+               "auto.offset.reset is fixed to error");
+    check_with("kafka.properties.session.timeout.ms=900000", 78,
+               "session.timeout.ms");
+    check_with("ingest.decisions=/nowhere", 66, "/nowhere: No such file");
+    check_with("http.listen=localhost", 78,
+               "http.listen: \"localhost\" is not a numeric address");
+}
+
+/* Runs `"$0" <line>` in a shell, for its redirections. */
+static int run_line(const char *line)
+{
+    char command[400];
+    snprintf(command, sizeof command, "\"%s\" %s", program, line);
+    int status = system(command);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_full_output(void **state)
+{
+    (void)state;
+    assert_int_equal(run_line("version >/dev/full 2>/dev/null"), 74);
+    assert_int_equal(run_line("--help >/dev/full 2>/dev/null"), 74);
+    assert_int_equal(run_line("run --help >/dev/full 2>/dev/null"), 74);
+    assert_int_equal(
+        run_line("check-config --reference >/dev/full 2>/dev/null"), 74);
+}
+
+/* What is opened next must not become the log. */
+static void test_closed_descriptors(void **state)
+{
+    (void)state;
+    assert_int_equal(run_line("version <&- >&- 2>&-"), 0);
+    assert_int_equal(run_line("run --config /nowhere <&- >&- 2>&-"), 66);
+}
+
 static void test_broken_config(void **state)
 {
     (void)state;
@@ -178,6 +235,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_check_config),
+        cmocka_unit_test(test_check_config_reads),
+        cmocka_unit_test(test_full_output),
+        cmocka_unit_test(test_closed_descriptors),
         cmocka_unit_test(test_broken_config),
         cmocka_unit_test(test_nothing_there),
     };

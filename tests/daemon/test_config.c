@@ -167,7 +167,8 @@ static void test_wrong_keys(void **state)
     expect(load("http: {port: }\n"), ":6:8: http.port: \"\" is not allowed");
     expect(load("http: {port: 1}\nhttp.port: 2\n"),
            ":7:12: http.port: given twice; first in line 6");
-    expect(load("features: 3\n"), ":6:11: features: no such setting");
+    expect(load("features: 3\n"), ":6:11: features: features is a list");
+    expect(load("features.goods: 3\n"), ":6:17: features.goods: features is");
 }
 
 static void test_whole(void **state)
@@ -175,6 +176,14 @@ static void test_whole(void **state)
     (void)state;
     expect(load("impressions: {topic: a}\nclicks: {topic: a}\n"),
            ": impressions.topic and clicks.topic are both \"a\"");
+    expect(load("impressions: {topic: a/b}\n"),
+           ": impressions.topic: \"a/b\" cannot be a topic's name");
+    expect(load("clicks: {topic: ..}\n"),
+           ": clicks.topic: \"..\" cannot be a topic's name");
+    expect(load("kafka.announcement_topic: clicks\n"),
+           ": kafka.announcement_topic is \"clicks\", which is read too");
+    expect(load("state: /same\nmodel_folder: /same\n"),
+           ": state and model_folder are both /same");
     expect(load("ingest: {label_mode: fnw, negative_keep: 0.5}\n"),
            ": ingest.negative_keep below 1 needs");
     write_text("c.yaml", "state: s\n");
@@ -206,6 +215,11 @@ static void test_features(void **state)
             "table \"goods\"");
     feature("{name: x, group: profile, dimension: 4, path: x, click: y}",
             ":6:5: features[3]: only features of group item may give");
+    feature("{name: x, group: item, dimension: 4, path: x, table: ../x}",
+            ":6:5: features[3]: a table, which has the feature's name where "
+            "none is given, is named with");
+    feature("{name: a b, group: item, dimension: 4, path: x}",
+            ":6:5: features[3]: a table, which");
     feature("{nam: x}", ":6:11: nam: no such setting; did you mean "
                         "\"name\"?");
     feature("{name: x, name: y}", ":6:21: name: given twice in one feature");

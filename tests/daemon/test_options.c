@@ -77,7 +77,8 @@ static void test_wrong(void **state)
           "no option --fil; --help lists them");
     wrong(parse(2, "--number", "x"), "--number: \"x\" is not a whole number");
     wrong(parse(2, "--number", "-1"), "--number: \"-1\" is not a whole number");
-    wrong(parse(1, "--number="), "--number: \"\" is not a whole number");
+    wrong(parse(1, "--number="), "--number needs N, not an empty text");
+    wrong(parse(2, "--file", ""), "--file needs FILE, not an empty text");
     wrong(parse(2, "--number", "99999999999999999999"),
           "--number: \"99999999999999999999\" is not a whole number");
     wrong(parse(1, "--flag=yes"), "--flag takes no value");

@@ -7,14 +7,17 @@ nothing lost, nothing crashed.
    its reason; the good ones fare as the model says.
 2. A schema id that is not known, and bytes that are not framed.
 3. A snapshot with one flipped bit: `rank` refuses; healed, it scores again.
-4. Broken configurations: refused with the file, the line or key and words.
-5. A second daemon on the same state: refused, the first one undisturbed."""
+4. Broken configurations: refused with the file, the line or key and words,
+   by `check-config` and by `run`.
+5. Standard descriptors closed at start: the state is as it should be.
+6. A second daemon on the same state: refused, the first one undisturbed."""
 
 import collections
 import json
 import os
 import shutil
 import struct
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -229,9 +232,7 @@ class Bad:
             check(old in good, f"{old} is not in the configuration")
             with open(path, "w") as file:
                 file.write(good.replace(old, new, 1))
-            commands = ["run"] if (old, new, word) in schema_cases else \
-                ["check-config", "run"]
-            for command in commands:
+            for command in ("check-config", "run"):
                 done = self.daemon.call(command, "--config", path,
                                         config=False)
                 check(done.returncode in (65, 66, 78) and word in done.stderr,
@@ -242,6 +243,35 @@ class Bad:
                                    config=False)
         check(missing.returncode != 0 and "broken.yaml.not" in missing.stderr,
               f"no file: {missing.returncode}: {missing.stderr}")
+
+    def closed(self):
+        """Started with descriptors 0 to 2 closed, no file that the daemon
+        opens may take their place: log lines would go into the database."""
+        with Broker(self.interestd, TOPICS) as broker:
+            config = merge(stream.config(), {"kafka.brokers": broker.brokers})
+            with topics.Client(broker.brokers) as client:
+                events = stream.Stream(9, 300).send(client)
+            logs = topics.read_logs(broker.brokers, stream.TOPICS)
+            model = os.path.join(self.folder, "closed-model")
+            state_model.run(config, "/", logs, model)
+            daemon = Daemon(self.interestd,
+                            os.path.join(self.folder, "closed"), config)
+            with open(daemon.log_path, "w"):
+                pass
+            try:
+                daemon.process = subprocess.Popen(
+                    ["/bin/sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh",
+                     *daemon.command("run")])
+                daemon.wait_trained(events, 120)
+                taken = [os.readlink(f"/proc/{daemon.process.pid}/fd/{n}")
+                         for n in range(3)]
+                check(taken == ["/dev/null"] * 3, f"descriptors: {taken}")
+                daemon.stop()
+            finally:
+                daemon.end()
+            out = os.path.join(self.folder, "closed-out")
+            dump(daemon, out)
+            compare("closed descriptors", model, out)
 
     def second(self):
         with Broker(self.interestd, TOPICS) as broker:
@@ -275,6 +305,7 @@ def test(arguments, folder):
     steps.run("unknown schema, wrong framing", bad.framing)
     steps.run("a flipped bit in a snapshot", bad.snapshot)
     steps.run("broken configurations", bad.configuration)
+    steps.run("closed standard descriptors", bad.closed)
     steps.run("a second daemon on the same state", bad.second)
 
 
