@@ -151,8 +151,13 @@ enum base_status base_file_make_folder(const char *path,
             continue;
         memcpy(partial, path, i);
         partial[i] = '\0';
-        if (mkdir(partial, 0750) && errno != EEXIST)
+        if (mkdir(partial, 0750) == 0) {
+            enum base_status status = sync_parent(partial, error);
+            if (status)
+                return status;
+        } else if (errno != EEXIST) {
             return base_fail_errno(error, errno, "%s: make folder", partial);
+        }
     }
     struct stat made;
     if (stat(path, &made) || !S_ISDIR(made.st_mode))
