@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 enum { GROUP_PROFILE, GROUP_ITEM, GROUP_CONTEXT, ROWS_MAX = 1 << 20 };
+enum { BEHAVIORS_MAX = 1024 }; /* more than any model uses */
 static const char *const group_names[] = {"profile", "item", "context"};
 
 /* Where in the request something is: "candidates[3]". */
@@ -131,6 +132,19 @@ static enum base_status read_list(const struct interest_model *model,
     return BASE_OK;
 }
 
+/* The newest BEHAVIORS_MAX are kept. */
+static void cut_history(const struct interest_model *model,
+                        struct interest_request *request)
+{
+    size_t fields = interest_field_count(model, GROUP_ITEM);
+    if (request->history_size <= BEHAVIORS_MAX)
+        return;
+    size_t skipped = request->history_size - BEHAVIORS_MAX;
+    memmove((uint64_t *)request->history, request->history + skipped * fields,
+            BEHAVIORS_MAX * fields * sizeof *request->history);
+    request->history_size = BEHAVIORS_MAX;
+}
+
 static enum base_status keep_texts(json_t *list, struct rank_request *request,
                                    struct base_error *error)
 {
@@ -223,6 +237,8 @@ static enum base_status read_root(const struct interest_model *model,
     if (status == BASE_OK)
         status = read_list(model, "candidates", candidates, &ids->items,
                            &ids->candidates, error);
+    if (status == BASE_OK)
+        cut_history(model, ids);
     if (status == BASE_OK)
         status = read_time(model, root, ids, error);
     return status != BASE_OK ? status : keep_texts(candidates, request, error);

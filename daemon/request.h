@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* JSON ranking requests to ids:
  *   {"profile": {"gender": "f", ...}, "context": {"pid": "p1", ...},
- *    "behaviors": [{"goods": "g1", ...}, ...],   oldest first
+ *    "behaviors": [{"goods": "g1", ...}, ...],   oldest first;
+ *                  of more than 1024 the newest count
  *    "candidates": [{"goods": "g7", ...}, ...],
  *    "time_ms": 1763789000000}                   may be left out
  * Values are strings or integers; a field that is left out is unknown (id 0),

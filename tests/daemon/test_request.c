@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,26 @@ static void test_time(void **state)
     assert_int_equal(parse("{\"time_ms\":\"now\",\"candidates\":[{}]}"),
                      BASE_DATA);
     assert_non_null(strstr(error.text, "time_ms must be milliseconds"));
+}
+
+/* More behaviors than any model was trained with: the newest. */
+static void test_long_history(void **state)
+{
+    enum { ALL = 1500, USED = 1024 };
+    char *text = malloc(ALL * 24 + 100), last[8];
+    size_t used = (size_t)sprintf(text, "{\"candidates\":[{}],\"behaviors\":[");
+    (void)state;
+    for (int i = 0; i < ALL; i++)
+        used += (size_t)sprintf(text + used, "%s{\"cate\":%d}", i ? "," : "",
+                                i);
+    strcpy(text + used, "]}");
+    assert_int_equal(parse(text), BASE_OK);
+    assert_int_equal(request.ids.history_size, USED);
+    snprintf(last, sizeof last, "%d", ALL - USED);
+    assert_true(request.ids.history[1] == id(1, 1, last));
+    assert_true(request.ids.history[2 * USED - 1] == id(1, 1, "1499"));
+    rank_request_fini(&request);
+    free(text);
 }
 
 static void test_parts_may_be_left_out(void **state)
@@ -155,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_time),
+        cmocka_unit_test(test_long_history),
         cmocka_unit_test(test_parts_may_be_left_out),
         cmocka_unit_test(test_bad),
     };
