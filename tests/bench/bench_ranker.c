@@ -55,10 +55,11 @@ static int run(const char *folder, uint64_t rows, unsigned repeats)
     }
     uint64_t draws = 0;
     for (unsigned r = 0; r < repeats; r++) {
-        uint64_t profile[2] = {any(&fixture, 0, draws++),
-                               any(&fixture, 1, draws++)};
-        uint64_t context[2] = {any(&fixture, 5, draws++),
-                               any(&fixture, 6, draws++)};
+        uint64_t profile[2] = {any(&fixture, 0, draws),
+                               any(&fixture, 1, draws + 1)};
+        uint64_t context[2] = {any(&fixture, 5, draws + 2),
+                               any(&fixture, 6, draws + 3)};
+        draws += 4;
         for (unsigned i = 0; i < HISTORY * 3; i++)
             history[i] = any(&fixture, 2 + i % 3, draws++);
         for (unsigned i = 0; i < CANDIDATES * 3; i++)

@@ -153,7 +153,7 @@ static void test_demo_prints(void **state)
     size_t size = 0;
     memset(&facts, 0, sizeof facts);
     facts.phase = "learning";
-    facts.auc_total = facts.ceiling_total = NAN;
+    facts.auc_total = facts.auc_recent = facts.ceiling_total = NAN;
     FILE *out = open_memstream(&text, &size);
     demo_print_json(out, &facts);
     fclose(out);
@@ -163,12 +163,14 @@ static void test_demo_prints(void **state)
     json_decref(root);
     free(text);
     demo_set_window(&facts, 10, &auc, &ceiling);
+    facts.auc_recent = 0.75;
+    facts.ceiling_total = 0.8;
     out = open_memstream(&text, &size);
     demo_print_view(out, &facts, true);
     demo_print_line(out, &facts);
     fclose(out);
     assert_non_null(strstr(text, "0.8500   best possible 0.8750   93 %"));
-    assert_non_null(strstr(text, "auc=0.8500 ceiling=0.8750"));
+    assert_non_null(strstr(text, "auc=0.7500 ceiling=0.8000"));
     free(text);
 }
 

@@ -465,8 +465,8 @@ static void test_decision_lines(void **state)
         "{\"kind\": \"stopped\"}\nnonsense\n",
         "{\"kind\": \"stopped\"}\n{\"topic\": \"clicks\"}\n",
         "{\"kind\": \"stopped\"}\n{\"kind\": \"floored\", \"topic\": \"x\"}\n",
-        "{\"kind\": \"stopped\"}\n{\"kind\": \"floored\", \"topic\":"
-        " \"clicks\", \"partition\": \"1\"}\n"};
+        ("{\"kind\": \"stopped\"}\n{\"kind\": \"floored\", \"topic\":"
+         " \"clicks\", \"partition\": \"1\"}\n")};
     for (unsigned i = 0; i < 4; i++)
         assert_null(decisions_of(wrong[i], BASE_DATA));
 }
