@@ -344,6 +344,39 @@ static void rejects_gradients_that_adam_cannot_square(void **state)
     din_case_fini(&c);
 }
 
+static void set_tensor(struct din_case *c, unsigned place, float value)
+{
+    const struct learner_tensor *tensor = learner_tensor(c->model, place);
+    for (size_t i = 0; i < (size_t)tensor->shape[0] * tensor->shape[1]; i++)
+        c->dense[tensor->offset + i] = value;
+}
+
+/* A loss and gradients of 0, but activations whose variance is infinite: the
+ * moving one would never come back. */
+static void rejects_statistics_that_are_too_large(void **state)
+{
+    (void)state;
+    struct din_case_spec spec = din_case_small();
+    struct din_case c;
+    din_case_init(&c, &spec);
+    size_t size = learner_dense_size(c.model);
+    float *before = din_case_memory(size);
+    memset(c.label, 1, c.batch.samples);
+    set_tensor(&c, DIN_MLP_0_BIAS, 1e20f);
+    set_tensor(&c, DIN_MLP_2_WEIGHT, 0);
+    set_tensor(&c, DIN_MLP_2_BIAS, -200);
+    c.dense[learner_tensor(c.model, DIN_MLP_2_BIAS)->offset] = 200;
+    memcpy(before, c.dense, size * sizeof *before);
+    din_case_train(&c, 1);
+    assert_true(isfinite(c.output.loss));
+    for (size_t i = 0; i < size; i++)
+        assert_true(c.output.ddense[i] == 0);
+    assert_false(c.output.finite);
+    assert_same(before, c.dense, size);
+    free(before);
+    din_case_fini(&c);
+}
+
 /* The probability of a sample must not feel its neighbours: each sample
  * alone, as a batch of one, gives the bits it has among the others. */
 static void neighbours_do_not_change_a_bit(void **state)
@@ -489,6 +522,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(shards_change_only_rounding),
         cmocka_unit_test(reports_what_is_not_finite),
         cmocka_unit_test(rejects_gradients_that_adam_cannot_square),
+        cmocka_unit_test(rejects_statistics_that_are_too_large),
         cmocka_unit_test(neighbours_do_not_change_a_bit),
         cmocka_unit_test(starts_as_configured),
     };
