@@ -119,10 +119,7 @@ kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
 if [ $slow -eq 1 ]; then
   build tsan
   units tsan -L 'unit' -E '^(model|adapters)\.'
-  for bench in build/release/tests/bench/bench_*; do
-    [ -x "$bench" ] && [ -f "$bench" ] || continue
-    program "${bench##*/}" "$bench"
-  done
+  program bench bash tests/bench/run.sh
   kafka_program e2e.kafka_globo_300000 "$python" -B \
     tests/e2e/kafka_globo.py --clicks 300000 "$interestd"
 fi
