@@ -48,6 +48,11 @@ static const struct fixed preferred[] = {
     {"group.id", "interestd", READERS, NULL},
     {"fetch.wait.max.ms", "100", READERS, NULL},
     {"topic.metadata.refresh.interval.ms", "30000", READERS, NULL},
+    /* How long a handle's end waits for offsets on their way to a broker that
+     * is frozen, or to a coordinator that is not there. */
+    {"socket.timeout.ms", "10000", READERS, NULL},
+    {"session.timeout.ms", "3000", READERS, NULL},
+    {"heartbeat.interval.ms", "1000", READERS, NULL},
     {"log.connection.close", "false", READERS | PRODUCER, NULL},
     {"socket.keepalive.enable", "true", READERS | PRODUCER, NULL},
     {"queued.min.messages", "1", HELPER, NULL},
