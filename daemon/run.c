@@ -297,7 +297,6 @@ static void stop_all(struct run *run, enum base_status *result,
     daemon_publisher_finish(run->publisher);
     if (run->ingest_started)
         note(result, error, ingest_stop(run->ingest, &next), &next);
-    alarm(0);
 }
 
 static void free_all(struct run *run)
@@ -367,6 +366,7 @@ static enum base_status run_daemon(struct run *run, struct base_error *error)
     if (run->trainer)
         stop_all(run, &status, error);
     free_all(run);
+    alarm(0);
     return status;
 }
 
