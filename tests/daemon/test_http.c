@@ -196,7 +196,7 @@ static void test_errors(void **state)
     assert_int_equal(
         daemon_http_open(&config, loop, collect, server, &http, &error),
         BASE_UNAVAILABLE);
-    assert_non_null(strstr(error.text, "in use?"));
+    assert_non_null(strstr(error.text, "in use"));
     strcpy(config.listen, "localhost");
     assert_int_equal(
         daemon_http_open(&config, loop, collect, server, &http, &error),
