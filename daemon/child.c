@@ -15,9 +15,22 @@
 
 #include "base/clock.h"
 
-/* In the child between fork and exec: only async-signal-safe calls. */
-static _Noreturn void become(char **argv, int output, int log, pid_t parent)
+/* The parent's handler would swallow a signal that comes before the exec: the
+ * child begins with all of them blocked and takes them as a program does that
+ * has no handlers. */
+static void take_signals(const sigset_t *mask)
 {
+    static const int handled[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++)
+        signal(handled[i], SIG_DFL);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+}
+
+/* In the child between fork and exec: only async-signal-safe calls. */
+static _Noreturn void become(char **argv, int output, int log, pid_t parent,
+                             const sigset_t *mask)
+{
+    take_signals(mask);
     int input = open("/dev/null", O_RDONLY);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setpgid(0, 0);
@@ -49,10 +62,14 @@ enum base_status child_start(struct child *child, const char *log_path,
         return base_fail_errno(error, errno, "pipe");
     }
     pid_t parent = getpid();
+    sigset_t all, mask;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &mask);
     child->pid = fork();
     if (child->pid == 0)
-        become(argv, pipes[1], log, parent);
+        become(argv, pipes[1], log, parent, &mask);
     int failed = child->pid < 0 ? errno : 0;
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
     close(log);
     close(pipes[1]);
     if (failed) {

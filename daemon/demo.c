@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -33,6 +34,9 @@ enum {
     START_MS = 20000,
     DRAIN_MS = 25000,
     STOP_MS = 30000,
+    /* of the refreshing view */
+    VIEW_ROWS = 11,
+    VIEW_COLUMNS = 72,
 };
 
 enum { BROKER, DAEMON, RANKER, PRODUCER, CHILDREN };
@@ -356,7 +360,9 @@ static enum base_status stop_child(struct demo *demo, unsigned which,
                          "`interestd %s` did not stop in %d s", child->name,
                          STOP_MS / 1000);
     /* A ranker that never saw a model says so with its own exit status. */
+    /* Nor does one that was stopped before it listened for signals fail. */
     bool fine = child->exit_status == 0 ||
+                child->exit_status == 128 + SIGTERM ||
                 (which == RANKER &&
                  child->exit_status == base_status_exit(BASE_STOPPED));
     return fine ? BASE_OK : ended_early(demo, child, error);
@@ -425,14 +431,18 @@ static void print_end(struct demo *demo)
         return;
     }
     demo_result(facts, &auc, &ceiling);
+    fprintf(demo->out, "\n%" PRIu64 " events, %" PRIu64 " samples; ",
+            facts->events, facts->samples);
+    if (isfinite(auc) && isfinite(ceiling))
+        fprintf(demo->out,
+                "AUC %.4f of %.4f possible (%.0f %% of the way from 0.5);\n",
+                auc, ceiling, 100 * (auc - 0.5) / (ceiling - 0.5));
+    else
+        fprintf(demo->out, "too few for an AUC;\n");
     fprintf(demo->out,
-            "\n%" PRIu64 " events, %" PRIu64 " samples; AUC %.4f of %.4f "
-            "possible (%.0f %% of the way from 0.5);\n%" PRIu64
-            " versions published, %" PRIu64 " followed by the ranker; "
-            "%" PRId64 " offsets unaccounted for.\n",
-            facts->events, facts->samples, auc, ceiling,
-            100 * (auc - 0.5) / (ceiling - 0.5), facts->published,
-            facts->followed, facts->unaccounted);
+            "%" PRIu64 " versions published, %" PRIu64
+            " followed by the ranker; %" PRId64 " offsets unaccounted for.\n",
+            facts->published, facts->followed, facts->unaccounted);
     if (demo->keep)
         fprintf(demo->out,
                 "Kept: %s; go on with\n  interestd rank --model %s/model "
@@ -490,13 +500,29 @@ static enum base_status run_demo(struct demo *demo, struct base_error *error)
     return status;
 }
 
+/* The view is drawn over itself: that takes a terminal which can go up, and
+ * on which every line of it has room. */
+static bool can_refresh(void)
+{
+    struct winsize size;
+    const char *kind = getenv("TERM");
+    if (!isatty(STDOUT_FILENO) || !kind || !*kind || strcmp(kind, "dumb") == 0)
+        return false;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0)
+        return true;
+    /* Nothing is known of a size of 0. */
+    return (!size.ws_row || size.ws_row > VIEW_ROWS) &&
+           (!size.ws_col || size.ws_col >= VIEW_COLUMNS);
+}
+
 static void set_up(struct demo *demo)
 {
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL); /* its terminal went away */
     demo->out = demo->json ? stderr : stdout;
-    demo->terminal = !demo->json && isatty(STDOUT_FILENO);
+    demo->terminal = !demo->json && can_refresh();
     demo->facts.seconds_asked = demo->seconds;
     demo->facts.phase = "starting";
     demo->facts.auc_total = demo->facts.ceiling_total = NAN;

@@ -112,6 +112,28 @@ static void test_exit_statuses(void **state)
     child_fini(&child);
 }
 
+static void ignore(int signal_number)
+{
+    (void)signal_number;
+}
+
+/* However early, a signal to a child ends it; our handlers are not its. */
+static void test_early_signal(void **state)
+{
+    (void)state;
+    struct sigaction action = {.sa_handler = ignore}, before;
+    assert_int_equal(sigaction(SIGTERM, &action, &before), 0);
+    for (int i = 0; i < 50; i++) {
+        struct child child;
+        start(&child, "wait");
+        child_signal(&child, SIGTERM);
+        assert_true(child_wait(&child, 20000));
+        assert_int_equal(child.exit_status, 128 + SIGTERM);
+        child_fini(&child);
+    }
+    assert_int_equal(sigaction(SIGTERM, &before, NULL), 0);
+}
+
 static void test_fini_kills(void **state)
 {
     (void)state;
@@ -179,6 +201,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_long_line_is_cut),
         cmocka_unit_test(test_exit_statuses),
+        cmocka_unit_test(test_early_signal),
         cmocka_unit_test(test_fini_kills),
         cmocka_unit_test(test_no_log),
         cmocka_unit_test(test_notify),

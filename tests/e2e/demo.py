@@ -5,11 +5,14 @@ answer, learns, publishes and follows, accounts for every offset; and it ends
 with 0 on Ctrl-C, with everything flushed."""
 
 import argparse
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -62,12 +65,51 @@ def interrupted(interestd, folder):
     answer(process, 30)
 
 
+def ended(interestd, folder):
+    """At any moment of the start, by any signal that asks for the end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        for pause in (0.05, 0.2, 1):
+            process = demo(interestd, folder, "--seconds", "300")
+            time.sleep(pause)
+            process.send_signal(number)
+            err = process.communicate(timeout=60)[1]
+            check(process.returncode == 0,
+                  f"{number.name} after {pause} s: exit status "
+                  f"{process.returncode}: {err[-1000:]}")
+
+
+def dumb(interestd, folder):
+    """A terminal that cannot go up, or is too small, gets lines."""
+    for term, size in (("dumb", (24, 80)), ("xterm", (5, 30))):
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size,
+                                                            0, 0))
+        process = subprocess.Popen([interestd, "demo", "--seconds", "1"],
+                                   cwd=folder, stdin=subprocess.DEVNULL,
+                                   stdout=theirs, stderr=theirs,
+                                   env={**os.environ, "TERM": term})
+        os.close(theirs)
+        said = b""
+        try:
+            while block := os.read(ours, 65536):
+                said += block
+        except OSError:
+            pass  # the last one has closed it
+        os.close(ours)
+        check(process.wait(60) == 0, f"{term} {size}: {said[-500:]}")
+        check(b"\x1b" not in said and b"events" in said,
+              f"{term} {size}: {said[:300]}")
+
+
 def test(arguments, folder):
     steps = Steps()
     steps.run(f"demo of {arguments.seconds} s", full, arguments.interestd,
               folder, arguments.seconds)
     steps.run("demo ended by Ctrl-C", interrupted, arguments.interestd,
               folder)
+    steps.run("demo ended while it starts", ended, arguments.interestd, folder)
+    steps.run("demo on a terminal without a cursor", dumb,
+              arguments.interestd, folder)
 
 
 if __name__ == "__main__":
