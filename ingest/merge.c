@@ -14,6 +14,7 @@ struct queue {
     int64_t *received;           /* monotonic ms, beside it */
     uint64_t *ids;               /* (capacity, ids) */
     unsigned capacity, head, count;
+    uint64_t payload_bytes;
     /* Key of the next event at the least; own_ms and apply_ms of the last. */
     struct ingest_event bound;
     int64_t position; /* offset behind the last one read */
@@ -163,6 +164,7 @@ static void drop(struct queue *queue)
         free((void *)first(queue)->payload);
         queue->head = (queue->head + 1) & (queue->capacity - 1);
     }
+    queue->payload_bytes = 0;
 }
 
 void ingest_merge_free(struct ingest_merge *merge)
@@ -185,8 +187,10 @@ void ingest_merge_free(struct ingest_merge *merge)
 
 unsigned ingest_merge_room(const struct ingest_merge *merge, unsigned slot)
 {
-    unsigned count = merge->queues[slot].count;
-    return count < merge->depth ? merge->depth - count : 0;
+    const struct queue *queue = &merge->queues[slot];
+    if (queue->payload_bytes >= INGEST_MERGE_PAYLOADS)
+        return 0;
+    return queue->count < merge->depth ? merge->depth - queue->count : 0;
 }
 
 static bool grow(struct queue *queue, unsigned ids)
@@ -302,6 +306,7 @@ void ingest_merge_push(struct ingest_merge *merge, unsigned slot,
     if (queue->position <= event->offset)
         queue->position = event->offset + 1;
     queue->received[at] = received_ms;
+    queue->payload_bytes += event->payload_size;
     queue->count++;
     merge->size++;
     if (queue->count == 1)
@@ -417,6 +422,7 @@ void ingest_merge_pop(struct ingest_merge *merge)
     struct ingest_event *event = first(queue);
     merge->last = *event;
     merge->has_last = true;
+    queue->payload_bytes -= event->payload_size;
     free((void *)event->payload);
     merge->last.payload = NULL;
     merge->last.ids = NULL;

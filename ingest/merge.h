@@ -22,7 +22,11 @@
 #include "ingest/decisions.h"
 #include "ingest/event.h"
 
-enum { INGEST_AHEAD_MS = 10000 }; /* a stamp this far ahead is clamped */
+enum {
+    INGEST_AHEAD_MS = 10000, /* a stamp this far ahead is clamped */
+    /* Payloads of dead letters that fill a queue, however few they are. */
+    INGEST_MERGE_PAYLOADS = 1 << 20,
+};
 
 struct ingest_merge;
 
@@ -49,7 +53,8 @@ enum base_status ingest_merge_new(const struct ingest_merge_config *config,
                                   struct base_error *error) BASE_MUST_CHECK;
 void ingest_merge_free(struct ingest_merge *merge);
 
-/* Events that still fit into the queue's depth. */
+/* Events that still fit into the queue's depth; 0 also where the payloads in
+ * it are as large as they may be. */
 unsigned ingest_merge_room(const struct ingest_merge *merge, unsigned slot);
 
 /* Space for the slot's next event and its ids; the event's topic, partition

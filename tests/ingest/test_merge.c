@@ -510,6 +510,34 @@ static void test_speed(void **state)
     ingest_merge_free(merge);
 }
 
+/* Few dead letters with large payloads fill a queue. */
+static void test_payloads_are_bounded(void **state)
+{
+    (void)state;
+    struct ingest_merge_start starts[SLOTS];
+    start_of(starts);
+    struct ingest_merge *merge = new_merge(starts, NULL, NULL);
+    for (int64_t offset = 0; offset < 2; offset++) {
+        assert_int_equal(ingest_merge_room(merge, 0), 16 - offset);
+        uint64_t *ids;
+        struct ingest_event *event = ingest_merge_reserve(merge, 0, &ids);
+        event->kind = INGEST_EVENT_DEAD;
+        event->offset = offset;
+        event->payload_size = INGEST_MERGE_PAYLOADS / 2;
+        event->payload = malloc(event->payload_size);
+        ingest_merge_push(merge, 0, 0, wall);
+    }
+    assert_int_equal(ingest_merge_room(merge, 0), 0);
+    assert_int_equal(ingest_merge_room(merge, 1), 16);
+    for (unsigned i = 1; i < SLOTS; i++)
+        ingest_merge_stop(merge, i);
+    assert_non_null(ingest_merge_peek(merge));
+    ingest_merge_pop(merge);
+    assert_int_equal(ingest_merge_room(merge, 0), 15);
+    ingest_merge_stop(merge, 0);
+    ingest_merge_free(merge);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_stop_frees_the_others),
         cmocka_unit_test(test_given_decisions_replace_the_clock),
         cmocka_unit_test(test_decision_lines),
+        cmocka_unit_test(test_payloads_are_bounded),
         cmocka_unit_test(test_speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
