@@ -181,19 +181,21 @@ static int64_t ask(struct ingest_source *source)
 
 /* ---- housekeeping ------------------------------------------------------- */
 
-/* The broker refused an offset: lost range, other log, or only a moment. */
-static void examine(struct ingest_source *source, unsigned i)
+/* The broker refused an offset: lost range, other log, or only a moment. False
+ * where it does not answer: to be asked again in the next round. */
+static bool examine(struct ingest_source *source, unsigned i)
 {
     int64_t low, high;
     struct base_error error;
     if (ingest_topics_ranges(source->helper, source->config,
                              source->positions, &i, 1, &low, &high, &error)) {
         ingest_source_note(source, error.text);
-        return; /* asked again in the next round */
+        return false;
     }
     source->slots[i].examine = false;
     ingest_source_judge_range(source, i, low, high);
     source->reassign_ms = source->now_ms;
+    return true;
 }
 
 static void read_highs(struct ingest_source *source)
@@ -220,8 +222,9 @@ static void keep_house(struct ingest_source *source)
     source->kept_house_ms = source->now_ms;
     read_highs(source);
     for (unsigned i = 0; i < source->slot_count; i++)
-        if (source->slots[i].examine && !source->slots[i].stopped)
-            examine(source, i);
+        if (source->slots[i].examine && !source->slots[i].stopped &&
+            !examine(source, i))
+            break;
     struct base_error error;
     if (source->check_anchors) {
         source->check_anchors = false;
