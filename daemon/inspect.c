@@ -109,6 +109,11 @@ static enum base_status inspect(const char *what, const char *place,
                          "\"%.80s\" cannot be inspected; --help lists what "
                          "can",
                          what);
+    if (place)
+        return base_fail(error, BASE_USAGE,
+                         "\"%.100s\" is not expected here; only checkpoint "
+                         "takes a folder",
+                         place);
     if (!file)
         return base_fail(error, BASE_USAGE, "--config is required");
     struct daemon_config *config = malloc(sizeof *config);

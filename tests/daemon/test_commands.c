@@ -100,6 +100,12 @@ static void test_usage(void **state)
     assert_int_equal(run("run", NULL), 64);
     expect("--config is required");
     assert_int_equal(run("inspect", "nothing", "--config", "x", NULL), 64);
+    assert_int_equal(run("inspect", "ledger", "x", "--config", "x", NULL), 64);
+    expect("\"x\" is not expected here");
+    assert_int_equal(run("run", "--config", "", NULL), 64);
+    expect("--config needs FILE");
+    assert_int_equal(run("broker", "--topics", "a/b:1", NULL), 64);
+    expect("topic \"a/b\"");
     assert_int_equal(run("demo", "--seconds", "0", NULL), 64);
     assert_int_equal(
         run("rank", "--model", "x", "--request", "x", "--every-ms", "0", NULL),
