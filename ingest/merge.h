@@ -3,7 +3,7 @@
  * queue a partition. Pure: knows no Kafka, reads no clock (times are given).
  *
  * 1. own_ms is the running maximum of a partition's stamps, apply_ms that of
- *    max(own_ms, floors); a dead letter advances neither.
+ *    max(own_ms, floors); a dead letter advances neither, but by a floor.
  * 2. Events leave in the order of ingest_event_order, always increasing.
  * 3. An event passes an empty partition only where that one's next key must
  *    be larger, or where the broker said, asked idle_ms or more after the
