@@ -96,6 +96,7 @@ static enum base_status reserve_probability(struct learner_trainer *trainer,
 
 /* Gradients into the gather's and the trainer's buffers; *finite says whether
  * they may be applied. */
+BASE_ON(train)
 static enum base_status compute(struct learner_trainer *trainer,
                                 const struct learner_batch *batch,
                                 bool *finite, struct base_error *error)
@@ -128,6 +129,7 @@ static enum base_status compute(struct learner_trainer *trainer,
     return status;
 }
 
+BASE_ON(train)
 static void apply(struct learner_trainer *trainer)
 {
     float rate = learner_adam_rate(&trainer->adam, ++trainer->dense_step);
@@ -148,6 +150,7 @@ static void apply(struct learner_trainer *trainer)
                          (uint32_t)trainer->dense_step);
 }
 
+BASE_ON(train)
 static void count_batch(struct learner_trainer *trainer,
                         const struct learner_batch *batch, bool trained,
                         int64_t busy_us)
@@ -181,6 +184,7 @@ static uint64_t bytes_of(const struct learner_trainer *trainer,
            batch->finals * 16ull;
 }
 
+BASE_ON(train)
 static enum base_status train_batch(struct learner_trainer *trainer,
                                     const struct learner_batch *batch,
                                     struct base_error *error)
@@ -216,6 +220,7 @@ static enum base_status train_batch(struct learner_trainer *trainer,
 
 /* ---- checkpoints --------------------------------------------------------- */
 
+BASE_ON(train)
 static void put_dense(const struct learner_trainer *trainer, uint8_t *at)
 {
     size_t n = learner_dense_size(trainer->model);
@@ -228,6 +233,7 @@ static void put_dense(const struct learner_trainer *trainer, uint8_t *at)
         memcpy(at, slabs[i], n * sizeof(float));
 }
 
+BASE_ON(train)
 static size_t put_head(struct learner_trainer *trainer, uint8_t *at)
 {
     static const struct learner_checkpoint_info nothing;
@@ -247,6 +253,7 @@ static size_t put_head(struct learner_trainer *trainer, uint8_t *at)
     return learner_checkpoint_encode(info, at);
 }
 
+BASE_ON(train)
 static enum base_status begin_cut(struct learner_trainer *trainer,
                                   uint64_t request, struct base_error *error)
 {
@@ -280,6 +287,7 @@ static enum base_status begin_cut(struct learner_trainer *trainer,
 }
 
 /* Looks whether the running cut has ended; with `wait` until it has. */
+BASE_ON(train)
 static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
                                 struct base_error *error)
 {
@@ -320,6 +328,7 @@ static bool too_far(const struct learner_trainer *trainer)
 }
 
 /* Nothing was trained since the newest checkpoint: it answers the request. */
+BASE_ON(train)
 static void name_again(struct learner_trainer *trainer, uint64_t request)
 {
     char path[sizeof trainer->newest_path];
@@ -336,6 +345,7 @@ static void name_again(struct learner_trainer *trainer, uint64_t request)
 
 /* Starts what is due. A checkpoint that cannot be written is tried again
  * later; training goes on meanwhile, unless it is too far. */
+BASE_ON(train)
 static enum base_status tend_checkpoints(struct learner_trainer *trainer,
                                          struct base_error *error)
 {
@@ -359,6 +369,7 @@ static enum base_status tend_checkpoints(struct learner_trainer *trainer,
 }
 
 /* At a stop. */
+BASE_ON(train)
 static enum base_status last_checkpoint(struct learner_trainer *trainer,
                                         struct base_error *error)
 {
@@ -390,6 +401,7 @@ static bool stopping(struct learner_trainer *trainer)
 
 /* True while nothing may be trained; waits a little then, unless slices are to
  * be taken. */
+BASE_ON(train)
 static bool rest(struct learner_trainer *trainer)
 {
     pthread_mutex_lock(&trainer->mutex);
@@ -409,6 +421,7 @@ static bool rest(struct learner_trainer *trainer)
 }
 
 /* One turn: at most one batch and one slice. */
+BASE_ON(train)
 static enum base_status turn(struct learner_trainer *trainer,
                              struct base_error *error)
 {
