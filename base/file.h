@@ -28,17 +28,19 @@ enum base_status base_file_replace(const char *path, const void *data,
 
 /* fsync of a folder, so that names made or renamed in it are durable. */
 enum base_status base_file_sync_folder(const char *path,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* mkdir -p with mode 0750. */
 enum base_status base_file_make_folder(const char *path,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* Removes a file, or a folder with all in it; what is not there is no error. */
 enum base_status base_file_remove(const char *path,
                                   struct base_error *error) BASE_MUST_CHECK;
 
-/* "<folder>/<name>" formatted into path[size]; BASE_LIMIT where it is longer. */
+/* "<folder>/<name>" formatted into path[size]; BASE_LIMIT where too long. */
 enum base_status base_file_join(char *path, size_t size, const char *folder,
                                 const char *name,
                                 struct base_error *error) BASE_MUST_CHECK;

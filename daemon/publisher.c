@@ -137,6 +137,7 @@ void daemon_publisher_checkpointed(void *self, const char *path,
     pthread_mutex_unlock(&publisher->mutex);
 }
 
+BASE_ON(publish)
 static void note_failure(struct daemon_publisher *publisher,
                          const struct base_error *error)
 {
@@ -148,6 +149,7 @@ static void note_failure(struct daemon_publisher *publisher,
     pthread_mutex_unlock(&publisher->mutex);
 }
 
+BASE_ON(publish)
 static void note_success(struct daemon_publisher *publisher,
                          const struct snapshot_announcement *made,
                          int64_t took_us)
@@ -169,6 +171,7 @@ static void note_success(struct daemon_publisher *publisher,
     pthread_mutex_unlock(&publisher->mutex);
 }
 
+BASE_ON(publish)
 static void publish(struct daemon_publisher *publisher, const char *path)
 {
     struct snapshot_announcement made;
@@ -189,6 +192,7 @@ static void publish(struct daemon_publisher *publisher, const char *path)
 
 /* Asks for a checkpoint where something was trained since the newest version.
  * The answer comes through the hook. */
+BASE_ON(publish)
 static void ask(struct daemon_publisher *publisher)
 {
     struct learner_status *learner = malloc(sizeof *learner);

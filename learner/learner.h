@@ -277,7 +277,8 @@ learner_trainer_open(const struct learner_trainer_config *config,
 uint64_t learner_trainer_position(const struct learner_trainer *trainer);
 /* Starts the train thread. */
 enum base_status learner_trainer_start(struct learner_trainer *trainer,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 /* Asks for a checkpoint at the next batch end; the number, or a higher one
  * where several were asked for, comes back in checkpointed(). Any thread.
  * Where nothing was trained since the newest checkpoint, that one is named
@@ -308,7 +309,8 @@ struct learner_checkpoint; /* one checkpoint folder, verified; read only */
 
 enum base_status learner_checkpoint_open(const char *path,
                                          struct learner_checkpoint **checkpoint,
-                                         struct base_error *error) BASE_MUST_CHECK;
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 void learner_checkpoint_free(struct learner_checkpoint *checkpoint);
 
 struct learner_checkpoint_info {
