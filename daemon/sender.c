@@ -266,7 +266,9 @@ static void ask_committed(struct sender *sender)
 static bool wait_for_window(struct sender *sender, const struct lane *lane,
                             uint64_t bytes)
 {
-    while (sender->window && lane->ahead + bytes > sender->window) {
+    /* One record may always go, however large. */
+    while (sender->window && lane->ahead > 0 &&
+           lane->ahead + bytes > sender->window) {
         if (*sender->stopping)
             return false;
         rd_kafka_poll(sender->producer, 5);
