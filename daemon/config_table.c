@@ -67,8 +67,6 @@ static const struct base_setting settings[] = {
          "in the state folder."),
     TEXT("kafka.announcement_topic", IN(announcement_topic), "", 0,
          "Topic that names each new version; empty: none."),
-    PATH("kafka.announcement_schema", IN(announcement_schema),
-         "schemas/announcement.avsc", 0, "Avro schema of an announcement."),
 
     TEXT("impressions.topic", IN(topics[TOPIC_IMPRESSIONS].name), "impressions",
          1, "Topic of what was shown."),

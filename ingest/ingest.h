@@ -57,7 +57,6 @@ struct ingest_config {
     struct learner_schema schema;
     struct ingest_topic_config topics[2]; /* impressions, clicks */
     char announcement_topic[250];         /* empty: none */
-    char announcement_schema[1024];       /* announcement.avsc */
     char model_name[64];
     unsigned property_count; /* librdkafka properties, ours have precedence
                                 where a promise depends on them */

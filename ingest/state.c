@@ -333,7 +333,13 @@ enum base_status ingest_state_open(const struct ingest_config *config,
         status = publish_loaded(made, error);
     if (status) {
         ingest_state_free(made);
-        return status;
+        return status == BASE_CORRUPT
+                   ? base_wrap(error,
+                               "state folder %s is damaged; restore a backup, "
+                               "or name a new one (Kafka is read from its "
+                               "beginning then)",
+                               config->folder)
+                   : status;
     }
     *state = made;
     return BASE_OK;

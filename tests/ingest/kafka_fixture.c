@@ -116,7 +116,6 @@ void kafka_fixture_config(const struct kafka_fixture *fixture,
                "impression_id");
     }
     strcpy(config->announcement_topic, "model-announcements");
-    strcpy(config->announcement_schema, "schemas/announcement.avsc");
     strcpy(config->model_name, "ctr");
     kafka_fixture_property(config, "bootstrap.servers",
                            rd_kafka_mock_cluster_bootstraps(fixture->cluster));

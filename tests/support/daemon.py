@@ -41,8 +41,7 @@ def load_config(path, **changes):
     with open(path, encoding="utf-8") as file:
         config = yaml.safe_load(file)
     folder = os.path.dirname(os.path.abspath(path))
-    for section, name in (("impressions", "schema"), ("clicks", "schema"),
-                          ("kafka", "announcement_schema")):
+    for section, name in (("impressions", "schema"), ("clicks", "schema")):
         if name in config.get(section, {}):
             config[section][name] = os.path.normpath(
                 os.path.join(folder, config[section][name]))

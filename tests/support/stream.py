@@ -36,9 +36,7 @@ def config():
     """Feature mapping and rules that make a minute of stream matter."""
     return {
         "model_name": "test",
-        "kafka": {"brokers": "", "announcement_topic": "model-announcements",
-                  "announcement_schema":
-                      os.path.join(SCHEMAS, "announcement.avsc")},
+        "kafka": {"brokers": "", "announcement_topic": "model-announcements"},
         "impressions": {
             "topic": "impressions", "framing": "plain",
             "schema": os.path.join(SCHEMAS, "impression.avsc"),
