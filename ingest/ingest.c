@@ -141,6 +141,7 @@ void ingest_announce(struct ingest *ingest,
 
 /* ---- the store's transaction -------------------------------------------- */
 
+BASE_ON(store)
 static enum base_status begin(struct ingest *ingest, struct base_error *error)
 {
     if (ingest->begun)
@@ -153,6 +154,7 @@ static enum base_status begin(struct ingest *ingest, struct base_error *error)
 }
 
 /* The oldest unsent announcement, to leave once this transaction is there. */
+BASE_ON(store)
 static enum base_status pick_row(struct ingest *ingest,
                                  struct base_error *error)
 {
@@ -168,6 +170,7 @@ static enum base_status pick_row(struct ingest *ingest,
     return BASE_OK;
 }
 
+BASE_ON(store)
 static void send_row(struct ingest *ingest)
 {
     if (!ingest->row)
@@ -178,6 +181,7 @@ static void send_row(struct ingest *ingest)
     ingest->row = NULL;
 }
 
+BASE_ON(store)
 static void tell_kafka(struct ingest *ingest)
 {
     int64_t now = base_monotonic_ms();
@@ -190,6 +194,7 @@ static void tell_kafka(struct ingest *ingest)
     ingest_source_commit(ingest->source, positions, count);
 }
 
+BASE_ON(store)
 static enum base_status commit(struct ingest *ingest, struct base_error *error)
 {
     ingest->commit_now = false;
@@ -220,6 +225,7 @@ static bool due(const struct ingest *ingest)
 
 /* ---- work for others ---------------------------------------------------- */
 
+BASE_ON(store)
 static enum base_status read_opened(struct ingest *ingest,
                                     const struct letter *letter,
                                     struct base_error *error)
@@ -237,6 +243,7 @@ static enum base_status read_opened(struct ingest *ingest,
     return BASE_OK;
 }
 
+BASE_ON(store)
 static enum base_status read_announcement(struct ingest *ingest,
                                           const struct letter *letter,
                                           struct base_error *error)
@@ -262,6 +269,7 @@ static enum base_status read_announcement(struct ingest *ingest,
                                    error);
 }
 
+BASE_ON(store)
 static enum base_status read_letters(struct ingest *ingest,
                                      struct base_error *error)
 {
@@ -280,6 +288,7 @@ static enum base_status read_letters(struct ingest *ingest,
 }
 
 /* Receipts of announcements; a row to send where none is in flight. */
+BASE_ON(store)
 static enum base_status announce(struct ingest *ingest,
                                  struct base_error *error)
 {
@@ -301,6 +310,7 @@ static enum base_status announce(struct ingest *ingest,
 }
 
 /* A step of trimming a transaction, as long as one changes something. */
+BASE_ON(store)
 static enum base_status trim(struct ingest *ingest, struct base_error *error)
 {
     uint64_t to = atomic_load(&ingest->trim_to);
@@ -325,6 +335,7 @@ static enum base_status trim(struct ingest *ingest, struct base_error *error)
 }
 
 /* Ends a batch by time: only where the trainer waits for it. */
+BASE_ON(store)
 static enum base_status flush(struct ingest *ingest, struct base_error *error)
 {
     int64_t now = base_monotonic_ms(), oldest_ms = 0;
@@ -342,6 +353,7 @@ static enum base_status flush(struct ingest *ingest, struct base_error *error)
     return ingest_state_end_batch(ingest->state, error);
 }
 
+BASE_ON(store)
 static enum base_status serve_others(struct ingest *ingest,
                                      struct base_error *error)
 {
@@ -353,6 +365,7 @@ static enum base_status serve_others(struct ingest *ingest,
 
 /* ---- events ------------------------------------------------------------- */
 
+BASE_ON(store)
 static void say_full(struct ingest *ingest)
 {
     int64_t now = base_monotonic_ms();
@@ -368,6 +381,7 @@ static void say_full(struct ingest *ingest)
 
 /* Commits what is there and, with the journal at its cap, waits until the
  * learner has let go of some. Kafka keeps the backlog. */
+BASE_ON(store)
 static enum base_status wait_for_room(struct ingest *ingest,
                                       struct base_error *error)
 {
@@ -385,6 +399,7 @@ static enum base_status wait_for_room(struct ingest *ingest,
     }
 }
 
+BASE_ON(store)
 static enum base_status apply(struct ingest *ingest,
                               const struct ingest_event *event,
                               struct base_error *error)
@@ -402,6 +417,7 @@ static enum base_status apply(struct ingest *ingest,
     return status;
 }
 
+BASE_ON(store)
 static enum base_status apply_chunk(struct ingest *ingest,
                                     const struct ingest_chunk *chunk,
                                     struct base_error *error)
@@ -432,6 +448,7 @@ static int sleep_ms(const struct ingest *ingest)
     return left < 0 ? 0 : left < PULSE_MS ? (int)left : PULSE_MS;
 }
 
+BASE_ON(store)
 static enum base_status store_once(struct ingest *ingest, bool *more,
                                    struct base_error *error)
 {
@@ -451,6 +468,7 @@ static enum base_status store_once(struct ingest *ingest, bool *more,
 }
 
 /* What is handed over is in; a last version still wants its receipt. */
+BASE_ON(store)
 static enum base_status say_farewell(struct ingest *ingest,
                                      struct base_error *error)
 {

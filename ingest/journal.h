@@ -62,17 +62,20 @@ enum base_status ingest_journal_load(struct ingest_journal_writer *journal,
                                      struct base_error *error) BASE_MUST_CHECK;
 
 /* BASE_AGAIN where the records of one event might pass the cap. */
-enum base_status ingest_journal_room(const struct ingest_journal_writer *journal,
-                                     struct base_error *error) BASE_MUST_CHECK;
+enum base_status
+ingest_journal_room(const struct ingest_journal_writer *journal,
+                    struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_journal_sample(struct ingest_journal_writer *journal,
                                        const struct ingest_sample *sample,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 enum base_status ingest_journal_final(struct ingest_journal_writer *journal,
                                       uint64_t position, uint8_t label,
                                       struct base_error *error) BASE_MUST_CHECK;
 /* Ends the open batch where a sample waits in it. */
 enum base_status ingest_journal_end_batch(struct ingest_journal_writer *journal,
-                                          struct base_error *error) BASE_MUST_CHECK;
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 enum base_status ingest_journal_trim(struct ingest_journal_writer *journal,
                                      uint64_t position,
                                      struct base_error *error) BASE_MUST_CHECK;

@@ -47,7 +47,8 @@ enum base_status ingest_ledger_start(struct ingest_ledger *ledger,
  * in no bucket yet. */
 enum base_status ingest_ledger_advance(struct ingest_partition *partition,
                                        const struct ingest_event *event,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 static inline void ingest_ledger_count(struct ingest_partition *partition,
                                        enum ingest_bucket bucket)
 {

@@ -95,7 +95,8 @@ bool ingest_pending_find(const struct ingest_pending *pending, uint64_t id,
                          uint64_t *ref);
 enum base_status ingest_pending_remembers(struct ingest_pending *pending,
                                           uint64_t id, bool *remembered,
-                                          struct base_error *error) BASE_MUST_CHECK;
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 bool ingest_pending_waits(const struct ingest_pending *pending, uint64_t ref);
 bool ingest_pending_clicked(const struct ingest_pending *pending,
                             uint64_t ref);

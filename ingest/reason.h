@@ -34,7 +34,7 @@ enum ingest_reason {
 /* Every consumed offset is in exactly one bucket. `waiting` is the only one
  * that an offset may leave. */
 #define INGEST_BUCKET_LIST(X)                                               \
-    X(INGEST_POSITIVE, "positive", "window: clicked impression; fnw: its click") \
+    X(INGEST_POSITIVE, "positive", "a clicked impression; in fnw its click") \
     X(INGEST_NEGATIVE, "negative", "impression trained as not clicked")     \
     X(INGEST_JOINED_CLICK, "joined_click", "click that labelled, or repeats") \
     X(INGEST_BEHAVIOR, "behavior", "click without an impression id")        \

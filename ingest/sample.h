@@ -80,7 +80,8 @@ struct ingest_digest ingest_record_chain(struct ingest_digest before,
 enum base_status ingest_journal_block_open(struct ingest_bytes key,
                                            struct ingest_bytes value,
                                            struct ingest_journal_block *block,
-                                           struct base_error *error) BASE_MUST_CHECK;
+                                           struct base_error *error)
+    BASE_MUST_CHECK;
 /* Fills the head of value[size] and its hash. */
 void ingest_journal_block_close(uint8_t *value, size_t size,
                                 const struct ingest_journal_block *block);

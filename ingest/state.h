@@ -51,12 +51,14 @@ enum base_status ingest_state_begin(struct ingest_state *state,
                                     struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_state_set_cluster(struct ingest_state *state,
                                           const char *cluster_id,
-                                          struct base_error *error) BASE_MUST_CHECK;
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 /* First offset of a partition never read before (its low watermark). */
 enum base_status ingest_state_start_partition(struct ingest_state *state,
                                               uint8_t topic, int32_t partition,
                                               int64_t first_offset,
-                                              struct base_error *error) BASE_MUST_CHECK;
+                                              struct base_error *error)
+    BASE_MUST_CHECK;
 enum base_status ingest_state_apply(struct ingest_state *state,
                                     const struct ingest_event *event,
                                     struct base_error *error) BASE_MUST_CHECK;
@@ -66,12 +68,14 @@ enum base_status ingest_state_apply(struct ingest_state *state,
 enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              int32_t partition,
                                              const char *reason,
-                                             struct base_error *error) BASE_MUST_CHECK;
+                                             struct base_error *error)
+    BASE_MUST_CHECK;
 /* False while the journal is at its cap. */
 bool ingest_state_has_room(const struct ingest_state *state);
 /* Ends the open batch here where at least one sample waits in it. */
 enum base_status ingest_state_end_batch(struct ingest_state *state,
-                                        struct base_error *error) BASE_MUST_CHECK;
+                                        struct base_error *error)
+    BASE_MUST_CHECK;
 /* Samples in the open batch, and since when (monotonic ms; 0: none). */
 uint32_t ingest_state_open_samples(const struct ingest_state *state,
                                    int64_t *oldest_ms);
@@ -86,20 +90,24 @@ enum base_status ingest_state_commit(struct ingest_state *state,
 enum base_status ingest_state_outbox_put(struct ingest_state *state,
                                          uint64_t epoch, uint64_t version,
                                          const void *row, size_t size,
-                                         struct base_error *error) BASE_MUST_CHECK;
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 enum base_status ingest_state_outbox_sent(struct ingest_state *state,
                                           uint64_t epoch, uint64_t version,
-                                          struct base_error *error) BASE_MUST_CHECK;
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 /* Oldest unsent row: BASE_AGAIN when none. *row OWNS: free it. */
 enum base_status ingest_state_outbox_next(struct ingest_state *state,
                                           uint64_t *epoch, uint64_t *version,
                                           void **row, size_t *size,
-                                          struct base_error *error) BASE_MUST_CHECK;
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 bool ingest_state_outbox_has(struct ingest_state *state, uint64_t epoch,
                              uint64_t version);
 enum base_status ingest_state_set_epoch(struct ingest_state *state,
                                         uint64_t epoch,
-                                        struct base_error *error) BASE_MUST_CHECK;
+                                        struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* Counters as of the last commit, for ingest_get_status. Any thread. */
 void ingest_state_status(struct ingest_state *state,

@@ -56,7 +56,8 @@ enum base_status ingest_store_open(const char *folder, uint64_t map_bytes,
  * one; no lock. BASE_NO_INPUT where there is no store. */
 enum base_status ingest_store_open_read(const char *folder,
                                         struct ingest_store **store,
-                                        struct base_error *error) BASE_MUST_CHECK;
+                                        struct base_error *error)
+    BASE_MUST_CHECK;
 /* Drops a transaction that is not committed. */
 void ingest_store_free(struct ingest_store *store);
 

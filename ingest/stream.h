@@ -20,6 +20,7 @@ void ingest_stream_value(const char *text, const char *name, char *value,
  * described in changes[size], "" for nothing. */
 enum base_status ingest_stream_compare(const char *stored, const char *wanted,
                                        char *changes, size_t size,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 #endif

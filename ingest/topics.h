@@ -18,7 +18,8 @@ enum base_status ingest_topics_count(rd_kafka_t *handle,
 
 enum base_status ingest_topics_cluster(rd_kafka_t *handle, char *id,
                                        size_t size,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* Begin and true end of positions[slots[i]] into low[i] and high[i]; the
  * handle reads uncommitted. */
