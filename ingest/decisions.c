@@ -35,6 +35,8 @@ static uint8_t kinds_of(const char *text)
         kinds |= INGEST_FLOORED;
     if (strstr(text, "clamped"))
         kinds |= INGEST_CLAMPED;
+    if (strstr(text, "ahead"))
+        kinds |= INGEST_AHEAD;
     return kinds;
 }
 

@@ -313,9 +313,9 @@ static bool time_ok(const struct ingest_event *event)
            event->event_ms - INGEST_FUTURE_MS <= event->kafka_ms;
 }
 
-static void bury(const struct ingest_decoder *decoder,
-                 enum ingest_reason reason, const uint8_t *bytes, size_t size,
-                 struct ingest_event *event)
+void ingest_decoder_bury(const struct ingest_decoder *decoder,
+                         enum ingest_reason reason, const uint8_t *bytes,
+                         size_t size, struct ingest_event *event)
 {
     event->kind = INGEST_EVENT_DEAD;
     event->reason = (uint8_t)reason;
@@ -340,5 +340,5 @@ void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
             reason = INGEST_REASON_TIME;
     }
     if (reason)
-        bury(decoder, reason, bytes, size, event);
+        ingest_decoder_bury(decoder, reason, bytes, size, event);
 }

@@ -3,8 +3,8 @@
  * writer's schema, and from slots to ids. Whatever is wrong with a record
  * becomes a dead letter with a reason; nothing here fails for a record.
  *
- * One decoder a topic; one owner thread (ingest). Knows no Kafka handle and no
- * order: own_ms and apply_ms are the merge's. */
+ * One decoder a topic; one owner thread (ingest). Knows no Kafka handle, no
+ * clock and no order: own_ms, apply_ms and decisions are the merge's. */
 #ifndef INGEST_DECODER_H
 #define INGEST_DECODER_H
 
@@ -15,10 +15,7 @@
 #include "ingest/event.h"
 #include "ingest/ingest.h"
 
-enum {
-    INGEST_FUTURE_MS = 300000, /* event time ahead of Kafka's: dead letter */
-    INGEST_SCHEMA_MAX = 1 << 20, /* bytes of an .avsc file */
-};
+enum { INGEST_SCHEMA_MAX = 1 << 20 }; /* bytes of an .avsc file */
 
 struct ingest_decoder;
 
@@ -40,5 +37,11 @@ unsigned ingest_decoder_ids(const struct ingest_decoder *decoder);
 void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
                         size_t size, struct ingest_event *event,
                         uint64_t *ids);
+
+/* Makes the event just read from these bytes a dead letter, with its payload
+ * as above. */
+void ingest_decoder_bury(const struct ingest_decoder *decoder,
+                         enum ingest_reason reason, const uint8_t *bytes,
+                         size_t size, struct ingest_event *event);
 
 #endif

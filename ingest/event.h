@@ -17,14 +17,16 @@ enum ingest_event_kind {
     INGEST_EVENT_DEAD, /* reason, payload kept */
 };
 
-/* Slots that every mapping has; feature ids follow. */
-enum { INGEST_FLOORED = 1, INGEST_CLAMPED = 2 }; /* decisions by clock */
+/* Decisions by the clock, bits; letter.h has 4 and 8. AHEAD: dead letter. */
+enum { INGEST_FLOORED = 1, INGEST_CLAMPED = 2, INGEST_AHEAD = 16 };
+
+enum { INGEST_FUTURE_MS = 300000 }; /* event_ms so far above its stamp: dead */
 
 struct ingest_event {
     uint8_t kind;      /* enum ingest_event_kind */
     uint8_t topic;     /* enum ingest_topic */
     uint8_t reason;    /* enum ingest_reason, of a dead letter */
-    uint8_t decisions; /* INGEST_FLOORED | INGEST_CLAMPED */
+    uint8_t decisions; /* INGEST_FLOORED | _CLAMPED | _AHEAD */
     int32_t partition;
     int64_t offset;
     int64_t kafka_ms; /* -1 where there is none */

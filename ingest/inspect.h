@@ -22,6 +22,7 @@
  * decisions:
  *   {"topic":"clicks","partition":0,"offset":7,"kind":"floored+clamped",
  *    "own_ms":1,"apply_ms":2}
+ * ("floored", "clamped", both, "ahead", "floored+ahead"),
  * where a stop ("stopped") and a changed configuration ("configuration") add
  * "text".
  * dead letters:

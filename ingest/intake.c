@@ -185,8 +185,11 @@ static enum base_status take(struct ingest_source *source, unsigned i,
     event->kafka_ms = rd_kafka_message_timestamp(message, &type);
     if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
         event->kafka_ms = -1;
-    ingest_decoder_read(source->decoders[event->topic], message->payload,
-                       message->len, event, ids);
+    struct ingest_decoder *decoder = source->decoders[event->topic];
+    ingest_decoder_read(decoder, message->payload, message->len, event, ids);
+    if (ingest_merge_judge(source->merge, i, source->wall_ms))
+        ingest_decoder_bury(decoder, INGEST_REASON_TIME, message->payload,
+                            message->len, event);
     ingest_merge_push(source->merge, i, source->now_ms, source->wall_ms);
     return BASE_OK;
 }

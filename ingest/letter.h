@@ -15,7 +15,7 @@
 #include "ingest/event.h"
 #include "ingest/store.h"
 
-enum ingest_decision_kind { /* bits; FLOORED and CLAMPED are the event's */
+enum ingest_decision_kind { /* bits; 1, 2 and 16 are the event's */
     INGEST_DECISION_STOPPED = 4,
     INGEST_DECISION_CONFIGURATION = 8,
 };

@@ -244,6 +244,25 @@ static const struct ingest_decision *given(struct ingest_merge *merge,
                                  &queue->decision);
 }
 
+bool ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
+                        int64_t wall_ms)
+{
+    struct queue *queue = &merge->queues[slot];
+    unsigned at = (queue->head + queue->count) & (queue->capacity - 1);
+    struct ingest_event *event = &queue->events[at];
+    if (event->kind == INGEST_EVENT_DEAD)
+        return false;
+    const struct ingest_decision *decision = given(merge, queue, event);
+    /* The decoder compared with Kafka's time already. */
+    bool ahead = merge->decisions
+                     ? decision && (decision->kinds & INGEST_AHEAD)
+                     : event->event_ms - INGEST_FUTURE_MS >
+                           wall_ms + INGEST_AHEAD_MS;
+    if (ahead)
+        event->decisions |= INGEST_AHEAD;
+    return ahead;
+}
+
 static int64_t stamp(const struct ingest_event *event)
 {
     return event->kafka_ms > 0 && event->kafka_ms < event->event_ms

@@ -10,6 +10,8 @@
  *    event came, that we have read all it had (true end).
  * 4. What then comes below the last event that left gets the floor
  *    last apply_ms + 1, marked INGEST_FLOORED.
+ * 5. A stamp ahead of the clock is clamped, marked INGEST_CLAMPED; an event
+ *    time INGEST_FUTURE_MS above that is to be a dead letter, INGEST_AHEAD.
  *
  * One owner thread (ingest). Does not decode, hand over or store. */
 #ifndef INGEST_MERGE_H
@@ -62,6 +64,11 @@ unsigned ingest_merge_room(const struct ingest_merge *merge, unsigned slot);
  * BORROWS until the next call. */
 struct ingest_event *ingest_merge_reserve(struct ingest_merge *merge,
                                           unsigned slot, uint64_t **ids);
+/* Whether the clock makes the event filled in a dead letter `time`, which then
+ * is marked and the caller's to bury before the push. Where decisions are
+ * given, theirs alone: those marked, whatever the clock says, and no other. */
+bool ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
+                        int64_t wall_ms);
 /* Queues what was filled in; TAKES its payload (malloc). received_ms is
  * monotonic, wall_ms the time of day that clamps stamps. */
 void ingest_merge_push(struct ingest_merge *merge, unsigned slot,

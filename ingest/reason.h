@@ -20,8 +20,9 @@
     X(INGEST_REASON_BOOLEAN, "boolean", "a boolean is neither 0 nor 1")     \
     X(INGEST_REASON_TRAILING, "trailing", "bytes follow the record")        \
     X(INGEST_REASON_MISSING, "missing", "a required field has no value")    \
-    X(INGEST_REASON_TIME, "time", "event time not above 0, or more than 5 " \
-                                  "minutes ahead of its Kafka timestamp")   \
+    X(INGEST_REASON_TIME, "time",                                           \
+      "event time not above 0, or more than 5 minutes ahead of its Kafka "  \
+      "timestamp or of the clock")                                          \
     X(INGEST_REASON_CORRUPT, "corrupt", "the broker's batch is damaged")
 
 enum ingest_reason {

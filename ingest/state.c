@@ -474,7 +474,8 @@ static enum base_status decide(struct ingest_state *state,
                                const struct ingest_event *event,
                                struct base_error *error)
 {
-    uint8_t kind = event->decisions & (INGEST_FLOORED | INGEST_CLAMPED);
+    uint8_t kind = event->decisions &
+                   (INGEST_FLOORED | INGEST_CLAMPED | INGEST_AHEAD);
     if (!kind)
         return BASE_OK;
     state->totals.floored += (kind & INGEST_FLOORED) != 0;

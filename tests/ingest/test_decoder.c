@@ -122,7 +122,7 @@ static void test_time_limits(void **state)
         {-5, 1000, INGEST_REASON_TIME},
         {INT64_MIN, -1, INGEST_REASON_TIME},
         {1, -1, INGEST_REASON_NONE},
-        {INT64_MAX, -1, INGEST_REASON_NONE}, /* clamped by the merge */
+        {INT64_MAX, -1, INGEST_REASON_NONE}, /* the merge judges by the clock */
         {INT64_MAX, 0, INGEST_REASON_NONE},
         {INT64_MAX, 1000, INGEST_REASON_TIME},
         {301000, 1000, INGEST_REASON_NONE},
@@ -142,6 +142,28 @@ static void test_time_limits(void **state)
         }
         free((void *)event.payload);
     }
+    ingest_decoder_free(decoder);
+}
+
+/* What the clock condemns later keeps its bytes, at most event_max of them. */
+static void test_buried_later(void **state)
+{
+    (void)state;
+    struct ingest_decoder *decoder = decoder_of(INGEST_IMPRESSIONS);
+    uint8_t bytes[256];
+    uint64_t ids[4];
+    struct ingest_event event = {.kafka_ms = now_ms};
+    size_t size = kafka_fixture_impression(bytes, "i", "u", now_ms, "g");
+    ingest_decoder_read(decoder, bytes, size, &event, ids);
+    assert_int_equal(event.kind, INGEST_EVENT_IMPRESSION);
+    uint32_t crc = event.crc;
+    ingest_decoder_bury(decoder, INGEST_REASON_TIME, bytes, size, &event);
+    assert_int_equal(event.kind, INGEST_EVENT_DEAD);
+    assert_int_equal(event.reason, INGEST_REASON_TIME);
+    assert_int_equal(event.crc, crc);
+    assert_int_equal(event.payload_size, size);
+    assert_memory_equal(event.payload, bytes, size);
+    free((void *)event.payload);
     ingest_decoder_free(decoder);
 }
 
@@ -226,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_impression),
         cmocka_unit_test(test_click_identity),
         cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_buried_later),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_mapping_must_be_whole),
         cmocka_unit_test(test_chunk_is_bounded),

@@ -443,7 +443,8 @@ static void test_announcements(void **unused)
 
 /* ---- decisions ---------------------------------------------------------- */
 
-/* Events in no order, some of them `ahead` of every clock. */
+/* Events in no order, some of them `ahead` of every clock: clamped, or too
+ * far for that. */
 static void send_disorder(struct scene *scene, unsigned first, unsigned count,
                           bool ahead)
 {
@@ -453,8 +454,8 @@ static void send_disorder(struct scene *scene, unsigned first, unsigned count,
         bool click = draw(3) == 0;
         unsigned number = click || draw(9) == 0 ? draw(i + 1) : i;
         int64_t now = scene->begin_ms + 5 * (int64_t)first + draw(2500);
-        if (ahead && draw(100) == 0)
-            now = base_wall_ms() + 600000;
+        if (ahead && draw(20) == 0)
+            now = base_wall_ms() + (draw(2) ? 200000 : 600000);
         snprintf(id, sizeof id, "d%u", number);
         snprintf(user, sizeof user, "u%u", number % 40);
         size_t size = click ? kafka_fixture_click(bytes, draw(5) ? id : NULL,
@@ -513,6 +514,7 @@ static void test_recorded_decisions_make_it_the_same(void **unused)
                   (unsigned long long)wanted.end,
                   (unsigned long long)wanted.positives);
     assert_true(live.floored_records > 0 && live.clamped_records > 0);
+    assert_true(live.reasons[INGEST_REASON_TIME] > 0);
     assert_true(wanted.end > 0 && wanted.positives > 0);
     char path[128];
     snprintf(path, sizeof path, "%s/decisions", scene.folder);
@@ -527,6 +529,7 @@ static void test_recorded_decisions_make_it_the_same(void **unused)
     ingest_get_status(ingest, &status);
     stop(ingest);
     assert_memory_equal(status.buckets, live.buckets, sizeof live.buckets);
+    assert_memory_equal(status.reasons, live.reasons, sizeof live.reasons);
     assert_int_equal(status.decisions, live.decisions);
     assert_int_equal(status.floored_records, live.floored_records);
     assert_int_equal(status.clamped_records, live.clamped_records);

@@ -377,6 +377,93 @@ static struct ingest_decisions *decisions_of(const char *text,
     return decisions;
 }
 
+/* As push_time, by the given clock; a dead letter where that says so. */
+static bool push_judged(struct ingest_merge *merge, unsigned slot,
+                        int64_t offset, int64_t event_ms, int64_t wall_ms)
+{
+    uint64_t *ids;
+    struct ingest_event *event = ingest_merge_reserve(merge, slot, &ids);
+    assert_non_null(event);
+    *event = (struct ingest_event){
+        .kind = INGEST_EVENT_CLICK, .topic = event->topic,
+        .partition = event->partition, .offset = offset,
+        .event_ms = event_ms, .kafka_ms = event_ms};
+    ids[0] = slot;
+    ids[1] = (uint64_t)offset;
+    bool ahead = ingest_merge_judge(merge, slot, wall_ms);
+    assert_int_equal(event->decisions, ahead ? INGEST_AHEAD : 0);
+    if (ahead)
+        event->kind = INGEST_EVENT_DEAD;
+    ingest_merge_push(merge, slot, 0, wall_ms);
+    return ahead;
+}
+
+/* Kafka's time as far ahead as the event's: the clock judges. */
+static void test_ahead(void **state)
+{
+    (void)state;
+    const int64_t limit = wall + INGEST_AHEAD_MS + INGEST_FUTURE_MS;
+    struct ingest_merge_start starts[SLOTS];
+    start_of(starts);
+    struct ingest_merge *merge = new_merge(starts, NULL, NULL);
+    static struct output output;
+    output.count = 0;
+    assert_false(push_judged(merge, 0, 0, 500, wall));
+    assert_true(push_judged(merge, 0, 1, limit + 1, wall));
+    assert_true(push_judged(merge, 0, 2, INT64_MAX, wall));
+    assert_false(push_judged(merge, 0, 3, limit, wall));
+    uint64_t *ids;
+    ingest_merge_reserve(merge, 1, &ids)->kind = INGEST_EVENT_DEAD;
+    assert_false(ingest_merge_judge(merge, 1, wall)); /* is dead already */
+    at_ends(merge, IDLE);
+    drain(merge, &output, UINT32_MAX);
+    assert_int_equal(output.count, 4);
+    static const uint8_t marks[] = {0, INGEST_AHEAD, INGEST_AHEAD,
+                                    INGEST_CLAMPED};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(output.events[i].offset, i);
+        assert_int_equal(output.events[i].decisions, marks[i]);
+        assert_int_equal(output.events[i].own_ms,
+                         i < 3 ? 500 : wall + INGEST_AHEAD_MS);
+    }
+    ingest_merge_free(merge);
+}
+
+/* Given decisions say who was ahead, not today's clock. */
+static void test_ahead_as_given(void **state)
+{
+    (void)state;
+    const int64_t limit = wall + INGEST_AHEAD_MS + INGEST_FUTURE_MS;
+    struct ingest_decisions *given = decisions_of(
+        "{\"topic\": \"impressions\", \"partition\": 0, \"offset\": 1,"
+        " \"kind\": \"floored+ahead\", \"own_ms\": 7, \"apply_ms\": 9}\n"
+        "{\"topic\": \"impressions\", \"partition\": 0, \"offset\": 2,"
+        " \"kind\": \"clamped\", \"own_ms\": 20, \"apply_ms\": 20}\n",
+        BASE_OK);
+    struct ingest_merge_start starts[SLOTS];
+    start_of(starts);
+    struct ingest_merge *merge = new_merge(starts, NULL, given);
+    static struct output output;
+    output.count = 0;
+    assert_false(push_judged(merge, 0, 0, 5, wall));
+    assert_true(push_judged(merge, 0, 1, limit + 1, limit + 86400000));
+    assert_false(push_judged(merge, 0, 2, limit + 1, wall));
+    assert_false(push_judged(merge, 0, 3, limit + 1, wall));
+    at_ends(merge, IDLE);
+    drain(merge, &output, UINT32_MAX);
+    assert_int_equal(output.count, 4);
+    static const uint8_t marks[] = {0, INGEST_FLOORED | INGEST_AHEAD,
+                                    INGEST_CLAMPED, INGEST_CLAMPED};
+    static const int64_t own[] = {5, 5, 20, wall + INGEST_AHEAD_MS};
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(output.events[i].decisions, marks[i]);
+        assert_int_equal(output.events[i].own_ms, own[i]);
+    }
+    assert_int_equal(output.events[1].apply_ms, 9);
+    ingest_merge_free(merge);
+    ingest_decisions_free(given);
+}
+
 /* A live run with floors; its decisions, given to a run that has all at once,
  * lead to the same order and the same keys. */
 static void test_given_decisions_replace_the_clock(void **state)
@@ -547,6 +634,8 @@ int main(void)
         cmocka_unit_test(test_floor_after_idle),
         cmocka_unit_test(test_clamp),
         cmocka_unit_test(test_stop_frees_the_others),
+        cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_ahead_as_given),
         cmocka_unit_test(test_given_decisions_replace_the_clock),
         cmocka_unit_test(test_decision_lines),
         cmocka_unit_test(test_payloads_are_bounded),

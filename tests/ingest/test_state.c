@@ -236,16 +236,19 @@ static void decisions_are_kept(void **state)
     struct fixture_event made;
     static struct ingest_status status;
     start(fixture);
-    for (uint8_t kind = 0; kind < 4; kind++) {
-        fixture_click(&made, kind, 1000 + kind, 1, 0, kind, 1);
+    static const uint8_t kinds[] = {0, 1, 2, 3, INGEST_AHEAD,
+                                    INGEST_AHEAD | INGEST_FLOORED};
+    for (uint8_t i = 0; i < sizeof kinds; i++) {
+        uint8_t kind = kinds[i];
+        fixture_click(&made, i, 1000 + i, 1, 0, i, 1);
         made.event.decisions = kind;
-        made.event.apply_ms = 2000 + kind;
+        made.event.apply_ms = 2000 + i;
         state_fixture_apply(fixture, &made.event);
     }
     state_fixture_commit(fixture);
     get_status(fixture, &status);
-    assert_int_equal(status.decisions, 3);
-    assert_int_equal(status.floored_records, 2);
+    assert_int_equal(status.decisions, 5);
+    assert_int_equal(status.floored_records, 3);
     assert_int_equal(status.clamped_records, 2);
     state_fixture_close(fixture);
     char *text = state_fixture_dump(fixture, INGEST_INSPECT_DECISIONS);
@@ -256,7 +259,11 @@ static void decisions_are_kept(void **state)
         "{\"topic\":\"clicks\",\"partition\":0,\"offset\":2,"
         "\"kind\":\"clamped\",\"own_ms\":1002,\"apply_ms\":2002}\n"
         "{\"topic\":\"clicks\",\"partition\":0,\"offset\":3,"
-        "\"kind\":\"floored+clamped\",\"own_ms\":1003,\"apply_ms\":2003}\n");
+        "\"kind\":\"floored+clamped\",\"own_ms\":1003,\"apply_ms\":2003}\n"
+        "{\"topic\":\"clicks\",\"partition\":0,\"offset\":4,"
+        "\"kind\":\"ahead\",\"own_ms\":1004,\"apply_ms\":2004}\n"
+        "{\"topic\":\"clicks\",\"partition\":0,\"offset\":5,"
+        "\"kind\":\"floored+ahead\",\"own_ms\":1005,\"apply_ms\":2005}\n");
     free(text);
 }
 
