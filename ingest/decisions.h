@@ -28,7 +28,8 @@ struct ingest_decisions;
 /* BASE_DATA names file, line and what is wrong with it. */
 enum base_status ingest_decisions_read(const char *path,
                                        struct ingest_decisions **decisions,
-                                       struct base_error *error) BASE_MUST_CHECK;
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 void ingest_decisions_free(struct ingest_decisions *decisions);
 size_t ingest_decisions_count(const struct ingest_decisions *decisions);
 
