@@ -6,18 +6,13 @@
  * properties, the address can be one. State, sockets and brokers are left
  * alone. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/options.h"
-#include "ingest/decisions.h"
-#include "ingest/decoder.h"
-#include "ingest/kafka.h"
+#include "ingest/ingest.h"
 #include "learner/learner.h"
 
 /* What the file amounts to, for a human; no secret is in it. */
@@ -31,80 +26,6 @@ static void print_summary(const struct daemon_config *config)
            config->ingest.topics[1].name, schema->field_count,
            schema->profile_count, schema->item_count, schema->context_count,
            schema->table_count);
-}
-
-/* Schemas of the confluent framing are compiled when an id is met. */
-static enum base_status check_folder(const struct ingest_topic_config *topic,
-                                     struct base_error *error)
-{
-    struct stat found;
-    if (stat(topic->schema, &found) != 0)
-        return base_fail_errno(error, errno, "schemas of topic %s: %s",
-                               topic->name, topic->schema);
-    return S_ISDIR(found.st_mode)
-               ? BASE_OK
-               : base_fail(error, BASE_CONFIG,
-                           "schemas of topic %s: %s is not a folder; framing "
-                           "confluent takes a folder of <id>.avsc",
-                           topic->name, topic->schema);
-}
-
-static enum base_status check_schemas(const struct ingest_config *config,
-                                      struct base_error *error)
-{
-    for (int i = 0; i < INGEST_TOPICS; i++) {
-        struct ingest_decoder *decoder = NULL;
-        if (config->topics[i].framing == INGEST_CONFLUENT &&
-            check_folder(&config->topics[i], error) != BASE_OK)
-            return error->status;
-        if (ingest_decoder_new(config, (enum ingest_topic)i, &decoder, error))
-            return error->status;
-        ingest_decoder_free(decoder);
-    }
-    return BASE_OK;
-}
-
-/* Each handle is made as `run` makes it, but knows no broker to call. */
-static enum base_status check_properties(const struct ingest_config *given,
-                                         struct base_error *error)
-{
-    static const enum ingest_kafka_role roles[] = {
-        INGEST_KAFKA_SOURCE, INGEST_KAFKA_HELPER, INGEST_KAFKA_PRODUCER};
-    const struct ingest_kafka_callbacks callbacks = {0};
-    if (ingest_kafka_check(given, error) != BASE_OK)
-        return error->status;
-    struct ingest_config *config = malloc(sizeof *config);
-    if (!config)
-        return base_fail(error, BASE_SYSTEM, "no memory");
-    *config = *given;
-    unsigned kept = 0;
-    for (unsigned i = 0; i < config->property_count; i++)
-        if (strcmp(config->properties[i].name, "bootstrap.servers") != 0)
-            config->properties[kept++] = config->properties[i];
-    config->property_count = kept;
-    enum base_status status = BASE_OK;
-    for (size_t i = 0; i < sizeof roles / sizeof roles[0] && !status; i++) {
-        rd_kafka_t *handle = NULL;
-        status =
-            ingest_kafka_new(config, roles[i], 0, &callbacks, &handle, error);
-        if (status == BASE_OK)
-            rd_kafka_destroy_flags(handle,
-                                   RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    }
-    free(config);
-    return status;
-}
-
-static enum base_status check_decisions(const struct ingest_config *config,
-                                        struct base_error *error)
-{
-    struct ingest_decisions *decisions = NULL;
-    if (!config->decisions[0])
-        return BASE_OK;
-    enum base_status status =
-        ingest_decisions_read(config->decisions, &decisions, error);
-    ingest_decisions_free(decisions);
-    return status;
 }
 
 static enum base_status check_address(const struct daemon_http_config *config,
@@ -122,14 +43,8 @@ static enum base_status check_address(const struct daemon_http_config *config,
 static enum base_status check_all(const struct daemon_config *config,
                                   struct base_error *error)
 {
-    enum base_status status = check_schemas(&config->ingest, error);
-    if (status == BASE_OK)
-        status = check_properties(&config->ingest, error);
-    if (status == BASE_OK)
-        status = check_decisions(&config->ingest, error);
-    if (status == BASE_OK)
-        status = check_address(&config->http, error);
-    return status;
+    enum base_status status = ingest_check(&config->ingest, error);
+    return status == BASE_OK ? check_address(&config->http, error) : status;
 }
 
 static enum base_status check(const char *path, const struct option_list *sets,

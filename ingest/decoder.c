@@ -5,9 +5,11 @@
  * are remembered, so random ids cost neither memory nor a file open each. */
 #include "ingest/decoder.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <xxhash.h>
 
@@ -127,13 +129,30 @@ static enum base_status compile(struct ingest_decoder *decoder,
                   : BASE_OK;
 }
 
+static enum base_status check_folder(const struct ingest_topic_config *topic,
+                                     struct base_error *error)
+{
+    struct stat found;
+    if (stat(topic->schema, &found) != 0)
+        return base_fail_errno(error, errno, "schemas of topic %s: %s",
+                               topic->name, topic->schema);
+    return S_ISDIR(found.st_mode)
+               ? BASE_OK
+               : base_fail(error, BASE_CONFIG,
+                           "schemas of topic %s: %s is not a folder; framing "
+                           "confluent takes a folder of <id>.avsc",
+                           topic->name, topic->schema);
+}
+
 static enum base_status open_schemas(struct ingest_decoder *decoder,
                                      struct base_error *error)
 {
     if (decoder->config->framing == INGEST_PLAIN)
         return compile(decoder, decoder->config->schema, &decoder->pinned,
                        error);
-    if (base_map_new(&decoder->known, 0, error))
+    /* Confluent: a schema is compiled when its id is met. */
+    if (check_folder(decoder->config, error) ||
+        base_map_new(&decoder->known, 0, error))
         return error->status;
     return base_map_new(&decoder->unknown, 0, error);
 }

@@ -117,6 +117,12 @@ struct ingest_status {
 
 struct ingest;
 
+/* Refuses, in the words of ingest_open and ingest_start, what they would:
+ * schemas, librdkafka properties, given decisions. Opens no state, calls no
+ * broker. Any thread. */
+enum base_status ingest_check(const struct ingest_config *config,
+                              struct base_error *error) BASE_MUST_CHECK;
+
 enum base_status ingest_open(const struct ingest_config *config,
                              struct ingest **ingest,
                              struct base_error *error) BASE_MUST_CHECK;

@@ -208,6 +208,34 @@ static void test_mapping_must_be_whole(void **state)
     }
 }
 
+/* Confluent framing with no folder of schemas: every record would be dead. */
+static void test_confluent_needs_its_folder(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *text;
+        enum base_status status;
+    } cases[] = {
+        {"schemas/nonexistent", "schemas/nonexistent", BASE_NO_INPUT},
+        {"schemas/click.avsc", "is not a folder", BASE_CONFIG},
+        {"schemas", NULL, BASE_OK},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static struct ingest_config framed;
+        struct ingest_decoder *decoder = NULL;
+        struct base_error error;
+        framed = config;
+        framed.topics[INGEST_CLICKS].framing = INGEST_CONFLUENT;
+        strcpy(framed.topics[INGEST_CLICKS].schema, cases[i].folder);
+        assert_int_equal(
+            ingest_decoder_new(&framed, INGEST_CLICKS, &decoder, &error),
+            cases[i].status);
+        if (cases[i].text)
+            assert_non_null(strstr(error.text, cases[i].text));
+        ingest_decoder_free(decoder);
+    }
+}
+
 static void test_chunk_is_bounded(void **state)
 {
     (void)state;
@@ -251,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_buried_later),
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_mapping_must_be_whole),
+        cmocka_unit_test(test_confluent_needs_its_folder),
         cmocka_unit_test(test_chunk_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
