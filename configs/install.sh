@@ -14,8 +14,8 @@ build_packages=(
 # The tests' own: C harness, a Kafka client, the model in Python, and what
 # fetches and runs Apache Kafka.
 test_packages=(
-  libcmocka-dev g++ kcat python3 python3-xxhash python3-yaml zstd maven
-  default-jre-headless
+  libcmocka-dev g++ kcat python3 python3-avro python3-xxhash python3-yaml zstd
+  maven default-jre-headless
 )
 
 usage() {
