@@ -44,7 +44,8 @@ c++ -std=c++11 -pedantic-errors -Wall -Wextra -Werror -fsyntax-only \
 cc -std=c11 -Wall -Wextra -Werror "$example/ranker.c" $flags -o "$work/pc_c"
 c++ -std=c++17 -Wall -Wextra -Werror "$example/ranker.cpp" $flags \
     -o "$work/pc_cpp"
-cmake -S "$example" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake -G Ninja -S "$example" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
+    >/dev/null
 cmake --build "$work/build" >/dev/null
 
 LD_LIBRARY_PATH=$libdir
