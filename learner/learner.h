@@ -21,7 +21,7 @@
 
 enum {
     LEARNER_NAME_MAX = 32,   /* with its NUL */
-    LEARNER_FIELDS_MAX = 32, /* F */
+    LEARNER_FIELDS_MAX = 64, /* F */
     LEARNER_TABLES_MAX = 32,
     LEARNER_DIMENSION_MAX = 128,
     LEARNER_HISTORY_MAX = 1024,
@@ -45,7 +45,16 @@ struct learner_field {
     char name[LEARNER_NAME_MAX];
     enum learner_group group;
     uint16_t table; /* index into tables[]; fields may share a table */
+    /* A multi-hot field (genres) is a run of fields of one group and table:
+     * the first, then `more` that continue it. Its embedding is the mean of
+     * the rows that are present; LEARNER_ABSENT fills the places not used. */
+    uint16_t more;
+    bool continues;
 };
+
+/* An id that says "no value here", in a multi-hot field only. Where all
+ * places are absent the field is unknown, id 0. */
+#define LEARNER_ABSENT UINT64_MAX
 
 /* Fields stand sorted by group: profile, item, context. A sample's ids stand
  * in this order; id 0 is "unknown" and uses the table's OOV row. */
@@ -66,23 +75,116 @@ uint64_t learner_id_of_int(uint64_t table_seed, int64_t value);
 
 /* ---- model ------------------------------------------------------------- */
 
-enum learner_kind { LEARNER_DIN }; /* further kinds join here */
-enum learner_activation { LEARNER_PRELU, LEARNER_DICE };
+/* The systems of the seeds. e_a embedding of the candidate, e_t of behavior
+ * t, s their pooling, interest what the kind makes of the history. */
+enum learner_kind {
+    LEARNER_DIN,       /* [..; e_a; ..; s; e_a . s; attention-pooled e_t] */
+    LEARNER_LR,        /* one weight an id; the history is a bag */
+    LEARNER_BASE,      /* [profile; e_a; context; s] */
+    LEARNER_WIDE_DEEP, /* base + LR + one weight a (behavior, candidate) */
+    LEARNER_PNN,       /* base + e_a . s */
+    LEARNER_DEEPFM,    /* base + LR + second-order factorization machine */
+    LEARNER_GRU_ATT,   /* two GRUs, attention-pooled states of the second */
+    LEARNER_DIEN,      /* GRU, attention, evolving GRU's last state */
+    LEARNER_KINDS
+};
+enum learner_activation { /* of the MLP */
+    LEARNER_PRELU,
+    LEARNER_DICE,
+    LEARNER_SIGMOID,
+    LEARNER_RELU
+};
+enum learner_pooling { LEARNER_SUM, LEARNER_MEAN }; /* of s */
+/* Score of query q and key k (k: e_t, or a state h_t). */
+enum learner_attention {
+    LEARNER_ATTENTION_UNIT,  /* MLP of [q; k; q - k; q . k], as the code */
+    LEARNER_ATTENTION_OUTER, /* MLP of [q; q (x) k; k], DIN paper Fig. 2 */
+    LEARNER_ATTENTION_INNER, /* q . k; states: k W e_a, DIEN paper eq. 5 */
+};
+enum learner_evolution { /* of DIEN's second GRU; MODEL 1.7, 1.14 */
+    LEARNER_AUGRU,      /* paper: keep = 1 - a z */
+    LEARNER_AUGRU_CODE, /* authors' code: keep = (1 - a) u */
+    LEARNER_AGRU,
+    LEARNER_AIGRU
+};
+enum learner_auxiliary { /* next-behavior loss of DIEN and gru_att */
+    LEARNER_AUXILIARY_NONE,
+    LEARNER_AUXILIARY_NETWORK, /* of [h_t; e_t+1], as the code */
+    LEARNER_AUXILIARY_INNER,   /* sigma(h_t . e_t+1), DIEN paper eq. 4 */
+};
+enum learner_wide { /* of wide_deep */
+    LEARNER_WIDE_CROSSES, /* LR terms and hashed crosses (Cheng 2016) */
+    LEARNER_WIDE_DENSE, /* dense layer of [e_a; s; e_a . s], as the code */
+};
+enum learner_optimizer {
+    LEARNER_ADAM,
+    LEARNER_ADAGRAD,
+    LEARNER_ROW_ADAGRAD, /* rows; the dense part uses Adagrad */
+    LEARNER_FTRL,        /* LR only */
+    LEARNER_SGD
+};
+enum learner_regularizer { /* of rows, MODEL 4 and 9 */
+    LEARNER_REGULARIZER_NONE,
+    LEARNER_L2,
+    LEARNER_DROPOUT, /* of ids, one half */
+    LEARNER_FILTER,  /* admission after k occurrences */
+    LEARNER_DIFACTO, /* admission, and lambda / n_j at each occurrence */
+    LEARNER_MBA,     /* mini-batch aware, DIN paper 5.1 */
+};
+enum learner_profile {
+    LEARNER_STREAMING, /* what a daemon should do */
+    LEARNER_REFERENCE  /* the authors' code as it is */
+};
 
 struct learner_model_config {
     enum learner_kind kind;
-    enum learner_activation activation; /* of the MLP */
-    bool attention_softmax;  /* streaming DIN: false (paper 4.3) */
+    enum learner_activation activation;
+    enum learner_pooling pooling;
+    enum learner_attention attention;
+    bool attention_softmax;
+    enum learner_evolution evolution;
+    enum learner_auxiliary auxiliary;
+    enum learner_wide wide;
+    enum learner_optimizer optimizer;
+    enum learner_regularizer regularizer;
     uint16_t attention_hidden[2]; /* 80, 40 */
     uint16_t mlp_hidden[2];       /* 200, 80 */
-    uint32_t batch_size;          /* divisor of the loss, 128 */
-    uint16_t shards;  /* fixed partition of a batch; bits depend on it */
+    uint16_t auxiliary_hidden[2]; /* 100, 50 */
+    uint16_t hidden;    /* H of the GRUs; 0: width of the item embedding */
+    uint16_t dimension; /* E of every table in this model; 0: the schema's */
+    uint64_t fields_off; /* bit i: field i of the schema is not used; a
+                            multi-hot field by its first; not all of item */
+
+    /* The differences between the authors' code and this project. */
+    bool dice_batch;           /* Dice's batch statistics when scoring too */
+    float dice_epsilon;        /* 1e-8; code 1e-9 */
+    float probability_epsilon; /* added to p in the losses: 0; code 1e-8 */
+    float loss_scale;          /* of the CTR loss: 1; code one half */
+    float auxiliary_weight;    /* 2; code 1, for the same balance */
+    bool auxiliary_any;        /* a negative may be in the user's sequence,
+                                  only not the next behavior itself */
+    bool adam_every_row;       /* rows without gradient move on, TF 1.x */
+
+    float learning_rate; /* 0.001 */
+    float rate_decay;    /* learning_rate *= this, 1: never .. */
+    uint64_t rate_decay_samples; /* .. after each so many journal positions */
+    float ftrl_alpha, ftrl_beta, ftrl_l1, ftrl_l2; /* 0.1, 1, 0, 0 */
+    float lambda;         /* of L2, DiFacto, MBA: 0.01 */
+    uint16_t admission;   /* k of filter and DiFacto, 2 .. 15 */
+    int64_t eviction_ms;  /* rows untouched for so long in event time go; 0:
+                             never */
+    float row_limit;      /* rows start uniform in +-row_limit, 0.05 .. */
+    uint32_t row_vocabulary; /* .. or +-sqrt(6 / (this + E)) where not 0 */
+    uint32_t batch_size;  /* divisor of the loss, 128 */
+    uint16_t shards; /* fixed partition of a batch; bits depend on it */
     uint64_t seed;
-    float learning_rate; /* Adam, 0.001 */
-    float row_limit;     /* rows start uniform in +-row_limit, 0.05 */
 };
 
-/* Fills the defaults of profile `streaming`. */
+/* Fills what `profile` says for `kind`. */
+void learner_model_config_profile(struct learner_model_config *config,
+                                  enum learner_profile profile,
+                                  enum learner_kind kind);
+/* Profile `streaming`, DIN. */
 void learner_model_config_default(struct learner_model_config *config);
 
 /* Hash over schema and model configuration; changes when weights cannot be
@@ -161,14 +263,32 @@ struct learner_tensor {
     size_t offset; /* floats from the start of the slab; 16-aligned */
 };
 struct learner_model; /* schema + config + tensor list; immutable */
+/* A model may use a part of the stream's fields (config.fields_off): its own
+ * schema holds that part, in the same order, and learner_model_column() says
+ * where each of them stands in the stream's. A model's own tables are the
+ * schema's (those in use) and, for wide_deep, one more of crosses, named
+ * LEARNER_CROSS_TABLE. A row of the model is as wide as
+ * learner_model_table()'s dimension: embedding first, then the first-order
+ * weight where the kind has one (lr: that alone). */
+#define LEARNER_CROSS_TABLE "cross"
 
 enum base_status learner_model_new(const struct learner_schema *schema,
                                    const struct learner_model_config *config,
                                    struct learner_model **model,
                                    struct base_error *error) BASE_MUST_CHECK;
 void learner_model_free(struct learner_model *model);
+/* The model's own schema: fields and tables in use, dimensions as in the
+ * stream's or config.dimension. */
 const struct learner_schema *
 learner_model_schema(const struct learner_model *model);
+/* Place of the model's field `field` among the fields given to
+ * learner_model_new(). */
+unsigned learner_model_column(const struct learner_model *model,
+                              unsigned field);
+unsigned learner_model_tables(const struct learner_model *model);
+/* Name, and floats of a row's parameters. */
+const struct learner_table_spec *
+learner_model_table(const struct learner_model *model, unsigned table);
 const struct learner_model_config *
 learner_model_get_config(const struct learner_model *model);
 unsigned learner_tensor_count(const struct learner_model *model);
@@ -243,8 +363,10 @@ struct learner_status {
 /* ---- trainer: the train thread, tables, optimizer, checkpoints ----------- */
 
 struct learner_trainer_config {
-    struct learner_schema schema;
+    char name[LEARNER_NAME_MAX]; /* of the model, in log lines */
+    struct learner_schema schema; /* the stream's */
     struct learner_model_config model;
+    bool frozen; /* predicts and measures, trains nothing */
     uint16_t threads;         /* workers of a step; does not change a bit */
     char folder[1024];        /* checkpoints live here; made if missing */
     int64_t window_ms;        /* event-time metric windows */
@@ -258,6 +380,10 @@ struct learner_trainer_config {
     uint16_t checkpoints_kept;   /* 2 */
     struct learner_source source;
     void *hook_self;
+    /* NULL, or: the predictions of a batch, made before it was trained; by
+     * the train thread. A rejected batch has none. */
+    void (*predicted)(void *self, const struct learner_batch *batch,
+                      const float *probability);
     /* A checkpoint is durable at position, in `path`: tells the store what it
      * may trim (the older kept one). Train thread's writer thread. */
     void (*checkpointed)(void *self, const char *path, uint64_t position,

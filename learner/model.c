@@ -9,20 +9,54 @@
 
 #include "base/random.h"
 
-void learner_model_config_default(struct learner_model_config *config)
+static bool has_states(enum learner_kind kind)
 {
+    return kind == LEARNER_GRU_ATT || kind == LEARNER_DIEN;
+}
+
+void learner_model_config_profile(struct learner_model_config *config,
+                                  enum learner_profile profile,
+                                  enum learner_kind kind)
+{
+    bool reference = profile == LEARNER_REFERENCE;
+    bool dice = kind == LEARNER_DIN || has_states(kind);
     *config = (struct learner_model_config){
-        .kind = LEARNER_DIN,
-        .activation = LEARNER_DICE,
-        .attention_softmax = false,
+        .kind = kind,
+        .activation = dice ? LEARNER_DICE : LEARNER_PRELU,
+        .pooling = LEARNER_SUM,
+        .attention = LEARNER_ATTENTION_UNIT,
+        .attention_softmax = reference || has_states(kind),
+        .evolution = reference ? LEARNER_AUGRU_CODE : LEARNER_AUGRU,
+        .auxiliary = kind == LEARNER_DIEN ? LEARNER_AUXILIARY_NETWORK
+                                          : LEARNER_AUXILIARY_NONE,
+        .wide = reference ? LEARNER_WIDE_DENSE : LEARNER_WIDE_CROSSES,
+        .optimizer = kind == LEARNER_LR ? LEARNER_FTRL : LEARNER_ADAM,
         .attention_hidden = {80, 40},
         .mlp_hidden = {200, 80},
+        .auxiliary_hidden = {100, 50},
+        .dice_batch = reference,
+        .dice_epsilon = reference ? 1e-9f : 1e-8f,
+        .probability_epsilon = reference ? 1e-8f : 0,
+        .loss_scale = reference ? 0.5f : 1,
+        .auxiliary_weight = reference ? 1 : 2,
+        .auxiliary_any = reference,
+        .adam_every_row = reference,
+        .learning_rate = 0.001f,
+        .rate_decay = 1,
+        .ftrl_alpha = 0.1f,
+        .ftrl_beta = 1,
+        .lambda = 0.01f,
+        .admission = 2,
+        .row_limit = 0.05f,
         .batch_size = 128,
         .shards = 4,
         .seed = 1,
-        .learning_rate = 0.001f,
-        .row_limit = 0.05f,
     };
+}
+
+void learner_model_config_default(struct learner_model_config *config)
+{
+    learner_model_config_profile(config, LEARNER_STREAMING, LEARNER_DIN);
 }
 
 enum { HIDDEN_MAX = 4096, SHARDS_MAX = 256, BATCH_MAX = 1 << 20 };
@@ -60,12 +94,73 @@ static enum base_status check_config(const struct learner_model_config *config,
     return BASE_OK;
 }
 
+/* Keeps the fields that the configuration does not switch off, and the tables
+ * that they use. */
+static void choose_fields(struct learner_model *model,
+                          const struct learner_schema *stream)
+{
+    struct learner_schema *own = &model->schema;
+    uint16_t *count[] = {&own->profile_count, &own->item_count,
+                         &own->context_count};
+    int place[LEARNER_TABLES_MAX];
+    memset(place, -1, sizeof place);
+    bool off = false;
+    for (unsigned i = 0; i < stream->field_count; i++) {
+        const struct learner_field *field = &stream->fields[i];
+        if (!field->continues)
+            off = model->config.fields_off >> i & 1;
+        if (off)
+            continue;
+        if (place[field->table] < 0) {
+            place[field->table] = own->table_count;
+            own->tables[own->table_count] = stream->tables[field->table];
+            if (model->config.dimension)
+                own->tables[own->table_count].dimension =
+                    model->config.dimension;
+            own->table_count++;
+        }
+        model->column[own->field_count] = (uint8_t)i;
+        own->fields[own->field_count] = *field;
+        own->fields[own->field_count++].table = (uint16_t)place[field->table];
+        ++*count[field->group];
+    }
+}
+
+static bool has_first_order(const struct learner_model_config *config)
+{
+    return config->kind == LEARNER_LR || config->kind == LEARNER_DEEPFM ||
+           (config->kind == LEARNER_WIDE_DEEP &&
+            config->wide == LEARNER_WIDE_CROSSES);
+}
+
+static void set_tables(struct learner_model *model)
+{
+    const struct learner_schema *schema = &model->schema;
+    bool first_order = has_first_order(&model->config);
+    for (unsigned t = 0; t < schema->table_count; t++) {
+        model->tables[t] = schema->tables[t];
+        model->embedding[t] = model->config.kind == LEARNER_LR
+                                  ? 0
+                                  : schema->tables[t].dimension;
+        model->tables[t].dimension =
+            (uint16_t)(model->embedding[t] + first_order);
+    }
+    model->table_count = schema->table_count;
+    if (first_order && model->config.kind == LEARNER_WIDE_DEEP)
+        model->tables[model->table_count++] =
+            (struct learner_table_spec){LEARNER_CROSS_TABLE, 1};
+}
+
 static void set_widths(struct learner_model *model)
 {
     const struct learner_schema *schema = &model->schema;
     uint32_t *width[] = {&model->P, &model->D, &model->C};
     for (unsigned i = 0; i < schema->field_count; i++) {
         const struct learner_field *field = &schema->fields[i];
+        if (field->continues) {
+            model->field_offset[i] = model->field_offset[i - 1];
+            continue;
+        }
         model->field_offset[i] = *width[field->group];
         *width[field->group] += schema->tables[field->table].dimension;
     }
@@ -158,8 +253,9 @@ enum base_status learner_model_new(const struct learner_schema *schema,
     struct learner_model *made = calloc(1, sizeof *made);
     if (!made)
         return base_fail(error, BASE_SYSTEM, "model: no memory");
-    made->schema = *schema;
     made->config = *config;
+    choose_fields(made, schema);
+    set_tables(made);
     set_widths(made);
     add_tensors(made);
     *model = made;
@@ -181,6 +277,25 @@ const struct learner_model_config *
 learner_model_get_config(const struct learner_model *model)
 {
     return &model->config;
+}
+
+unsigned learner_model_column(const struct learner_model *model,
+                              unsigned field)
+{
+    BASE_ASSERT(field < model->schema.field_count);
+    return model->column[field];
+}
+
+unsigned learner_model_tables(const struct learner_model *model)
+{
+    return model->table_count;
+}
+
+const struct learner_table_spec *
+learner_model_table(const struct learner_model *model, unsigned table)
+{
+    BASE_ASSERT(table < model->table_count);
+    return &model->tables[table];
 }
 
 unsigned learner_tensor_count(const struct learner_model *model)

@@ -46,7 +46,14 @@ enum learner_tensor_start {
 };
 
 struct learner_model {
-    struct learner_schema schema;
+    struct learner_schema schema; /* the fields and tables in use */
+    uint8_t column[LEARNER_FIELDS_MAX]; /* of a field in the stream's */
+    struct learner_table_spec tables[LEARNER_TABLES_MAX]; /* rows as wide as
+        all their parameters; crosses last */
+    unsigned table_count;
+    /* Floats of a row that are embedding; the others, first-order weights,
+     * start at 0. */
+    uint32_t embedding[LEARNER_TABLES_MAX];
     struct learner_model_config config;
     struct learner_tensor tensors[DIN_TENSORS];
     enum learner_tensor_start start[DIN_TENSORS];

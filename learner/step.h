@@ -39,12 +39,30 @@ void learner_step_free(struct learner_step *step);
  * and kind of `batch` are read (label and kind only by training). */
 struct learner_step_input {
     const struct learner_batch *batch;
+    /* F, f: fields of the model's own schema. LEARNER_NO_ROW where a place of
+     * a multi-hot field is absent (never all of its places). */
     const uint32_t *index;         /* (B,F) into rows[fields[j].table] */
     const uint32_t *history_index; /* (N,f) into rows[item field's table] */
-    const float *const *rows;      /* [table] (U_t,E_t) packed, stride E_t */
+    /* Training with an auxiliary loss: e-hat_t, the negative shown beside
+     * behavior t; LEARNER_NO_ROW in all fields where the cell is left out (the
+     * first of a history is never looked at). Else NULL. */
+    const uint32_t *negative_index; /* (N,f) */
+    /* Where the model has crosses: row of (behavior t, candidate) in the last
+     * table; groups in order, in a group samples, for each its behaviors.
+     * Else NULL. */
+    const uint32_t *cross_index;   /* (pairs) */
+    const float *const *rows;      /* [table] (U_t,W_t) packed, W_t the
+                                      dimension of learner_model_table() */
     const uint32_t *row_count;     /* [table] U_t; may be 0 */
     const float *dense;            /* (learner_dense_size) */
+    /* Profile `reference` of the tests: behaviors that every history is padded
+     * to with row `padding_index` (f); the sum takes them in and the auxiliary
+     * mean divides by B (padded_to - 1). 0: nothing is padded, the mean is over
+     * the valid cells. */
+    uint32_t padded_to;
+    const uint32_t *padding_index;
 };
+#define LEARNER_NO_ROW UINT32_MAX
 
 /* probability (B): p(click) with Dice's moving statistics. Ids without a row
  * point at a copy of the table's OOV row. Fails only with BASE_SYSTEM (no
@@ -63,7 +81,11 @@ struct learner_step_output {
                             and between tensors */
     float *const *drows; /* [table] (U_t,E_t) overwritten, stride E_t; the sum
                             over all cells that point at the row */
-    double loss;         /* sum of the samples' losses / config.batch_size */
+    double loss;         /* loss_scale x sum of the samples' losses /
+                            config.batch_size + auxiliary_weight x auxiliary */
+    double auxiliary;    /* the auxiliary loss in it, before its weight */
+    const char *worst;   /* where not finite: what went wrong first: "loss",
+                            the name of a dense tensor, or of a table */
     bool finite;         /* false: the loss is not finite, or a gradient or a
                             batch statistic is not below 2^60 (Adam squares
                             gradients); the moving statistics were left
