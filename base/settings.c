@@ -223,6 +223,61 @@ enum base_status base_settings_set(const struct base_settings *settings,
     return good ? BASE_OK : refuse(setting, value, place, error);
 }
 
+static uint64_t load_integer(const void *member, size_t size)
+{
+    uint64_t bits = 0;
+    memcpy(&bits, member, size);
+    return bits;
+}
+
+static int64_t load_signed(const void *member, size_t size)
+{
+    if (size == sizeof(int32_t))
+        return (int32_t)load_integer(member, size);
+    return (int64_t)load_integer(member, size);
+}
+
+/* As few digits as bring the same value back. */
+static int print_real(const struct base_setting *setting, const void *member,
+                      char *text, size_t size)
+{
+    bool narrow = setting->size == sizeof(float);
+    double value = narrow ? (double)*(const float *)member
+                          : *(const double *)member;
+    char digits[40];
+    for (int precision = 1; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        double back = strtod(digits, NULL);
+        if (narrow ? (float)back == (float)value : back == value)
+            break;
+    }
+    return snprintf(text, size, "%s", digits);
+}
+
+int base_settings_text(const struct base_settings *settings, unsigned index,
+                       const void *target, char *text, size_t size)
+{
+    const struct base_setting *setting = &settings->table[index];
+    const void *member = (const char *)target + setting->offset;
+    uint64_t bits;
+    switch (setting->type) {
+    case BASE_SETTING_STRING:
+    case BASE_SETTING_PATH:
+        return snprintf(text, size, "%s", (const char *)member);
+    case BASE_SETTING_SIGNED:
+        return snprintf(text, size, "%lld",
+                        (long long)load_signed(member, setting->size));
+    case BASE_SETTING_DOUBLE: return print_real(setting, member, text, size);
+    default: break;
+    }
+    bits = load_integer(member, setting->size);
+    if (setting->type == BASE_SETTING_BOOL)
+        return snprintf(text, size, "%s", bits ? "true" : "false");
+    if (setting->type == BASE_SETTING_ENUM)
+        return snprintf(text, size, "%s", setting->choices[bits]);
+    return snprintf(text, size, "%llu", (unsigned long long)bits);
+}
+
 enum base_status base_settings_default(const struct base_settings *settings,
                                        const struct base_setting_place *place,
                                        void *target, struct base_error *error)

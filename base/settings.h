@@ -19,7 +19,7 @@ enum base_setting_type {
     BASE_SETTING_UNSIGNED, /* member of 1, 2, 4 or 8 bytes */
     BASE_SETTING_SIGNED,   /* member of 4 or 8 bytes */
     BASE_SETTING_DOUBLE,   /* member: double, or float */
-    BASE_SETTING_ENUM,     /* member of 4 bytes: index in `choices` */
+    BASE_SETTING_ENUM,     /* member of 1 or 4 bytes: index in `choices` */
 };
 
 struct base_setting {
@@ -64,6 +64,11 @@ enum base_status
 base_settings_default(const struct base_settings *settings,
                       const struct base_setting_place *place, void *target,
                       struct base_error *error) BASE_MUST_CHECK;
+
+/* The value of entry `index` in *target, as base_settings_set() would take it:
+ * a number with as many digits as bring it back; snprintf-like. */
+int base_settings_text(const struct base_settings *settings, unsigned index,
+                       const void *target, char *text, size_t size);
 
 /* BASE_CONFIG for a key that no table has; the text proposes the nearest. */
 enum base_status base_settings_unknown(const struct base_settings *settings,

@@ -26,6 +26,10 @@ static void print_summary(const struct daemon_config *config)
            config->ingest.topics[1].name, schema->field_count,
            schema->profile_count, schema->item_count, schema->context_count,
            schema->table_count);
+    daemon_config_print_model(&config->learner, stdout);
+    for (unsigned i = 0; i < config->shadow_count; i++)
+        daemon_config_print_model(&config->shadows[i], stdout);
+    printf("  published: model %s\n", config->publish.model);
 }
 
 static enum base_status check_address(const struct daemon_http_config *config,

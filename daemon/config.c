@@ -10,23 +10,11 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "daemon/config_file.h"
-#include "daemon/config_table.h"
+#include "daemon/config_parts.h"
 
 static const char properties_prefix[] = "kafka.properties.";
-enum { SETTINGS_MAX = 128, FEATURE_SETTINGS_MAX = 16 };
 
-struct loading {
-    struct config_draft draft;
-    const char *file;
-    char folder[1024];
-    unsigned lines[SETTINGS_MAX]; /* where given; 0: not given */
-    unsigned feature_count;
-    struct config_feature features[LEARNER_FIELDS_MAX];
-    bool feature_given[LEARNER_FIELDS_MAX][FEATURE_SETTINGS_MAX];
-};
-
-static enum base_status fail_at(const struct base_setting_place *place,
+enum base_status config_fail_at(const struct base_setting_place *place,
                                 struct base_error *error, const char *key,
                                 const char *text)
 {
@@ -82,14 +70,14 @@ static enum base_status resolve_secret(const char *key, const char *given,
     if (strncmp(given, "file:", 5) == 0)
         return read_secret_file(key, given + 5, &place, value, size, error);
     if (strncmp(given, "env:", 4) != 0)
-        return fail_at(at, error, key,
+        return config_fail_at(at, error, key,
                        "a secret does not belong into this file; give "
                        "file:PATH or env:NAME");
     const char *content = getenv(given + 4);
     if (!content)
-        return fail_at(at, error, key, "that environment variable is not set");
+        return config_fail_at(at, error, key, "that environment variable is not set");
     if (strlen(content) >= size)
-        return fail_at(at, error, key, "that environment variable is too long");
+        return config_fail_at(at, error, key, "that environment variable is too long");
     memcpy(value, content, strlen(content) + 1);
     return BASE_OK;
 }
@@ -106,13 +94,13 @@ static enum base_status set_property(struct ingest_config *ingest,
             property = &ingest->properties[i];
     if (strcmp(name, "bootstrap.servers") == 0 ||
         strcmp(name, "metadata.broker.list") == 0)
-        return fail_at(place, error, key, "set kafka.brokers instead");
+        return config_fail_at(place, error, key, "set kafka.brokers instead");
     if (!name[0] || strlen(name) >= sizeof property->name)
-        return fail_at(place, error, key, "not a property's name");
+        return config_fail_at(place, error, key, "not a property's name");
     if (!property) {
         /* Two places are kept for the brokers and the group. */
         if (ingest->property_count >= INGEST_PROPERTIES_MAX - 2)
-            return fail_at(place, error, key, "too many properties");
+            return config_fail_at(place, error, key, "too many properties");
         property = &ingest->properties[ingest->property_count++];
         memcpy(property->name, name, strlen(name) + 1);
     }
@@ -120,7 +108,7 @@ static enum base_status set_property(struct ingest_config *ingest,
         return resolve_secret(key, value, place, property->value,
                               sizeof property->value, error);
     if (strlen(value) >= sizeof property->value)
-        return fail_at(place, error, key, "value is too long");
+        return config_fail_at(place, error, key, "value is too long");
     memcpy(property->value, value, strlen(value) + 1);
     return BASE_OK;
 }
@@ -136,215 +124,113 @@ const char *daemon_config_property(const struct ingest_config *config,
 
 /* ---- the file ---- */
 
-static enum base_status set_feature(struct loading *loading, int entry,
-                                    const char *key, const char *value,
-                                    const struct base_setting_place *place,
-                                    struct base_error *error)
+/* A list of mappings, and the part that takes its entries. */
+static const struct list {
+    const char *name, *hint;
+    enum base_status (*begin)(struct config_loading *loading, unsigned number,
+                              const struct base_setting_place *place,
+                              struct base_error *error);
+    enum base_status (*set)(struct config_loading *loading, unsigned number,
+                            const char *key, const char *value,
+                            const struct base_setting_place *place,
+                            struct base_error *error);
+} lists[] = {
+    {"features",
+     "features is a list, an entry a feature: \"- {name: ..., group: ..., "
+     "dimension: ..., path: ...}\", and is given in the file only",
+     config_features_begin, config_features_set},
+    {"learner.shadow",
+     "learner.shadow is a list, an entry a model: \"- {name: ..., kind: "
+     "...}\", and is given in the file only",
+     config_models_begin, config_models_set},
+    {0},
+};
+static const char *const list_names[] = {"features", "learner.shadow", NULL};
+
+static const struct list *find_list(const char *name)
 {
-    int index = base_settings_find(&daemon_feature_table, key);
-    if (index < 0)
-        return base_settings_unknown(&daemon_feature_table, key, place, error);
-    if (loading->feature_given[entry][index])
-        return fail_at(place, error, key, "given twice in one feature");
-    loading->feature_given[entry][index] = true;
-    return base_settings_set(&daemon_feature_table, (unsigned)index, value,
-                             place, &loading->features[entry], error);
+    const struct list *list = lists;
+    while (strcmp(list->name, name) != 0)
+        list++;
+    return list;
 }
 
-static enum base_status set_scalar(void *self, int entry, const char *key,
-                                   const char *value,
+/* `key` is `name`, or a key within it. */
+static bool below(const char *name, const char *key)
+{
+    size_t length = strlen(name);
+    return strncmp(name, key, length) == 0 &&
+           (key[length] == '\0' || key[length] == '.');
+}
+
+static enum base_status set_scalar(void *self,
+                                   const struct config_entry *entry,
+                                   const char *key, const char *value,
                                    const struct base_setting_place *place,
                                    struct base_error *error)
 {
-    struct loading *loading = self;
-    if (entry >= 0)
-        return set_feature(loading, entry, key, value, place, error);
+    struct config_loading *loading = self;
+    const struct base_settings *table = daemon_config_table();
+    if (entry)
+        return find_list(entry->list)
+            ->set(loading, entry->number, key, value, place, error);
     if (strncmp(key, properties_prefix, sizeof properties_prefix - 1) == 0)
         return set_property(&loading->draft.config.ingest, key, value, place,
                             error);
-    if (strcmp(key, "features") == 0 || strncmp(key, "features.", 9) == 0)
-        return fail_at(place, error, key,
-                       "features is a list, an entry a feature: "
-                       "\"- {name: ..., group: ..., dimension: ..., path: "
-                       "...}\", and is given in the file only");
-    int index = base_settings_find(&daemon_config_table, key);
+    for (const struct list *list = lists; list->name; list++)
+        if (below(list->name, key))
+            return config_fail_at(place, error, key, list->hint);
+    int index = base_settings_find(table, key);
     if (index < 0)
-        return base_settings_unknown(&daemon_config_table, key, place, error);
-    if (place->line && loading->lines[index]) {
+        return base_settings_unknown(table, key, place, error);
+    struct base_setting_place *given = &loading->places[index];
+    if (place->line && given->file) {
         char text[80];
         snprintf(text, sizeof text, "given twice; first in line %u",
-                 loading->lines[index]);
-        return fail_at(place, error, key, text);
+                 given->line);
+        return config_fail_at(place, error, key, text);
     }
-    /* A value of the command line has no line; it still counts as given. */
-    loading->lines[index] = place->line ? place->line : 1;
-    return base_settings_set(&daemon_config_table, (unsigned)index, value,
-                             place, &loading->draft, error);
+    *given = *place;
+    return base_settings_set(table, (unsigned)index, value, place,
+                             &loading->draft, error);
 }
 
-static enum base_status begin_feature(void *self, int entry,
-                                      const struct base_setting_place *place,
-                                      struct base_error *error)
+static enum base_status begin_entry(void *self,
+                                    const struct config_entry *entry,
+                                    const struct base_setting_place *place,
+                                    struct base_error *error)
 {
-    struct loading *loading = self;
-    if (entry >= LEARNER_FIELDS_MAX)
-        return fail_at(place, error, "features", "more than 32 features");
-    struct config_feature *feature = &loading->features[entry];
-    loading->feature_count = (unsigned)entry + 1;
-    enum base_status status =
-        base_settings_default(&daemon_feature_table, place, feature, error);
-    feature->line = place->line;
-    feature->column = place->column;
-    return status;
-}
-
-/* ---- features to schema and mappings ---- */
-
-static enum base_status feature_fail(const struct loading *loading,
-                                     unsigned entry, struct base_error *error,
-                                     const char *text, const char *name)
-{
-    const struct config_feature *feature = &loading->features[entry];
-    struct base_setting_place place = {.file = loading->file,
-                                       .line = feature->line,
-                                       .column = feature->column};
-    char where[600];
-    base_setting_place_text(&place, where, sizeof where);
-    return base_fail(error, BASE_CONFIG, "%sfeatures[%u]: %s \"%s\"", where,
-                     entry, text, name);
-}
-
-/* Tables name files of a version. */
-static const char table_characters[] =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-
-static enum base_status check_feature(const struct loading *loading,
-                                      unsigned entry, struct base_error *error)
-{
-    const struct config_feature *feature = &loading->features[entry];
-    for (unsigned k = 0; k < daemon_feature_table.count; k++) {
-        const struct base_setting *setting = &daemon_feature_table.table[k];
-        if (!setting->fallback && !loading->feature_given[entry][k])
-            return feature_fail(loading, entry, error, "must give",
-                                setting->name);
-    }
-    for (unsigned i = 0; i < entry; i++)
-        if (strcmp(loading->features[i].name, feature->name) == 0)
-            return feature_fail(
-                loading, entry, error,
-                "a feature has this name already:", feature->name);
-    const char *table = feature->table[0] ? feature->table : feature->name;
-    if (table[strspn(table, table_characters)])
-        return feature_fail(loading, entry, error,
-                            "a table, which has the feature's name where none "
-                            "is given, is named with letters, digits, \"_\" "
-                            "and \"-\", not",
-                            table);
-    if (feature->click[0] && feature->group != LEARNER_ITEM)
-        return feature_fail(loading, entry, error,
-                            "only features of group item may give", "click");
-    return BASE_OK;
-}
-
-/* Index of the feature's table in the schema, made when new. */
-static enum base_status find_table(const struct loading *loading,
-                                   unsigned entry,
-                                   struct learner_schema *schema,
-                                   uint16_t *table, struct base_error *error)
-{
-    const struct config_feature *feature = &loading->features[entry];
-    const char *name = feature->table[0] ? feature->table : feature->name;
-    uint16_t i = 0;
-    while (i < schema->table_count && strcmp(schema->tables[i].name, name) != 0)
-        i++;
-    *table = i;
-    if (i < schema->table_count)
-        return schema->tables[i].dimension == feature->dimension
-                   ? BASE_OK
-                   : feature_fail(loading, entry, error,
-                                  "dimension differs from the other field of "
-                                  "table",
-                                  name);
-    struct learner_table_spec *spec = &schema->tables[schema->table_count++];
-    memcpy(spec->name, name, strlen(name) + 1);
-    spec->dimension = feature->dimension;
-    return BASE_OK;
-}
-
-static enum base_status add_field(struct loading *loading, unsigned entry,
-                                  struct base_error *error)
-{
-    const struct config_feature *feature = &loading->features[entry];
-    struct ingest_config *ingest = &loading->draft.config.ingest;
-    struct learner_schema *schema = &ingest->schema;
-    struct ingest_mapping *impression = &ingest->topics[0].mapping;
-    struct ingest_mapping *click = &ingest->topics[1].mapping;
-    uint16_t at = schema->field_count++;
-    struct learner_field *field = &schema->fields[at];
-    memcpy(field->name, feature->name, sizeof field->name);
-    field->group = feature->group;
-    memcpy(impression->fields[at], feature->path, INGEST_PATH_MAX);
-    impression->hour[at] = feature->transform == FEATURE_HOUR;
-    if (feature->group == LEARNER_ITEM) {
-        memcpy(click->fields[at],
-               feature->click[0] ? feature->click : feature->path,
-               INGEST_PATH_MAX);
-        click->hour[at] = impression->hour[at];
-    }
-    return find_table(loading, entry, schema, &field->table, error);
-}
-
-/* Fields stand by group, and within a group as in the file. */
-static enum base_status build_schema(struct loading *loading,
-                                     struct base_error *error)
-{
-    struct learner_schema *schema = &loading->draft.config.ingest.schema;
-    uint16_t *const counts[] = {
-        [LEARNER_PROFILE] = &schema->profile_count,
-        [LEARNER_ITEM] = &schema->item_count,
-        [LEARNER_CONTEXT] = &schema->context_count,
-    };
-    enum base_status status = BASE_OK;
-    for (unsigned i = 0; i < loading->feature_count && status == BASE_OK; i++)
-        status = check_feature(loading, i, error);
-    for (unsigned group = 0; group < 3; group++)
-        for (unsigned i = 0; i < loading->feature_count && status == BASE_OK;
-             i++)
-            if (loading->features[i].group == group) {
-                status = add_field(loading, i, error);
-                ++*counts[group];
-            }
-    if (status == BASE_OK && !schema->item_count)
-        status = base_fail(error, BASE_CONFIG,
-                           "%s: features: at least one of group item is "
-                           "needed",
-                           loading->file);
-    return status;
+    return find_list(entry->list)->begin(self, entry->number, place, error);
 }
 
 /* ---- the whole ---- */
 
-static enum base_status require_all(const struct loading *loading,
+static enum base_status require_all(const struct config_loading *loading,
                                     struct base_error *error)
 {
-    for (unsigned i = 0; i < daemon_config_table.count; i++) {
-        const struct base_setting *setting = &daemon_config_table.table[i];
-        if (!setting->fallback && !loading->lines[i])
+    for (unsigned i = 0; i < daemon_config_table()->count; i++) {
+        const struct base_setting *setting = &daemon_config_table()->table[i];
+        if (!setting->fallback && !loading->places[i].file)
             return base_fail(error, BASE_CONFIG, "%s: %s must be given: %s",
                              loading->file, setting->name, setting->doc);
     }
     return BASE_OK;
 }
 
-static const char name_characters[] =
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define NAME_CHARACTERS LETTERS "0123456789_-"
+
+bool config_name_usable(const char *name)
+{
+    return !name[strspn(name, NAME_CHARACTERS)];
+}
 
 /* Kafka's own rule, said before Kafka is asked. */
-static enum base_status check_topic(const struct loading *loading,
+static enum base_status check_topic(const struct config_loading *loading,
                                     const char *key, const char *topic,
                                     struct base_error *error)
 {
-    if (!topic[strspn(topic, name_characters)] && strcmp(topic, ".") != 0 &&
+    if (!topic[strspn(topic, NAME_CHARACTERS ".")] && strcmp(topic, ".") != 0 &&
         strcmp(topic, "..") != 0)
         return BASE_OK;
     return base_fail(error, BASE_CONFIG,
@@ -353,7 +239,7 @@ static enum base_status check_topic(const struct loading *loading,
                      loading->file, key, topic);
 }
 
-static enum base_status check_topics(const struct loading *loading,
+static enum base_status check_topics(const struct config_loading *loading,
                                      struct base_error *error)
 {
     const struct ingest_config *ingest = &loading->draft.config.ingest;
@@ -381,7 +267,7 @@ static enum base_status check_topics(const struct loading *loading,
     return BASE_OK;
 }
 
-static enum base_status check_whole(const struct loading *loading,
+static enum base_status check_whole(const struct config_loading *loading,
                                     struct base_error *error)
 {
     const struct ingest_config *ingest = &loading->draft.config.ingest;
@@ -411,7 +297,7 @@ static void add_property(struct ingest_config *ingest, const char *name,
 }
 
 /* Values that follow from others; what two parts need is copied to both. */
-static enum base_status derive(struct loading *loading,
+static enum base_status derive(struct config_loading *loading,
                                struct base_error *error)
 {
     struct daemon_config *config = &loading->draft.config;
@@ -420,8 +306,6 @@ static enum base_status derive(struct loading *loading,
     ingest->map_bytes = loading->draft.map_mb << 20;
     ingest->journal_max_bytes = loading->draft.journal_max_mb << 20;
     ingest->dead_letter_max_bytes = loading->draft.dead_letter_max_mb << 20;
-    ingest->batch_size = config->learner.model.batch_size;
-    config->learner.schema = ingest->schema;
     /* Two checkpoints are kept: half of the journal at most is behind the
      * older one, and what is not trained yet finds room. */
     config->learner.checkpoint_bytes =
@@ -450,7 +334,7 @@ static void folder_of(const char *path, char *folder, size_t size)
     snprintf(folder, size, "%.*s", (int)length, path);
 }
 
-static enum base_status apply_overrides(struct loading *loading,
+static enum base_status apply_overrides(struct config_loading *loading,
                                         const char *const *overrides,
                                         unsigned count,
                                         struct base_error *error)
@@ -465,26 +349,26 @@ static enum base_status apply_overrides(struct loading *loading,
         snprintf(key, sizeof key, "%.*s", (int)(equals - overrides[i]),
                  overrides[i]);
         enum base_status status =
-            set_scalar(loading, -1, key, equals + 1, &place, error);
+            set_scalar(loading, NULL, key, equals + 1, &place, error);
         if (status != BASE_OK)
             return status;
     }
     return BASE_OK;
 }
 
-static enum base_status load(struct loading *loading,
+static enum base_status load(struct config_loading *loading,
                              const char *const *overrides, unsigned count,
                              struct base_error *error)
 {
     const struct config_visitor visitor = {.self = loading,
-                                           .list = "features",
+                                           .lists = list_names,
                                            .scalar = set_scalar,
-                                           .begin = begin_feature};
+                                           .begin = begin_entry};
     const struct base_setting_place place = {.file = loading->file,
                                              .folder = loading->folder};
     folder_of(loading->file, loading->folder, sizeof loading->folder);
     enum base_status status = base_settings_default(
-        &daemon_config_table, &place, &loading->draft, error);
+        daemon_config_table(), &place, &loading->draft, error);
     if (status == BASE_OK)
         status =
             config_file_walk(loading->file, loading->folder, &visitor, error);
@@ -493,10 +377,12 @@ static enum base_status load(struct loading *loading,
     if (status == BASE_OK)
         status = require_all(loading, error);
     if (status == BASE_OK)
-        status = build_schema(loading, error);
+        status = config_features_build(loading, error);
     if (status == BASE_OK)
         status = check_whole(loading, error);
-    return status != BASE_OK ? status : derive(loading, error);
+    if (status == BASE_OK)
+        status = derive(loading, error);
+    return status == BASE_OK ? config_models_build(loading, error) : status;
 }
 
 enum base_status daemon_config_load_with(const char *path,
@@ -505,9 +391,8 @@ enum base_status daemon_config_load_with(const char *path,
                                          struct daemon_config *config,
                                          struct base_error *error)
 {
-    BASE_ASSERT(daemon_config_table.count <= SETTINGS_MAX &&
-                daemon_feature_table.count <= FEATURE_SETTINGS_MAX);
-    struct loading *loading = calloc(1, sizeof *loading);
+    BASE_ASSERT(daemon_feature_table.count <= CONFIG_FEATURE_SETTINGS_MAX);
+    struct config_loading *loading = calloc(1, sizeof *loading);
     if (!loading)
         return base_fail(error, BASE_SYSTEM, "configuration: no memory");
     loading->file = path;
@@ -527,14 +412,35 @@ enum base_status daemon_config_load(const char *path,
 
 /* ---- reference ---- */
 
+/* Names, wrapped. */
+static void print_names(const struct base_settings *settings, FILE *out)
+{
+    size_t used = 3;
+    for (unsigned i = 0; i < settings->count; i++) {
+        size_t size = strlen(settings->table[i].name) + 1;
+        if (used + size > 78) {
+            fprintf(out, "\n   ");
+            used = 3;
+        }
+        used += size;
+        fprintf(out, " %s", settings->table[i].name);
+    }
+    fprintf(out, "\n");
+}
+
 void daemon_config_reference(FILE *out)
 {
     fprintf(out, "Settings of the configuration file\n\n");
-    base_settings_reference(&daemon_config_table, out);
+    base_settings_reference(daemon_config_table(), out);
     fprintf(out, "kafka.properties.NAME\n    A property of librdkafka. Names "
                  "with \"password\" or \"secret\" take\n    file:PATH or "
                  "env:NAME.\n\nEach entry of the list features:\n\n");
     base_settings_reference(&daemon_feature_table, out);
+    fprintf(out, "Each entry of the list learner.shadow, which are further "
+                 "models on the same\nstream, takes the model's keys above, "
+                 "without \"learner.\", in the\nsame words; name must be "
+                 "given:\n\n   ");
+    print_names(daemon_shadow_table(), out);
 }
 
 static const char *name_of(const struct base_settings *settings, unsigned index)
@@ -544,10 +450,15 @@ static const char *name_of(const struct base_settings *settings, unsigned index)
 
 const char *daemon_config_setting(unsigned index)
 {
-    return name_of(&daemon_config_table, index);
+    return name_of(daemon_config_table(), index);
 }
 
 const char *daemon_config_feature_setting(unsigned index)
 {
     return name_of(&daemon_feature_table, index);
+}
+
+const char *daemon_config_shadow_setting(unsigned index)
+{
+    return name_of(daemon_shadow_table(), index);
 }

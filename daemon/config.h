@@ -23,10 +23,13 @@ struct daemon_http_config {
 
 struct daemon_publish_config {
     uint32_t every_ms; /* 0: only at the end */
+    char model[LEARNER_NAME_MAX]; /* of the published one; never empty */
 };
 
-/* All parts are filled for their owners; `learner.source`, its hooks and
- * their `self` are left empty for whoever opens the trainer. Kafka's address
+enum { DAEMON_SHADOWS_MAX = 15 };
+
+/* All parts are filled for their owners; a trainer's `source`, hooks and
+ * their `self` are left empty for whoever opens it. Kafka's address
  * and group are librdkafka properties in ingest.properties
  * (bootstrap.servers, group.id). */
 struct daemon_config {
@@ -36,7 +39,9 @@ struct daemon_config {
     char kafka_group[250];
     enum base_log_level log_level;
     struct ingest_config ingest;
-    struct learner_trainer_config learner;
+    struct learner_trainer_config learner; /* the main model */
+    unsigned shadow_count;
+    struct learner_trainer_config shadows[DAEMON_SHADOWS_MAX];
     struct snapshot_config snapshot;
     struct daemon_http_config http;
     struct daemon_publish_config publish;
@@ -64,6 +69,11 @@ void daemon_config_reference(FILE *out);
 const char *daemon_config_setting(unsigned index);
 /* The same for the settings of one entry of `features:`. */
 const char *daemon_config_feature_setting(unsigned index);
+const char *daemon_config_shadow_setting(unsigned index);
+
+/* Prints a model's switches with their values, wrapped. */
+void daemon_config_print_model(const struct learner_trainer_config *config,
+                               FILE *out);
 
 /* Value of a librdkafka property in `config`, NULL where not given. */
 const char *daemon_config_property(const struct ingest_config *config,

@@ -6,6 +6,7 @@
  * aliases, no tags, no second document. */
 #include "daemon/config_file.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,56 +72,96 @@ static enum base_status take_scalar(struct walk *walk, char *text, size_t size)
 }
 
 static enum base_status walk_mapping(struct walk *walk, const char *prefix,
-                                     int entry, unsigned depth);
+                                     const struct config_entry *entry,
+                                     unsigned depth);
 
-/* The list's entries; the sequence start is under the cursor. */
-static enum base_status walk_list(struct walk *walk)
+/* The entries of a list of mappings; the sequence start is under the cursor. */
+static enum base_status walk_entries(struct walk *walk, const char *list)
 {
+    struct config_entry entry = {.list = list};
     enum base_status status;
-    for (int entry = 0;; entry++) {
+    for (;; entry.number++) {
         if ((status = next(walk)) != BASE_OK)
             return status;
         if (walk->event.type == YAML_SEQUENCE_END_EVENT)
             return BASE_OK;
         if (walk->event.type != YAML_MAPPING_START_EVENT)
             return refuse(walk, "a list entry must be a mapping {key: value}");
-        status = walk->visitor->begin(walk->visitor->self, entry, &walk->place,
-                                      walk->error);
+        status = walk->visitor->begin(walk->visitor->self, &entry,
+                                      &walk->place, walk->error);
         if (status == BASE_OK)
-            status = walk_mapping(walk, "", entry, 1);
+            status = walk_mapping(walk, "", &entry, 1);
         if (status != BASE_OK)
             return status;
     }
 }
 
+/* A list of scalars as one value; the sequence start is under the cursor. */
+static enum base_status join_scalars(struct walk *walk, char *value,
+                                     size_t size)
+{
+    size_t used = 0;
+    enum base_status status;
+    value[0] = '\0';
+    for (;;) {
+        if ((status = next(walk)) != BASE_OK)
+            return status;
+        if (walk->event.type == YAML_SEQUENCE_END_EVENT)
+            return BASE_OK;
+        if (walk->event.type != YAML_SCALAR_EVENT)
+            return refuse(walk, "this list holds plain values only");
+        if (used && used + 1 < size)
+            value[used++] = ',';
+        status = take_scalar(walk, value + used, size - used);
+        if (status != BASE_OK)
+            return status;
+        if (!value[used] || strchr(value + used, ','))
+            return refuse(walk, "an empty value, or one with a comma, cannot "
+                                "be in a list");
+        used += strlen(value + used);
+    }
+}
+
+static bool is_list(const struct walk *walk, const char *key)
+{
+    for (unsigned i = 0; walk->visitor->lists[i]; i++)
+        if (strcmp(walk->visitor->lists[i], key) == 0)
+            return true;
+    return false;
+}
+
 /* The value of `key`, which is under the cursor. */
 static enum base_status walk_value(struct walk *walk, const char *key,
-                                   int entry, unsigned depth)
+                                   const struct config_entry *entry,
+                                   unsigned depth)
 {
     char value[2048];
     enum base_status status;
+    struct base_setting_place place = walk->place;
     switch (walk->event.type) {
-    case YAML_SCALAR_EVENT:
-        status = take_scalar(walk, value, sizeof value);
-        return status != BASE_OK
-                   ? status
-                   : walk->visitor->scalar(walk->visitor->self, entry, key,
-                                           value, &walk->place, walk->error);
+    case YAML_SCALAR_EVENT: status = take_scalar(walk, value, sizeof value);
+        break;
     case YAML_MAPPING_START_EVENT:
-        if (depth >= DEPTH_MAX || entry >= 0)
+        if (depth >= DEPTH_MAX || entry)
             return refuse(walk, "mappings are nested too deep here");
-        return walk_mapping(walk, key, -1, depth + 1);
+        return walk_mapping(walk, key, NULL, depth + 1);
     case YAML_SEQUENCE_START_EVENT:
-        if (entry >= 0 || strcmp(key, walk->visitor->list) != 0)
-            return refuse(walk, "a list is not allowed here");
-        return walk_list(walk);
+        if (!entry && is_list(walk, key))
+            return walk_entries(walk, key);
+        status = join_scalars(walk, value, sizeof value);
+        break;
     default: return refuse(walk, "a value is expected");
     }
+    return status != BASE_OK
+               ? status
+               : walk->visitor->scalar(walk->visitor->self, entry, key, value,
+                                       &place, walk->error);
 }
 
 /* Pairs up to the mapping's end; its start is under the cursor. */
 static enum base_status walk_mapping(struct walk *walk, const char *prefix,
-                                     int entry, unsigned depth)
+                                     const struct config_entry *entry,
+                                     unsigned depth)
 {
     enum base_status status;
     for (;;) {
@@ -159,7 +200,7 @@ static enum base_status walk_document(struct walk *walk)
              walk->event.type == YAML_DOCUMENT_START_EVENT);
     if (walk->event.type != YAML_MAPPING_START_EVENT)
         return refuse(walk, "the file must be a mapping of settings");
-    if ((status = walk_mapping(walk, "", -1, 1)) != BASE_OK)
+    if ((status = walk_mapping(walk, "", NULL, 1)) != BASE_OK)
         return status;
     do {
         if ((status = next(walk)) != BASE_OK)

@@ -3,10 +3,15 @@
  * configs/interestd.yaml names every one of them; a test compares. */
 #include "daemon/config_table.h"
 
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "learner/settings.h"
+
 #define AT(member) BASE_SETTING_MEMBER(struct config_draft, member)
 #define IN(member) AT(config.ingest.member)
 #define LEARN(member) AT(config.learner.member)
-#define MODEL(member) AT(config.learner.model.member)
 
 #define TEXT(name, at, fallback, least, doc)                                   \
     {                                                                          \
@@ -44,8 +49,6 @@ static const char *const level_choices[] = {"debug", "info", "warn", "error",
                                             NULL};
 static const char *const framing_choices[] = {"plain", "confluent", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
-static const char *const kind_choices[] = {"din", NULL};
-static const char *const activation_choices[] = {"prelu", "dice", NULL};
 static const char *const group_choices[] = {"profile", "item", "context", NULL};
 static const char *const transform_choices[] = {"none", "hour", NULL};
 
@@ -144,31 +147,6 @@ static const struct base_setting settings[] = {
     PATH("ingest.decisions", IN(decisions), "", 0,
          "File of recorded decisions to take as input; empty: none."),
 
-    CHOICE("learner.kind", MODEL(kind), "din", kind_choices, "Model."),
-    CHOICE("learner.activation", MODEL(activation), "dice", activation_choices,
-           "Activation of the MLP."),
-    FLAG("learner.attention_softmax", MODEL(attention_softmax), "false",
-         "Normalize attention weights over the history."),
-    COUNT("learner.attention_hidden_1", MODEL(attention_hidden[0]), "80", 1,
-          1024, "units", "First layer of the activation unit."),
-    COUNT("learner.attention_hidden_2", MODEL(attention_hidden[1]), "40", 1,
-          1024, "units", "Second layer of the activation unit."),
-    COUNT("learner.mlp_hidden_1", MODEL(mlp_hidden[0]), "200", 1, 4096, "units",
-          "First layer of the MLP."),
-    COUNT("learner.mlp_hidden_2", MODEL(mlp_hidden[1]), "80", 1, 4096, "units",
-          "Second layer of the MLP."),
-    COUNT("learner.batch_size", MODEL(batch_size), "128", 1, 65536, "samples",
-          "Samples of a training step."),
-    COUNT("learner.shards", MODEL(shards), "4", 1, 64, NULL,
-          "Fixed partition of a batch; the bits of the weights depend on it."),
-    COUNT("learner.threads", LEARN(threads), "1", 1, 64, "threads",
-          "Workers of a training step; changes speed, not one bit."),
-    COUNT("learner.seed", MODEL(seed), "1", 0, 9007199254740992.0, NULL,
-          "Seed of the initial weights."),
-    REAL("learner.learning_rate", MODEL(learning_rate), "0.001", 1e-9, 1,
-         "Adam's step."),
-    REAL("learner.row_limit", MODEL(row_limit), "0.05", 1e-9, 1,
-         "New embedding rows are uniform within plus and minus this."),
     COUNT("learner.flush_ms", IN(flush_ms), "100", 0, 60000, "ms",
           "A waiting part of a batch is closed this early when the trainer "
           "is idle; 0: never, so that batches do not depend on time."),
@@ -183,6 +161,8 @@ static const struct base_setting settings[] = {
     COUNT("learner.checkpoints_kept", LEARN(checkpoints_kept), "2", 1, 100,
           "checkpoints", "The journal behind the oldest of them is trimmed."),
 
+    TEXT("publish.model", AT(config.publish.model), "", 0,
+         "Name of the model that is published; empty: the main one."),
     COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0, 86400e3,
           "ms",
           "A version is published this often, where something was trained; "
@@ -220,7 +200,82 @@ static const struct base_setting feature_settings[] = {
          "Path in the click's record (item group). Empty: the same path."),
 };
 
-const struct base_settings daemon_config_table = {
-    settings, sizeof settings / sizeof settings[0]};
 const struct base_settings daemon_feature_table = {
     feature_settings, sizeof feature_settings / sizeof feature_settings[0]};
+
+/* ---- the model's keys ---- */
+
+#define IN_MODEL(member) BASE_SETTING_MEMBER(struct config_model, member)
+
+static const struct base_setting model_settings[] = {
+    TEXT("name", IN_MODEL(name), "main", 1,
+         "Name of the model in logs, metrics and publish.model."),
+    CHOICE("profile", IN_MODEL(profile), "streaming", learner_profile_words,
+           "Defaults of the model's keys: what a daemon should do, or the "
+           "authors' code as it is."),
+    TEXT("fields_off", IN_MODEL(fields_off), "", 0,
+         "Names of features that this model does not use: [goods, shop]."),
+    COUNT("threads", IN_MODEL(threads), "1", 1, 64, "threads",
+          "Workers of a training step; changes speed, not one bit."),
+};
+
+enum {
+    OWN = sizeof settings / sizeof settings[0],
+    MODEL_OWN = sizeof model_settings / sizeof model_settings[0],
+    KEY_SIZE = 64,
+};
+static const char prefix[] = "learner.";
+
+static struct base_setting main_table[CONFIG_SETTINGS_MAX];
+static struct base_setting shadow_table[CONFIG_MODEL_SETTINGS_MAX];
+static char keys[CONFIG_MODEL_SETTINGS_MAX][KEY_SIZE];
+static struct base_settings main_settings, shadow_settings;
+static pthread_once_t made = PTHREAD_ONCE_INIT;
+
+/* One key of a model in both tables. */
+static void add_key(const struct base_setting *setting, size_t offset)
+{
+    unsigned at = shadow_settings.count++;
+    struct base_setting *shadow = &shadow_table[at];
+    struct base_setting *main = &main_table[main_settings.count++];
+    *shadow = *setting;
+    shadow->offset += offset;
+    *main = *shadow;
+    main->offset += offsetof(struct config_draft, main);
+    snprintf(keys[at], KEY_SIZE, "%s%s", prefix, setting->name);
+    main->name = keys[at];
+    if (strcmp(setting->name, "name") == 0)
+        shadow->fallback = NULL; /* must be given */
+}
+
+static void make_tables(void)
+{
+    BASE_ASSERT(learner_model_switches.count + MODEL_OWN <=
+                    CONFIG_MODEL_SETTINGS_MAX &&
+                OWN + CONFIG_MODEL_SETTINGS_MAX <= CONFIG_SETTINGS_MAX);
+    main_settings = (struct base_settings){main_table, OWN};
+    shadow_settings = (struct base_settings){shadow_table, 0};
+    memcpy(main_table, settings, sizeof settings);
+    for (unsigned i = 0; i < learner_model_switches.count; i++)
+        add_key(&learner_model_switches.table[i],
+                offsetof(struct config_model, model));
+    for (unsigned i = 0; i < MODEL_OWN; i++)
+        add_key(&model_settings[i], 0);
+}
+
+const struct base_settings *daemon_config_table(void)
+{
+    pthread_once(&made, make_tables);
+    return &main_settings;
+}
+
+unsigned daemon_config_model_first(void)
+{
+    return OWN;
+}
+
+const struct base_settings *daemon_shadow_table(void)
+{
+    pthread_once(&made, make_tables);
+    return &shadow_settings;
+}

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "learner/settings.h"
 
 static char folder[] = "/tmp/interestd-config-XXXXXX";
 static char path[64];
@@ -134,7 +135,13 @@ static void test_bad_yaml(void **state)
 {
     (void)state;
     expect(load("ingest: {window_ms: 5\n"), ":7:1: not YAML: ");
-    expect(load("ingest: [1, 2]\n"), ":6:9: a list is not allowed here");
+    expect(load("ingest: [1, 2]\n"), ":6:9: ingest: no such setting");
+    expect(load("http: {listen: [a, b], port: [1, 2]}\n"),
+           ":6:30: http.port: \"1,2\" is not allowed");
+    expect(load("http: {listen: [a, {b: c}]}\n"),
+           ":6:20: this list holds plain values only");
+    expect(load("http: {listen: [a, 'b,c']}\n"),
+           ":6:20: an empty value, or one with a comma,");
     expect(load("ingest: &a {window_ms: 5}\nlearner: *a\n"),
            ":7:10: aliases (*name) are not allowed");
     expect(load("? [a]\n: b\n"), ":6:3: a key must be a plain name");
@@ -161,9 +168,9 @@ static void test_wrong_keys(void **state)
     expect(load("ingest: {window_ms: 0}\n"),
            ":6:21: ingest.window_ms: \"0\" is not allowed: a whole number "
            "from 1 to 604800000 ms");
-    expect(load("learner:\n  activation: relu\n"),
-           ":7:15: learner.activation: \"relu\" is not allowed: prelu or "
-           "dice");
+    expect(load("learner:\n  activation: relux\n"),
+           ":7:15: learner.activation: \"relux\" is not allowed: prelu, "
+           "dice, sigmoid or relu");
     expect(load("http: {port: }\n"), ":6:8: http.port: \"\" is not allowed");
     expect(load("http: {port: 1}\nhttp.port: 2\n"),
            ":7:12: http.port: given twice; first in line 6");
@@ -291,9 +298,10 @@ static void test_no_file(void **state)
     assert_non_null(strstr(error.text, "/nowhere/c.yaml"));
 }
 
-/* True where "  name:" or "{name:" of a dotted key's last part is in the
+/* True where "  name:", or "  # name:", of a dotted key's last part is in the
  * text, below its first part. */
-static bool names_key(const char *text, const char *dotted)
+static bool names_key_as(const char *text, const char *dotted,
+                         const char *before)
 {
     char part[128];
     const char *dot = strchr(dotted, '.');
@@ -305,7 +313,7 @@ static bool names_key(const char *text, const char *dotted)
             return false;
         at += strlen(part) - 1;
     }
-    snprintf(part, sizeof part, "\n%s%s:", dot ? "  " : "",
+    snprintf(part, sizeof part, "\n%s%s:", dot ? before : "",
              dot ? dot + 1 : dotted);
     const char *found = strstr(at, part);
     if (!found || !dot)
@@ -315,6 +323,12 @@ static bool names_key(const char *text, const char *dotted)
         if (line[0] == '\n' && line[1] >= 'a' && line[1] <= 'z')
             return false;
     return true;
+}
+
+static bool names_key(const char *text, const char *dotted)
+{
+    return names_key_as(text, dotted, "  ") ||
+           names_key_as(text, dotted, "  # ");
 }
 
 /* Runs in the source folder (tests/CMakeLists.txt). */
@@ -336,8 +350,22 @@ static void test_sample_is_complete(void **state)
         if (!strstr(text, key))
             fail_msg("configs/interestd.yaml shows no feature's %s", key);
     }
+    assert_true(names_key(text, "learner.shadow"));
     assert_false(names_key(text, "ingest.batch_size"));
     free(text);
+}
+
+static void same_model(const struct learner_model_config *a,
+                       const struct learner_model_config *b)
+{
+    for (unsigned i = 0; i < learner_model_settings.count; i++) {
+        char x[64], y[64];
+        base_settings_text(&learner_model_settings, i, a, x, sizeof x);
+        base_settings_text(&learner_model_settings, i, b, y, sizeof y);
+        if (strcmp(x, y) != 0)
+            fail_msg("%s: %s and %s", learner_model_settings.table[i].name, x,
+                     y);
+    }
 }
 
 static void test_samples_load(void **state)
@@ -350,8 +378,7 @@ static void test_samples_load(void **state)
     /* The sample gives every default as it is. */
     struct daemon_config given = config;
     assert_int_equal(load(""), BASE_OK);
-    assert_memory_equal(&config.learner.model, &given.learner.model,
-                        sizeof given.learner.model);
+    same_model(&config.learner.model, &given.learner.model);
     assert_int_equal(config.ingest.window_ms, given.ingest.window_ms);
     assert_true(config.ingest.map_bytes == given.ingest.map_bytes);
     assert_int_equal(config.publish.every_ms, given.publish.every_ms);
