@@ -254,7 +254,8 @@ def stream_values(schema, batches):
            "schema.dimension": [t["dimension"]
                                 for t in schema["tables"].values()],
            "schema.rows": [t["rows"] for t in schema["tables"].values()],
-           "padded_to": [b["padded_to"] for b in batches]}
+           **{f"schema.name.{i}.{name}": [] for i, name in enumerate(names)},
+           }
     for i, batch in enumerate(batches):
         for key in ("group_begin", "history_begin", "index", "history",
                     "negative", "label", "kind"):

@@ -21,6 +21,12 @@ def first_order(case):
         case["kind"] == "wide_deep" and case["wide"] == "crosses")
 
 
+def cross_rows(behavior, candidate, goods):
+    """An unknown id (0) on either side makes an unknown cross."""
+    known = (behavior != 0) & (candidate != 0)
+    return torch.where(known, behavior * goods + candidate, 0 * behavior)
+
+
 class Shape:
     """Features and widths of a case over the fields of its stream."""
 
@@ -323,7 +329,7 @@ class Forward:
         first = self.shape.columns["item"][0]
         a = self.batch["index"][i, first]
         k = self.batch["history"][begin:end, first - self.batch["item_first"]]
-        return k * self.batch["goods"] + a
+        return cross_rows(k, a, self.batch["goods"])
 
     def factorization(self, own, past):
         v = [e[0] for features in own.values() for e, _ in features]

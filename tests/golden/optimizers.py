@@ -8,7 +8,7 @@ behaviors, a history's cells counted once per group.
 """
 import torch
 
-ABSENT = -1
+from model import ABSENT, cross_rows
 
 
 def adam(lr, state, w, g, step):
@@ -86,8 +86,9 @@ class Optimizer:
         for g in range(len(batch["group_begin"]) - 1):
             begin, end = batch["history_begin"][g:g + 2]
             for i in range(*batch["group_begin"][g:g + 2]):
-                found.append(batch["history"][begin:end, column] *
-                             batch["goods"] + batch["index"][i, first])
+                found.append(cross_rows(batch["history"][begin:end, column],
+                                        batch["index"][i, first],
+                                        batch["goods"]))
         return torch.cat(found)
 
     def regularize(self, table, w, g, occurrences):
