@@ -9,7 +9,8 @@
  * was rejected. With --borders (positions, ascending) training stops at each
  * of them with a checkpoint, from which a second trainer, frozen, predicts up
  * to the next border into FROZEN; then training goes on from that checkpoint.
- * --describe prints the model's parameters and the hash of its configuration.
+ * --describe prints the model's configuration hash and size, and the stream's
+ * fields.
  *
  * Standard output: the position, a line a second; at the end one JSON object.
  * The main thread watches; the trainer has its own. */
@@ -187,6 +188,23 @@ static void print_result(const struct learn *learn)
            (unsigned long long)status->rows[0]);
 }
 
+static void print_schema(const struct learner_schema *schema)
+{
+    printf("\"fields\":[");
+    for (unsigned i = 0; i < schema->field_count; i++) {
+        const struct learner_field *field = &schema->fields[i];
+        printf("%s{\"name\":\"%s\",\"group\":%d,\"table\":%u,"
+               "\"continues\":%s}",
+               i ? "," : "", field->name, (int)field->group, field->table,
+               field->continues ? "true" : "false");
+    }
+    printf("],\"tables\":[");
+    for (unsigned i = 0; i < schema->table_count; i++)
+        printf("%s{\"name\":\"%s\",\"dimension\":%u}", i ? "," : "",
+               schema->tables[i].name, schema->tables[i].dimension);
+    printf("]");
+}
+
 static enum base_status describe(const struct learn *learn,
                                  struct base_error *error)
 {
@@ -197,13 +215,12 @@ static enum base_status describe(const struct learn *learn,
     if (status)
         return status;
     printf("{\"config_hash\":\"%016llx\",\"arithmetic\":\"%s\","
-           "\"dense_trained\":%zu,\"tables\":%u,\"fields\":%u,"
-           "\"item_fields\":%u}\n",
+           "\"dense_trained\":%zu,",
            (unsigned long long)learner_config_hash(&config->schema,
                                                    &config->model),
-           learner_arithmetic(), learner_dense_trained(model),
-           learner_model_tables(model), config->schema.field_count,
-           config->schema.item_count);
+           learner_arithmetic(), learner_dense_trained(model));
+    print_schema(&config->schema);
+    printf("}\n");
     learner_model_free(model);
     return BASE_OK;
 }

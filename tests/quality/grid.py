@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the report trains: each run is a model (settings over the stream's
+configuration), a data set and a seed. The order is that of importance: what
+comes later is left out first where the time does not suffice."""
+
+import dataclasses
+
+SEEDS = (1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    name: str
+    title: str
+    settings: tuple  # of (key below learner, value)
+    twin: bool = False  # in PyTorch, twin.py
+    # Samples a second of one process on one core, before anything is known.
+    speed: float = 100_000
+
+    @property
+    def kind(self):
+        return dict(self.settings)["kind"]
+
+
+def _model(name, title, speed, twin=False, **settings):
+    return Model(name, title, tuple(settings.items()), twin, speed)
+
+
+def _dien(name, title, evolution, auxiliary):
+    return _model(name, title, 25_000, kind="dien", evolution=evolution,
+                  auxiliary=auxiliary)
+
+
+# Item 1 of what must be compared; RelaImpr is against BASE.
+BASE = _model("base", "BaseModel, sum", 250_000, kind="base")
+LADDER = (
+    BASE,
+    _model("din", "DIN", 120_000, kind="din"),
+    _dien("dien", "DIEN (AUGRU, auxiliary loss)", "augru", "network"),
+    _dien("dien_plain", "DIEN without auxiliary loss", "augru", "none"),
+    _model("lr", "LR", 400_000, kind="lr"),
+    _model("base_mean", "BaseModel, mean", 250_000, kind="base",
+           pooling="mean"),
+    _model("wide_deep", "Wide&Deep", 200_000, kind="wide_deep"),
+    _model("pnn", "PNN", 250_000, kind="pnn"),
+    _model("deepfm", "DeepFM", 200_000, kind="deepfm", dimension=18),
+    _model("gru_att", "two-layer GRU, attention", 25_000, kind="gru_att"),
+    _dien("dien_aigru", "DIEN, AIGRU, no auxiliary loss", "aigru", "none"),
+    _dien("dien_agru", "DIEN, AGRU, no auxiliary loss", "agru", "none"),
+)
+# In the order in which a reader expects them.
+ORDER = ("lr", "base", "base_mean", "wide_deep", "pnn", "deepfm", "din",
+         "gru_att", "dien_aigru", "dien_agru", "dien_plain", "dien")
+EXTRA = (
+    _dien("dien_aigru_aux", "DIEN, AIGRU, auxiliary loss", "aigru",
+          "network"),
+    _dien("dien_agru_aux", "DIEN, AGRU, auxiliary loss", "agru", "network"),
+    _dien("dien_code", "DIEN, AUGRU as in the code, auxiliary loss",
+          "augru_code", "network"),
+    _model("gru_att_aux", "two-layer GRU, attention, auxiliary loss", 25_000,
+           kind="gru_att", auxiliary="network"),
+    _model("din_softmax", "DIN, softmax", 120_000, kind="din",
+           attention_softmax="true"),
+)
+
+
+def regularizers(item):
+    """BaseModel with each; `item`: the feature that names goods."""
+    def base(name, title, **settings):
+        return _model("base_" + name, title, 250_000, kind="base", **settings)
+    return (
+        base("no_goods", "without goods ids", fields_off=item),
+        base("l2", "L2", regularizer="l2"),
+        base("dropout", "dropout of ids", regularizer="dropout"),
+        base("filter", "filter", regularizer="filter"),
+        base("difacto", "DiFacto", regularizer="difacto"),
+        base("mba", "mini-batch aware", regularizer="mba"),
+    )
+
+
+DIN_GRID = tuple(
+    _model(f"din_{activation}_{regularizer}",
+           f"DIN, {activation}, {regularizer}", 120_000, kind="din",
+           activation=activation, regularizer=regularizer)
+    for activation in ("prelu", "dice") for regularizer in ("none", "mba"))
+
+TWINS = (
+    _model("din_torch", "DIN in PyTorch", 9_000, True, kind="din"),
+    _model("dien_torch", "DIEN in PyTorch", 1_500, True, kind="dien"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    data: str  # key of the data set in this report: "globo"
+    model: Model
+    seed: int
+    borders: bool = False  # with frozen copies at each day's beginning
+
+
+def runs(data, item, budgeted=True):
+    """Of the 10 % sample: the ladder of all seeds first."""
+    made = [Run(data, model, seed) for seed in SEEDS for model in LADDER]
+    made += [Run(data, model, SEEDS[0], True) for model in LADDER
+             if model.name in ("base", "din", "dien")]
+    made += [Run(data, model, SEEDS[0]) for model in TWINS]
+    made += [Run(data, model, seed) for seed in SEEDS
+             for model in regularizers(item) + DIN_GRID]
+    made += [Run(data, model, seed) for seed in SEEDS for model in EXTRA]
+    return made
+
+
+def ladder(data, seeds=SEEDS):
+    return [Run(data, model, seed) for seed in seeds for model in LADDER]
+
+
+def full(data):
+    """All users: the three of the papers' order."""
+    return [Run(data, model, SEEDS[0]) for model in LADDER
+            if model.name in ("base", "din", "dien")]
