@@ -27,6 +27,7 @@ struct rows {
     uint32_t slots, room, live;
     const struct learner_row **at; /* by slot, as of the position */
     struct keyed *sorted;          /* (live) by key */
+    size_t floats;                 /* of a row: weights and state */
     size_t stride;
 };
 
@@ -39,6 +40,7 @@ struct learner_checkpoint {
     struct learner_checkpoint_info info;
     struct learner_checkpoint_parts parts;
     struct rows tables[LEARNER_TABLES_MAX];
+    bool sliced; /* a record of rows was read */
 };
 
 /* ---- hashes and names ---------------------------------------------------- */
@@ -113,123 +115,6 @@ enum base_status learner_checkpoint_list(const char *folder,
     return BASE_OK;
 }
 
-/* ---- HEAD ---------------------------------------------------------------- */
-
-/* One walk over the fields writes and reads them, so the two cannot differ. */
-struct codec {
-    uint8_t *at, *end;
-    bool decode, overrun;
-};
-
-static void code_bytes(struct codec *codec, void *value, size_t size)
-{
-    if (codec->overrun || (size_t)(codec->end - codec->at) < size) {
-        codec->overrun = true;
-        return;
-    }
-    if (codec->decode)
-        memcpy(value, codec->at, size);
-    else
-        memcpy(codec->at, value, size);
-    codec->at += size;
-}
-
-/* What is read always ends with a NUL. */
-static void code_text(struct codec *codec, char *text, size_t size)
-{
-    code_bytes(codec, text, size);
-    text[size - 1] = '\0';
-}
-
-#define CODE(codec, field) code_bytes(codec, &(field), sizeof(field))
-
-static void code_schema(struct codec *codec, struct learner_schema *schema)
-{
-    CODE(codec, schema->field_count);
-    CODE(codec, schema->profile_count);
-    CODE(codec, schema->item_count);
-    CODE(codec, schema->context_count);
-    CODE(codec, schema->table_count);
-    if (schema->field_count > LEARNER_FIELDS_MAX ||
-        schema->table_count > LEARNER_TABLES_MAX) {
-        codec->overrun = true;
-        schema->field_count = schema->table_count = 0;
-        return;
-    }
-    for (unsigned i = 0; i < schema->field_count; i++) {
-        uint32_t group = schema->fields[i].group;
-        code_text(codec, schema->fields[i].name, LEARNER_NAME_MAX);
-        CODE(codec, group);
-        CODE(codec, schema->fields[i].table);
-        schema->fields[i].group = (enum learner_group)group;
-        if (schema->fields[i].table >= schema->table_count)
-            codec->overrun = true;
-    }
-    for (unsigned i = 0; i < schema->table_count; i++) {
-        code_text(codec, schema->tables[i].name, LEARNER_NAME_MAX);
-        CODE(codec, schema->tables[i].dimension);
-    }
-}
-
-static void code_model(struct codec *codec, struct learner_model_config *model)
-{
-    uint32_t kind = model->kind, activation = model->activation;
-    uint32_t softmax = model->attention_softmax;
-    CODE(codec, kind);
-    CODE(codec, activation);
-    CODE(codec, softmax);
-    model->kind = (enum learner_kind)kind;
-    model->activation = (enum learner_activation)activation;
-    model->attention_softmax = softmax != 0;
-    CODE(codec, model->attention_hidden);
-    CODE(codec, model->mlp_hidden);
-    CODE(codec, model->batch_size);
-    CODE(codec, model->shards);
-    CODE(codec, model->seed);
-    CODE(codec, model->learning_rate);
-    CODE(codec, model->row_limit);
-}
-
-static void code_status(struct codec *codec, struct learner_status *status)
-{
-    CODE(codec, status->position);
-    CODE(codec, status->samples);
-    CODE(codec, status->batches);
-    CODE(codec, status->rejected);
-    CODE(codec, status->newest_event_ms);
-    CODE(codec, status->rows);
-    CODE(codec, status->table_bytes);
-    CODE(codec, status->dense_bytes);
-    CODE(codec, status->last_samples);
-    CODE(codec, status->last_time);
-    CODE(codec, status->total);
-}
-
-static void code_info(struct codec *codec,
-                      struct learner_checkpoint_info *info)
-{
-    CODE(codec, info->position);
-    CODE(codec, info->journal_hash);
-    CODE(codec, info->config_hash);
-    code_text(codec, info->arithmetic, sizeof info->arithmetic);
-    code_schema(codec, &info->schema);
-    code_model(codec, &info->model);
-    code_status(codec, &info->status);
-    CODE(codec, info->rows);
-}
-
-size_t learner_checkpoint_encode(const struct learner_checkpoint_info *info,
-                                 void *bytes)
-{
-    struct learner_checkpoint_info copy = *info;
-    struct codec codec = {.at = bytes,
-                          .end = (uint8_t *)bytes +
-                                 LEARNER_CHECKPOINT_HEAD_MAX};
-    code_info(&codec, &copy);
-    BASE_ASSERT(!codec.overrun);
-    return (size_t)(codec.at - (uint8_t *)bytes);
-}
-
 /* ---- verifying ----------------------------------------------------------- */
 
 #define CORRUPT(checkpoint, offset, ...)                                     \
@@ -248,20 +133,14 @@ static enum base_status read_head(struct learner_checkpoint *checkpoint,
                                   const uint8_t *payload, uint64_t offset,
                                   struct base_error *error)
 {
-    if (record->size > LEARNER_CHECKPOINT_HEAD_MAX)
-        return CORRUPT(checkpoint, offset, "the head is too large");
-    uint8_t copy[LEARNER_CHECKPOINT_HEAD_MAX];
-    memcpy(copy, payload, record->size);
-    struct codec codec = {.at = copy, .end = copy + record->size,
-                          .decode = true};
-    code_info(&codec, &checkpoint->info);
-    if (codec.overrun || codec.at != codec.end)
+    struct learner_checkpoint_info *info = &checkpoint->info;
+    if (!learner_checkpoint_decode(info, payload, record->size))
         return CORRUPT(checkpoint, offset, "the head's fields do not fit");
-    for (unsigned i = 0; i < checkpoint->info.schema.table_count; i++)
-        checkpoint->tables[i].stride =
-            (sizeof(struct learner_row) +
-             12 * (size_t)checkpoint->info.schema.tables[i].dimension + 7) &
-            ~(size_t)7;
+    for (unsigned i = 0; i < info->table_count; i++) {
+        struct rows *rows = &checkpoint->tables[i];
+        rows->floats = (size_t)info->tables[i].dimension + info->row_state[i];
+        rows->stride = learner_row_stride(rows->floats);
+    }
     return BASE_OK;
 }
 
@@ -279,8 +158,7 @@ static enum base_status read_dense(struct learner_checkpoint *checkpoint,
         record->size != 16 + 12 * parts->dense_size)
         return CORRUPT(checkpoint, offset, "the dense part's size is wrong");
     parts->weights = (const float *)(const void *)(payload + 16);
-    parts->moment1 = parts->weights + parts->dense_size;
-    parts->moment2 = parts->moment1 + parts->dense_size;
+    parts->state = parts->weights + parts->dense_size;
     return BASE_OK;
 }
 
@@ -306,7 +184,7 @@ static enum base_status read_slice(struct learner_checkpoint *checkpoint,
                                    const uint8_t *payload, uint64_t offset,
                                    struct base_error *error)
 {
-    if (record->table >= checkpoint->info.schema.table_count)
+    if (record->table >= checkpoint->info.table_count)
         return CORRUPT(checkpoint, offset, "slice of an unknown table");
     struct rows *rows = &checkpoint->tables[record->table];
     uint64_t count = record->size / rows->stride;
@@ -329,7 +207,7 @@ static enum base_status read_undo(struct learner_checkpoint *checkpoint,
                                   const uint8_t *payload, uint64_t offset,
                                   struct base_error *error)
 {
-    if (record->table >= checkpoint->info.schema.table_count)
+    if (record->table >= checkpoint->info.table_count)
         return CORRUPT(checkpoint, offset, "undo of an unknown table");
     struct rows *rows = &checkpoint->tables[record->table];
     size_t step = 8 + rows->stride;
@@ -345,23 +223,42 @@ static enum base_status read_undo(struct learner_checkpoint *checkpoint,
     return BASE_OK;
 }
 
+/* The first three are there, in this order; then others in the order of their
+ * numbers; then rows. */
+static bool in_order(const struct learner_checkpoint *checkpoint,
+                     const struct learner_cut_record *record, uint64_t number)
+{
+    if (number < 3)
+        return record->type == number + 1;
+    if (record->type >= LEARNER_CUT_PARTS)
+        return true;
+    for (unsigned type = record->type; type < LEARNER_CUT_PARTS; type++)
+        if (checkpoint->parts.part[type].bytes)
+            return false;
+    return !checkpoint->sliced;
+}
+
 static enum base_status read_record(struct learner_checkpoint *checkpoint,
                                     const struct learner_cut_record *record,
                                     const uint8_t *payload, uint64_t offset,
                                     uint64_t number, struct base_error *error)
 {
-    if ((number < 3) ? record->type != number + 1
-                     : record->type < LEARNER_CUT_SLICE)
+    if (!in_order(checkpoint, record, number))
         return CORRUPT(checkpoint, offset, "a record out of order");
+    if (record->type < LEARNER_CUT_PARTS)
+        checkpoint->parts.part[record->type] =
+            (struct learner_checkpoint_part){payload, record->size};
+    else
+        checkpoint->sliced = true;
     switch (record->type) {
     case LEARNER_CUT_HEAD:
         return read_head(checkpoint, record, payload, offset, error);
     case LEARNER_CUT_DENSE:
         return read_dense(checkpoint, record, payload, offset, error);
     case LEARNER_CUT_METRICS:
-        checkpoint->parts.metrics = payload;
-        checkpoint->parts.metrics_size = record->size;
-        return BASE_OK;
+    case LEARNER_CUT_NEGATIVES:
+    case LEARNER_CUT_ADMISSION:
+    case LEARNER_CUT_EVICTION: return BASE_OK;
     case LEARNER_CUT_SLICE:
         return read_slice(checkpoint, record, payload, offset, error);
     case LEARNER_CUT_UNDO: return BASE_OK;
@@ -538,17 +435,20 @@ static enum base_status digest(struct learner_checkpoint *checkpoint,
     const struct learner_checkpoint_parts *parts = &checkpoint->parts;
     XXH3_128bits_update(state, parts->weights,
                         3 * parts->dense_size * sizeof(float));
-    for (unsigned t = 0; t < checkpoint->info.schema.table_count; t++) {
+    for (unsigned t = 0; t < checkpoint->info.table_count; t++) {
         const struct rows *rows = &checkpoint->tables[t];
-        size_t values = 12 *
-                        (size_t)checkpoint->info.schema.tables[t].dimension;
         for (uint32_t i = 0; i < rows->live; i++) {
             const struct learner_row *row = row_of(rows, i);
             XXH3_128bits_update(state, row,
                                 offsetof(struct learner_row, touched));
-            XXH3_128bits_update(state, row->values, values);
+            XXH3_128bits_update(state, row->values,
+                                rows->floats * sizeof(float));
         }
     }
+    for (unsigned i = LEARNER_CUT_NEGATIVES; i <= LEARNER_CUT_ADMISSION; i++)
+        if (parts->part[i].bytes)
+            XXH3_128bits_update(state, parts->part[i].bytes,
+                                parts->part[i].size);
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     XXH3_freeState(state);
     checkpoint->info.digest[0] = hash.low64;
@@ -585,6 +485,21 @@ static enum base_status map_file(struct learner_checkpoint *checkpoint,
     return status;
 }
 
+static enum base_status
+wrong_format(const struct learner_checkpoint *checkpoint, unsigned format,
+             struct base_error *error)
+{
+    const char *what =
+        format < LEARNER_CUT_FORMAT
+            ? "a development version wrote it, which knew one model; train "
+              "anew: start with a new state folder, or remove this "
+              "checkpoint and the others of its folder"
+            : "use the program that wrote it, or a newer one";
+    return base_fail(error, BASE_CONFIG,
+                     "%s: offset 8: format %u, but this program reads %d; %s",
+                     checkpoint->path, format, LEARNER_CUT_FORMAT, what);
+}
+
 static enum base_status read_file_header(struct learner_checkpoint *checkpoint,
                                          struct base_error *error)
 {
@@ -595,10 +510,7 @@ static enum base_status read_file_header(struct learner_checkpoint *checkpoint,
     if (file.hash != learner_cut_file_hash(&file))
         return CORRUPT(checkpoint, 0, "the header's hash does not match");
     if (file.format != LEARNER_CUT_FORMAT)
-        return base_fail(error, BASE_CONFIG,
-                         "%s: offset 8: format %u, but this program reads %d; "
-                         "use the program that wrote it, or a newer one",
-                         checkpoint->path, file.format, LEARNER_CUT_FORMAT);
+        return wrong_format(checkpoint, file.format, error);
     if (file.size != sizeof file)
         return CORRUPT(checkpoint, 12, "the header's size is wrong");
     checkpoint->info.position = file.position;
@@ -616,7 +528,7 @@ static enum base_status verify(struct learner_checkpoint *checkpoint,
         status = CORRUPT(checkpoint, 16, "the position is not the head's");
     if (!status)
         status = apply_undo(checkpoint, error);
-    for (unsigned t = 0; !status && t < checkpoint->info.schema.table_count;
+    for (unsigned t = 0; !status && t < checkpoint->info.table_count;
          t++)
         status = sort_rows(checkpoint, t, error);
     return status ? status : digest(checkpoint, error);
@@ -694,7 +606,7 @@ enum base_status learner_checkpoint_rows(
     enum base_status (*each)(void *self, uint64_t key, const float *weights),
     void *self, struct base_error *error)
 {
-    if (table >= checkpoint->info.schema.table_count)
+    if (table >= checkpoint->info.table_count)
         return base_fail(error, BASE_BROKEN, "%s: no table %u",
                          checkpoint->path, table);
     const struct rows *rows = &checkpoint->tables[table];

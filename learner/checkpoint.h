@@ -9,27 +9,31 @@
  *      multiple of 8. The hash is XXH3-64 of the padded payload, seeded with
  *      XXH3-64 of the header's first 24 bytes, which is seeded with the
  *      record's offset in the file: a record is nowhere else valid.
- *        HEAD     struct learner_checkpoint_info without digest, encoded field
- *                 by field (checkpoint.c, code_info)
- *        DENSE    u64 Adam step, u64 n, then n weights, n first and n second
- *                 moments, f32
- *        METRICS  see metrics.c
- *        SLICE    rows (table.h, struct learner_row) of `table`, slots
- *                 `first` and up, stride apart; slices of a table in order
- *        UNDO     u64 slot and row, as often as fits: the row as it was at
- *                 the position, whatever its slice says; before or after it
- *        END      u64 number of records before; then, to the end of the file,
- *                 XXH3-128 of all bytes before it, low half first
- *   HEAD, DENSE and METRICS come first, END last.
+ *        HEAD      struct learner_checkpoint_info without digest, encoded
+ *                  field by field (head.c)
+ *        DENSE     u64 trained batches, u64 n, then n weights and two times n
+ *                  f32 of the optimizer's state (what it does not use is 0)
+ *        METRICS   see metrics.c
+ *        NEGATIVES, ADMISSION, EVICTION  see negatives.h, admission.h,
+ *                  eviction.h; each only where the model uses it
+ *        SLICE     rows (table.h, struct learner_row) of the model's `table`,
+ *                  slots `first` and up, stride apart; slices in order
+ *        UNDO      u64 slot and row, as often as fits: the row as it was at
+ *                  the position, whatever its slice says; before or after it
+ *        END       u64 number of records before; then, to the end of the
+ *                  file, XXH3-128 of all bytes before it, low half first
+ *   HEAD, DENSE and METRICS come first, then the parts that may be missing, in
+ *   this order, once each; END comes last.
  * When a byte changes its meaning: raise LEARNER_CUT_FORMAT, keep reading the
- * format before it, add its number to the test of old formats. */
+ * format before it, add its number to the test of old formats. Format 1, of
+ * before there were several models, was never in a release; it is refused. */
 #ifndef LEARNER_CHECKPOINT_H
 #define LEARNER_CHECKPOINT_H
 
 #include "learner/learner.h"
 #include "learner/table.h"
 
-enum { LEARNER_CUT_FORMAT = 1 };
+enum { LEARNER_CUT_FORMAT = 2 };
 #define LEARNER_CUT_MAGIC "intrCUT\n"
 #define LEARNER_CUT_NAME "cut.bin"
 
@@ -46,7 +50,11 @@ enum learner_cut_type {
     LEARNER_CUT_HEAD = 1,
     LEARNER_CUT_DENSE,
     LEARNER_CUT_METRICS,
-    LEARNER_CUT_SLICE,
+    LEARNER_CUT_NEGATIVES,
+    LEARNER_CUT_ADMISSION,
+    LEARNER_CUT_EVICTION,
+    LEARNER_CUT_PARTS, /* the above number less than this; not a record */
+    LEARNER_CUT_SLICE = LEARNER_CUT_PARTS,
     LEARNER_CUT_UNDO,
     LEARNER_CUT_END,
 };
@@ -75,6 +83,9 @@ enum { LEARNER_CHECKPOINT_HEAD_MAX = 16384 };
  * its size. */
 size_t learner_checkpoint_encode(const struct learner_checkpoint_info *info,
                                  void *bytes);
+/* False where the bytes are no such payload. */
+bool learner_checkpoint_decode(struct learner_checkpoint_info *info,
+                               const void *bytes, size_t size);
 
 /* "ck-00000000000000001234" in name[LEARNER_CHECKPOINT_NAME]. */
 enum { LEARNER_CHECKPOINT_NAME = 32 };
@@ -89,11 +100,14 @@ enum base_status learner_checkpoint_list(const char *folder,
     BASE_MUST_CHECK;
 
 /* What the trainer restores from, besides the public part. All BORROW. */
+struct learner_checkpoint_part {
+    const void *bytes; /* NULL: there is none */
+    size_t size;
+};
 struct learner_checkpoint_parts {
     uint64_t dense_step, dense_size; /* floats */
-    const float *weights, *moment1, *moment2;
-    const void *metrics;
-    size_t metrics_size;
+    const float *weights, *state;    /* (n), (2,n) */
+    struct learner_checkpoint_part part[LEARNER_CUT_PARTS]; /* by type */
 };
 const struct learner_checkpoint_parts *
 learner_checkpoint_get_parts(const struct learner_checkpoint *checkpoint);

@@ -181,22 +181,23 @@ static uint64_t prune(struct learner_cut *cut)
             status = base_file_remove(path, &error);
     }
     if (status)
-        base_log(BASE_LOG_WARN, "event=checkpoint_prune_failed reason=\"%s\"",
-                 error.text);
+        base_log(BASE_LOG_WARN, "event=checkpoint_prune_failed %sreason=\"%s\"",
+                 cut->config.label, error.text);
     if (!status && count)
         oldest = positions[surplus];
     return oldest;
 }
 
-static void remove_temporary(struct writer *writer)
+static void remove_temporary(struct learner_cut *cut)
 {
+    struct writer *writer = &cut->writer;
     struct base_error error;
     if (writer->fd >= 0)
         close(writer->fd);
     writer->fd = -1;
     if (base_file_remove(writer->temporary, &error))
-        base_log(BASE_LOG_WARN, "event=checkpoint_leftover reason=\"%s\"",
-                 error.text);
+        base_log(BASE_LOG_WARN, "event=checkpoint_leftover %sreason=\"%s\"",
+                 cut->config.label, error.text);
 }
 
 static void commit(struct learner_cut *cut)
@@ -205,7 +206,7 @@ static void commit(struct learner_cut *cut)
     if (!writer->broken && finish_file(cut, &writer->error))
         writer->broken = true;
     if (writer->broken) {
-        remove_temporary(writer);
+        remove_temporary(cut);
         return;
     }
     uint64_t oldest = prune(cut);
@@ -225,7 +226,7 @@ static void *write_thread(void *argument)
             writer->broken = start_file(cut, &writer->error) != BASE_OK;
             break;
         case END: commit(cut); break;
-        case DROP: remove_temporary(writer); break;
+        case DROP: remove_temporary(cut); break;
         default:
             if (!writer->broken &&
                 write_records(writer, buffer, &writer->error))
@@ -312,7 +313,8 @@ enum base_status learner_cut_begin(struct learner_cut *cut, uint64_t position,
     enum base_status status = clear_marks(cut, error);
     if (status)
         return status;
-    size_t room = small + 3 * (sizeof(struct learner_cut_record) + 8);
+    size_t room = small + LEARNER_CUT_PARTS *
+                              (sizeof(struct learner_cut_record) + 8);
     if (room > cut->small.room) {
         uint8_t *bytes = realloc(cut->small.bytes, room);
         if (!bytes)
@@ -551,6 +553,8 @@ enum base_status learner_cut_new(const struct learner_cut_config *config,
         made->config.slice_bytes = LEARNER_CUT_SLICE_BYTES;
     if (made->config.slice_bytes < smallest_slice(config))
         made->config.slice_bytes = smallest_slice(config);
+    if (!made->config.label)
+        made->config.label = "";
     if (made->config.kept < 1)
         made->config.kept = 1;
     enum base_status status = start(made, error);

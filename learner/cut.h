@@ -39,6 +39,7 @@ struct learner_cut_config {
     struct learner_table *const *tables; /* BORROWS until the free */
     unsigned table_count;
     const char *folder;  /* BORROWS until the free */
+    const char *label;   /* as folder; "model=ctr " for log lines, or NULL */
     unsigned kept;       /* checkpoints, at least 1 */
     size_t slice_bytes;  /* buffer size; 0: LEARNER_CUT_SLICE_BYTES */
     /* Durable; called by the writer before the outcome is DONE. */
@@ -56,8 +57,9 @@ enum base_status learner_cut_new(const struct learner_cut_config *config,
 void learner_cut_free(struct learner_cut *cut);
 
 /* Starts a cut at `position`; none may be running. `small` bytes is the sum
- * of the sizes of the parts that follow at once: HEAD, DENSE, METRICS. The
- * tables are as of now: no row may change before touch() said so. */
+ * of the sizes of the parts that follow at once, in the order of their types:
+ * HEAD, DENSE, METRICS and those that the model uses. The tables are as of
+ * now: no row may change before touch() said so. */
 enum base_status learner_cut_begin(struct learner_cut *cut, uint64_t position,
                                    uint64_t request, size_t small,
                                    struct base_error *error) BASE_MUST_CHECK;

@@ -3,15 +3,21 @@
  *
  * Unique ids are found through a small open-addressing map per table. Its
  * cells carry the number of the batch that wrote them, so it is never
- * cleared. */
+ * cleared. Training's view is the prediction's with cells re-pointed: cell by
+ * cell for dropout, then place by place (`moved`) for ids not admitted. */
 #include "learner/gather.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
+#include "learner/model.h"
+#include "learner/regularizer.h"
+#include "learner/step.h"
 
 enum { AHEAD = 8 }; /* rows under way while one is looked at */
+
+#define PURPOSE_DROPOUT UINT64_C(0x64726f706f7574) /* "dropout" */
 
 struct cell {
     uint64_t key;
@@ -24,26 +30,60 @@ struct learner_gather_table {
     uint32_t mask;
     uint32_t epoch;
     uint32_t count, room; /* U_t */
-    unsigned dimension;
+    unsigned width;       /* W_t */
+    bool moved_any;
     uint64_t *keys;
     uint32_t *slots;
-    uint32_t *occurrences;
-    uint8_t *created;
+    uint32_t *occurrences; /* cells that point here, negatives apart */
+    uint32_t *moved;       /* place that stands for this one */
+    uint8_t *created, *negative; /* negative: one points here */
     float *rows, *drows;
 };
 
+static void set_lines(struct learner_gather *gather)
+{
+    const struct learner_model *model = gather->model;
+    const struct learner_schema *schema = &model->schema;
+    struct learner_gather_line *sample = &gather->sample_line;
+    struct learner_gather_line *history = &gather->history_line;
+    struct learner_gather_line *negative = &gather->negative_line;
+    *sample = (struct learner_gather_line){
+        .count = schema->field_count, .stride = model->stream_fields};
+    *history = *negative = (struct learner_gather_line){
+        .field = schema->profile_count,
+        .count = schema->item_count,
+        .stride = model->stream_items,
+    };
+    negative->stride = schema->item_count;
+    memcpy(sample->column, model->column, sizeof sample->column);
+    for (unsigned j = 0; j < schema->item_count; j++) {
+        history->column[j] =
+            (uint8_t)(model->column[history->field + j] -
+                      model->stream_profile);
+        negative->column[j] = (uint8_t)j;
+    }
+}
+
 enum base_status learner_gather_init(struct learner_gather *gather,
-                                     const struct learner_schema *schema,
+                                     const struct learner_model *model,
                                      struct learner_table *const *tables,
                                      struct base_error *error)
 {
-    *gather = (struct learner_gather){.schema = schema, .tables = tables};
-    gather->parts = calloc(schema->table_count, sizeof *gather->parts);
+    *gather = (struct learner_gather){.model = model, .tables = tables};
+    gather->parts = calloc(model->table_count, sizeof *gather->parts);
     if (!gather->parts)
         return base_fail(error, BASE_SYSTEM, "gather: no memory");
-    for (unsigned t = 0; t < schema->table_count; t++)
-        gather->parts[t].dimension = schema->tables[t].dimension;
-    return BASE_OK;
+    for (unsigned t = 0; t < model->table_count; t++) {
+        gather->parts[t].width = model->tables[t].dimension;
+        gather->seeds[t] = learner_table_seed(model->tables[t].name);
+    }
+    set_lines(gather);
+    learner_eviction_init(&gather->eviction, model->table_count,
+                          model->config.eviction_ms);
+    if (!learner_regularizer_admits(&model->config))
+        return BASE_OK;
+    return learner_admission_new(&gather->admission, model->config.admission,
+                                 error);
 }
 
 static void free_part(struct learner_gather_table *part)
@@ -52,20 +92,35 @@ static void free_part(struct learner_gather_table *part)
     free(part->keys);
     free(part->slots);
     free(part->occurrences);
+    free(part->moved);
     free(part->created);
+    free(part->negative);
     free(part->rows);
     free(part->drows);
 }
 
 void learner_gather_fini(struct learner_gather *gather)
 {
-    for (unsigned t = 0; gather->parts && t < gather->schema->table_count;
-         t++)
+    for (unsigned t = 0; gather->parts && t < gather->model->table_count; t++)
         free_part(&gather->parts[t]);
     free(gather->parts);
     free(gather->index);
     free(gather->history_index);
+    free(gather->negatives);
+    free(gather->cross_index);
+    learner_admission_free(gather->admission);
     *gather = (struct learner_gather){0};
+}
+
+static bool has_crosses(const struct learner_model *model)
+{
+    return model->table_count > model->schema.table_count;
+}
+
+static unsigned item_table(const struct learner_gather *gather, unsigned j)
+{
+    const struct learner_schema *schema = &gather->model->schema;
+    return schema->fields[schema->profile_count + j].table;
 }
 
 /* ---- room ---------------------------------------------------------------- */
@@ -78,23 +133,27 @@ static enum base_status reserve_part(struct learner_gather_table *part,
     uint32_t room = part->room ? part->room : 256;
     while (room < ids)
         room *= 2;
-    unsigned dimension = part->dimension;
+    unsigned width = part->width;
     uint32_t epoch = part->epoch;
+    size_t bytes = ((size_t)room * width * sizeof(float) + 63) & ~(size_t)63;
     free_part(part);
     *part = (struct learner_gather_table){
         .epoch = epoch,
-        .dimension = dimension,
+        .width = width,
         .mask = 2 * room - 1,
         .cells = calloc(2 * (size_t)room, sizeof *part->cells),
         .keys = malloc(room * sizeof *part->keys),
         .slots = malloc(room * sizeof *part->slots),
         .occurrences = malloc(room * sizeof *part->occurrences),
+        .moved = malloc(room * sizeof *part->moved),
         .created = malloc(room),
-        .rows = aligned_alloc(64, (size_t)room * dimension * 4),
-        .drows = aligned_alloc(64, (size_t)room * dimension * 4),
+        .negative = malloc(room),
+        .rows = aligned_alloc(64, bytes),
+        .drows = aligned_alloc(64, bytes),
     };
     if (!part->cells || !part->keys || !part->slots || !part->occurrences ||
-        !part->created || !part->rows || !part->drows)
+        !part->moved || !part->created || !part->negative || !part->rows ||
+        !part->drows)
         return base_fail(error, BASE_SYSTEM,
                          "gather: no memory for %u rows of a batch", room);
     part->room = room;
@@ -115,23 +174,62 @@ static enum base_status reserve_index(uint32_t **index, size_t *room,
     return BASE_OK;
 }
 
-static enum base_status reserve(struct learner_gather *gather, size_t samples,
-                                size_t behaviors, struct base_error *error)
+static size_t count_pairs(const struct learner_batch *batch)
 {
-    const struct learner_schema *schema = gather->schema;
-    size_t ids[LEARNER_TABLES_MAX] = {0};
+    size_t pairs = 0;
+    for (uint32_t g = 0; g < batch->groups; g++)
+        pairs += (size_t)(batch->group_begin[g + 1] - batch->group_begin[g]) *
+                 (batch->history_begin[g + 1] - batch->history_begin[g]);
+    return pairs;
+}
+
+/* Most ids that a table can have in this batch: its cells, its negatives and
+ * the OOV row. */
+static size_t count_ids(const struct learner_gather *gather,
+                        size_t ids[LEARNER_TABLES_MAX])
+{
+    const struct learner_model *model = gather->model;
+    const struct learner_schema *schema = &model->schema;
+    size_t all = 0;
+    bool negatives = model->config.auxiliary != LEARNER_AUXILIARY_NONE;
+    for (unsigned t = 0; t < model->table_count; t++)
+        ids[t] = 1;
     for (unsigned j = 0; j < schema->field_count; j++) {
-        ids[schema->fields[j].table] += samples;
+        size_t *of = &ids[schema->fields[j].table];
+        *of += gather->batch.samples;
         if (schema->fields[j].group == LEARNER_ITEM)
-            ids[schema->fields[j].table] += behaviors;
+            *of += gather->behaviors * (negatives ? 2 : 1);
     }
-    enum base_status status =
-        reserve_index(&gather->index, &gather->index_room,
-                      samples * schema->field_count, error);
+    if (has_crosses(model))
+        ids[schema->table_count] += gather->pairs;
+    for (unsigned t = 0; t < model->table_count; t++)
+        all += ids[t];
+    return all;
+}
+
+static enum base_status reserve(struct learner_gather *gather,
+                                struct base_error *error)
+{
+    const struct learner_model *model = gather->model;
+    const struct learner_schema *schema = &model->schema;
+    size_t ids[LEARNER_TABLES_MAX];
+    size_t all = count_ids(gather, ids);
+    size_t history = gather->behaviors * schema->item_count;
+    enum base_status status = reserve_index(
+        &gather->index, &gather->index_room,
+        (size_t)gather->batch.samples * schema->field_count, error);
     if (!status)
         status = reserve_index(&gather->history_index, &gather->history_room,
-                               behaviors * schema->item_count, error);
-    for (unsigned t = 0; !status && t < schema->table_count; t++)
+                               history, error);
+    if (!status && model->config.auxiliary != LEARNER_AUXILIARY_NONE)
+        status = reserve_index(&gather->negatives, &gather->negative_room,
+                               history, error);
+    if (!status && has_crosses(model))
+        status = reserve_index(&gather->cross_index, &gather->cross_room,
+                               gather->pairs, error);
+    if (!status && gather->admission)
+        status = learner_admission_reserve(gather->admission, all, error);
+    for (unsigned t = 0; !status && t < model->table_count; t++)
         status = reserve_part(&gather->parts[t], ids[t], error);
     return status;
 }
@@ -145,18 +243,16 @@ static uint32_t place(struct learner_gather_table *part,
     uint32_t i = (uint32_t)base_random_mix(key) & part->mask;
     struct cell *cell = &part->cells[i];
     while (cell->epoch == part->epoch) {
-        if (cell->key == key) {
-            part->occurrences[cell->at]++;
+        if (cell->key == key)
             return cell->at;
-        }
         i = (i + 1) & part->mask;
         cell = &part->cells[i];
     }
     uint32_t at = part->count++;
     *cell = (struct cell){key, at, part->epoch};
     part->keys[at] = key;
-    part->occurrences[at] = 1;
-    part->created[at] = 0;
+    part->occurrences[at] = 0;
+    part->created[at] = part->negative[at] = 0;
     learner_table_prefetch(table, key);
     return at;
 }
@@ -171,95 +267,354 @@ static void next_epoch(struct learner_gather_table *part)
         part->cells[i].epoch = 0;
 }
 
-static void place_all(struct learner_gather *gather,
-                      const struct learner_batch *batch, size_t behaviors)
+
+/* The id that stands for field j of the line: that of its column, or 0 where
+ * j begins a field without any value. */
+static uint64_t id_of(const struct learner_gather_line *line,
+                      const struct learner_field *fields, const uint64_t *ids,
+                      unsigned j)
 {
-    const struct learner_schema *schema = gather->schema;
-    unsigned fields = schema->field_count, items = schema->item_count;
-    for (size_t i = 0; i < behaviors; i++)
-        for (unsigned j = 0; j < items; j++) {
-            unsigned t = schema->fields[schema->profile_count + j].table;
-            gather->history_index[i * items + j] =
-                place(&gather->parts[t], gather->tables[t],
-                      batch->history[i * items + j]);
+    uint64_t id = ids[line->column[j]];
+    if (id != LEARNER_ABSENT || fields[j].continues)
+        return id;
+    for (unsigned k = 1; k <= fields[j].more; k++)
+        if (ids[line->column[j + k]] != LEARNER_ABSENT)
+            return id;
+    return 0;
+}
+
+/* Places of the ids of `count` lines. */
+static void place_lines(struct learner_gather *gather,
+                        const struct learner_gather_line *line,
+                        const uint64_t *ids, size_t count, uint32_t *index)
+{
+    const struct learner_field *fields =
+        gather->model->schema.fields + line->field;
+    for (size_t i = 0; i < count; i++, ids += line->stride)
+        for (unsigned j = 0; j < line->count; j++, index++) {
+            uint64_t id = id_of(line, fields, ids, j);
+            *index = LEARNER_NO_ROW;
+            if (id == LEARNER_ABSENT)
+                continue;
+            unsigned t = fields[j].table;
+            *index = place(&gather->parts[t], gather->tables[t], id);
+            gather->parts[t].occurrences[*index]++;
         }
-    for (size_t i = 0; i < batch->samples; i++)
-        for (unsigned j = 0; j < fields; j++) {
-            unsigned t = schema->fields[j].table;
-            gather->index[i * fields + j] =
-                place(&gather->parts[t], gather->tables[t],
-                      batch->ids[i * fields + j]);
+}
+
+/* A cross is of the first item field: behavior and candidate. */
+static void place_crosses(struct learner_gather *gather)
+{
+    const struct learner_batch *batch = &gather->batch;
+    const struct learner_gather_line *items = &gather->history_line;
+    unsigned t = gather->model->schema.table_count;
+    unsigned column = gather->sample_line.column[items->field];
+    uint32_t *index = gather->cross_index;
+    for (uint32_t g = 0; g < batch->groups; g++)
+        for (uint32_t i = batch->group_begin[g]; i < batch->group_begin[g + 1];
+             i++) {
+            uint64_t candidate =
+                batch->ids[(size_t)i * gather->sample_line.stride + column];
+            for (uint32_t k = batch->history_begin[g];
+                 k < batch->history_begin[g + 1]; k++) {
+                uint64_t behavior = batch->history[(size_t)k * items->stride +
+                                                   items->column[0]];
+                *index = place(&gather->parts[t], gather->tables[t],
+                               learner_cross_id(behavior, candidate));
+                gather->parts[t].occurrences[*index++]++;
+            }
         }
 }
 
 static void pack(struct learner_gather_table *part,
                  const struct learner_table *table, uint32_t at)
 {
-    memcpy(part->rows + (size_t)at * part->dimension,
+    memcpy(part->rows + (size_t)at * part->width,
            learner_table_row(table, part->slots[at])->values,
-           part->dimension * sizeof(float));
+           part->width * sizeof(float));
+}
+
+static void find_rows(struct learner_gather *gather, unsigned t)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    const struct learner_table *table = gather->tables[t];
+    for (uint32_t i = 0; i < part->count; i++) {
+        if (i + AHEAD < part->count)
+            learner_table_prefetch_row(table, part->keys[i + AHEAD]);
+        part->slots[i] = learner_table_find(table, part->keys[i]);
+        pack(part, table, i);
+    }
+    gather->rows[t] = part->rows;
+    gather->drows[t] = part->drows;
+    gather->row_count[t] = part->count;
 }
 
 enum base_status learner_gather_find(struct learner_gather *gather,
                                      const struct learner_batch *batch,
                                      struct base_error *error)
 {
-    size_t behaviors = batch->groups ? batch->history_begin[batch->groups]
-                                     : 0;
-    enum base_status status =
-        reserve(gather, batch->samples, behaviors, error);
+    const struct learner_model *model = gather->model;
+    gather->batch = *batch;
+    gather->behaviors =
+        batch->groups ? batch->history_begin[batch->groups] : 0;
+    gather->pairs = has_crosses(model) ? count_pairs(batch) : 0;
+    gather->negative_index = NULL;
+    enum base_status status = reserve(gather, error);
     if (status)
         return status;
-    for (unsigned t = 0; t < gather->schema->table_count; t++)
+    for (unsigned t = 0; t < model->table_count; t++)
         next_epoch(&gather->parts[t]);
-    place_all(gather, batch, behaviors);
-    for (unsigned t = 0; t < gather->schema->table_count; t++) {
-        struct learner_gather_table *part = &gather->parts[t];
-        const struct learner_table *table = gather->tables[t];
-        for (uint32_t i = 0; i < part->count; i++) {
-            if (i + AHEAD < part->count)
-                learner_table_prefetch_row(table, part->keys[i + AHEAD]);
-            part->slots[i] = learner_table_find(table, part->keys[i]);
-            pack(part, table, i);
+    place_lines(gather, &gather->history_line, batch->history,
+                gather->behaviors, gather->history_index);
+    place_lines(gather, &gather->sample_line, batch->ids, batch->samples,
+                gather->index);
+    if (has_crosses(model))
+        place_crosses(gather);
+    for (unsigned t = 0; t < model->table_count; t++)
+        find_rows(gather, t);
+    return BASE_OK;
+}
+
+/* ---- training's view ----------------------------------------------------- */
+
+/* Place of id 0. */
+static uint32_t unknown(struct learner_gather *gather, unsigned t)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    uint32_t count = part->count;
+    uint32_t at = place(part, gather->tables[t], 0);
+    if (at == count) {
+        part->slots[at] = 0;
+        pack(part, gather->tables[t], at);
+    }
+    return at;
+}
+
+static void drop_cell(struct learner_gather *gather, unsigned t,
+                      uint32_t *index)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    part->occurrences[*index]--;
+    *index = unknown(gather, t);
+    part->occurrences[*index]++;
+}
+
+/* Item fields of one line, of the sample at `position`. */
+static void drop_line(struct learner_gather *gather, uint64_t position,
+                      uint64_t behavior, uint32_t *index)
+{
+    const struct learner_model *model = gather->model;
+    const struct learner_schema *schema = &model->schema;
+    for (unsigned j = 0; j < schema->item_count; j++) {
+        unsigned column = model->column[schema->profile_count + j];
+        uint64_t bits =
+            base_random_u64(model->config.seed, PURPOSE_DROPOUT, position,
+                            column + LEARNER_FIELDS_MAX * behavior);
+        if (index[j] != LEARNER_NO_ROW && bits >> 63)
+            drop_cell(gather, item_table(gather, j), &index[j]);
+    }
+}
+
+/* A cross with a dropped id is unknown, as one with an unknown id is. */
+static void drop_crosses(struct learner_gather *gather)
+{
+    const struct learner_batch *batch = &gather->batch;
+    const struct learner_schema *schema = &gather->model->schema;
+    uint32_t *index = gather->cross_index;
+    uint32_t none = unknown(gather, item_table(gather, 0));
+    for (uint32_t g = 0; g < batch->groups; g++)
+        for (uint32_t i = batch->group_begin[g]; i < batch->group_begin[g + 1];
+             i++) {
+            bool dropped = gather->index[(size_t)i * schema->field_count +
+                                         schema->profile_count] == none;
+            for (uint32_t k = batch->history_begin[g];
+                 k < batch->history_begin[g + 1]; k++, index++)
+                if (dropped ||
+                    gather->history_index[(size_t)k * schema->item_count] ==
+                        none)
+                    drop_cell(gather, schema->table_count, index);
         }
-        gather->rows[t] = part->rows;
-        gather->drows[t] = part->drows;
-        gather->row_count[t] = part->count;
+}
+
+static void drop_ids(struct learner_gather *gather)
+{
+    const struct learner_batch *batch = &gather->batch;
+    const struct learner_schema *schema = &gather->model->schema;
+    for (uint32_t g = 0; g < batch->groups; g++) {
+        uint32_t begin = batch->history_begin[g];
+        for (uint32_t k = begin; k < batch->history_begin[g + 1]; k++)
+            drop_line(gather, batch->first + batch->group_begin[g],
+                      k - begin + 1,
+                      gather->history_index + (size_t)k * schema->item_count);
+    }
+    for (uint32_t i = 0; i < batch->samples; i++)
+        drop_line(gather, batch->first + i, 0,
+                  gather->index + (size_t)i * schema->field_count +
+                      schema->profile_count);
+    if (has_crosses(gather->model))
+        drop_crosses(gather);
+}
+
+/* From here on the OOV row's place stands for `at`. */
+static void move_to_unknown(struct learner_gather *gather, unsigned t,
+                            uint32_t at)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    uint32_t to = unknown(gather, t);
+    if (!part->moved_any)
+        for (uint32_t i = 0; i < part->room; i++)
+            part->moved[i] = i;
+    part->moved_any = true;
+    part->moved[at] = to;
+    part->occurrences[to] += part->occurrences[at];
+    part->occurrences[at] = 0;
+}
+
+/* Rows of the ids that occur and have none; those not admitted use the OOV
+ * row instead. */
+static enum base_status make_rows(struct learner_gather *gather, unsigned t,
+                                  struct base_error *error)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    part->moved_any = false;
+    for (uint32_t i = 0; i < part->count; i++) {
+        if (part->slots[i] || part->keys[i] == 0 || !part->occurrences[i])
+            continue;
+        if (gather->admission &&
+            !learner_admission_count(gather->admission, gather->seeds[t],
+                                     part->keys[i], part->occurrences[i])) {
+            move_to_unknown(gather, t, i);
+            continue;
+        }
+        if (learner_table_create(gather->tables[t], part->keys[i],
+                                 &part->slots[i], error))
+            return base_wrap(error, "table %s",
+                             gather->model->tables[t].name);
+        part->created[i] = 1;
+        pack(part, gather->tables[t], i);
     }
     return BASE_OK;
 }
 
-/* ---- create, discard, apply ---------------------------------------------- */
-
-enum base_status learner_gather_create(struct learner_gather *gather,
-                                       struct base_error *error)
+static void move_cells(const struct learner_gather *gather,
+                       const struct learner_gather_line *line, size_t count,
+                       uint32_t *index)
 {
-    for (unsigned t = 0; t < gather->schema->table_count; t++) {
-        struct learner_gather_table *part = &gather->parts[t];
-        for (uint32_t i = 0; i < part->count; i++) {
-            if (part->slots[i] || part->keys[i] == 0)
-                continue;
-            if (learner_table_create(gather->tables[t], part->keys[i],
-                                     &part->slots[i], error))
-                return base_wrap(error, "table %s",
-                                 gather->schema->tables[t].name);
-            part->created[i] = 1;
-            pack(part, gather->tables[t], i);
+    const struct learner_field *fields =
+        gather->model->schema.fields + line->field;
+    for (size_t i = 0; i < count; i++)
+        for (unsigned j = 0; j < line->count; j++, index++) {
+            const struct learner_gather_table *part =
+                &gather->parts[fields[j].table];
+            if (part->moved_any && *index != LEARNER_NO_ROW)
+                *index = part->moved[*index];
         }
+}
+
+static void move_all(struct learner_gather *gather)
+{
+    move_cells(gather, &gather->history_line, gather->behaviors,
+               gather->history_index);
+    move_cells(gather, &gather->sample_line, gather->batch.samples,
+               gather->index);
+    const struct learner_gather_table *part =
+        &gather->parts[gather->model->schema.table_count];
+    for (size_t i = 0; i < gather->pairs && part->moved_any; i++)
+        gather->cross_index[i] = part->moved[gather->cross_index[i]];
+}
+
+/* Place of a negative's id: that of its row, or the OOV row's. */
+static uint32_t place_negative(struct learner_gather *gather, unsigned t,
+                               uint64_t id)
+{
+    struct learner_gather_table *part = &gather->parts[t];
+    uint32_t count = part->count;
+    uint32_t at = place(part, gather->tables[t], id);
+    if (at == count) {
+        part->slots[at] = learner_table_find(gather->tables[t], id);
+        pack(part, gather->tables[t], at);
     }
+    if (!part->slots[at])
+        at = unknown(gather, t);
+    part->negative[at] = 1;
+    return at;
+}
+
+/* One cell; nothing in it where all ids are absent. */
+static void place_cell(struct learner_gather *gather, const uint64_t *ids,
+                       uint32_t *index)
+{
+    const struct learner_gather_line *line = &gather->negative_line;
+    const struct learner_field *fields =
+        gather->model->schema.fields + line->field;
+    bool out = true;
+    for (unsigned j = 0; j < line->count; j++)
+        out = out && ids[j] == LEARNER_ABSENT;
+    for (unsigned j = 0; j < line->count; j++) {
+        uint64_t id = out ? LEARNER_ABSENT : id_of(line, fields, ids, j);
+        index[j] = id == LEARNER_ABSENT
+                       ? LEARNER_NO_ROW
+                       : place_negative(gather, fields[j].table, id);
+    }
+}
+
+/* The first behavior of a history has no cell. */
+static void place_negatives(struct learner_gather *gather, const uint64_t *ids)
+{
+    const struct learner_batch *batch = &gather->batch;
+    size_t f = gather->negative_line.count;
+    gather->negative_index = gather->negatives;
+    for (uint32_t g = 0; g < batch->groups; g++) {
+        uint32_t begin = batch->history_begin[g];
+        if (begin == batch->history_begin[g + 1])
+            continue;
+        for (unsigned j = 0; j < f; j++)
+            gather->negatives[begin * f + j] = LEARNER_NO_ROW;
+        for (uint32_t k = begin + 1; k < batch->history_begin[g + 1]; k++)
+            place_cell(gather, ids + k * f, gather->negatives + k * f);
+    }
+}
+
+enum base_status learner_gather_train(struct learner_gather *gather,
+                                      const struct learner_batch *batch,
+                                      const uint64_t *negatives,
+                                      struct base_error *error)
+{
+    const struct learner_model *model = gather->model;
+    BASE_ASSERT(batch->first == gather->batch.first &&
+                batch->samples == gather->batch.samples);
+    BASE_ASSERT(!negatives ||
+                model->config.auxiliary != LEARNER_AUXILIARY_NONE);
+    enum base_status status = BASE_OK;
+    if (model->config.regularizer == LEARNER_DROPOUT)
+        drop_ids(gather);
+    for (unsigned t = 0; !status && t < model->table_count; t++)
+        status = make_rows(gather, t, error);
+    if (status)
+        return status;
+    if (gather->admission)
+        move_all(gather);
+    if (negatives)
+        place_negatives(gather, negatives);
+    for (unsigned t = 0; t < model->table_count; t++)
+        gather->row_count[t] = gather->parts[t].count;
     return BASE_OK;
 }
 
 void learner_gather_discard(struct learner_gather *gather)
 {
-    for (unsigned t = 0; t < gather->schema->table_count; t++) {
+    for (unsigned t = 0; t < gather->model->table_count; t++) {
         struct learner_gather_table *part = &gather->parts[t];
         for (uint32_t i = part->count; i-- > 0;)
             if (part->created[i])
-                learner_table_remove(gather->tables[t], part->slots[i]);
+                learner_table_undo(gather->tables[t], part->slots[i]);
         part->count = 0;
     }
+    if (gather->admission)
+        learner_admission_discard(gather->admission);
 }
+
+/* ---- apply --------------------------------------------------------------- */
 
 static void fetch(const struct learner_table *table, uint32_t slot)
 {
@@ -268,25 +623,67 @@ static void fetch(const struct learner_table *table, uint32_t slot)
         __builtin_prefetch(row + i, 1);
 }
 
-void learner_gather_apply(struct learner_gather *gather,
-                          const struct learner_adam *adam,
-                          struct learner_cut *cut, uint32_t number)
+static uint32_t add_count(uint32_t count, uint32_t occurrences)
 {
-    for (unsigned t = 0; t < gather->schema->table_count; t++) {
-        const struct learner_gather_table *part = &gather->parts[t];
-        size_t E = part->dimension;
-        for (uint32_t i = 0; i < part->count; i++) {
-            struct learner_row *row =
-                learner_table_row(gather->tables[t], part->slots[i]);
-            if (i + AHEAD < part->count)
-                fetch(gather->tables[t], part->slots[i + AHEAD]);
-            learner_cut_touch(cut, t, part->slots[i]);
-            row->step++;
-            row->count += part->occurrences[i];
-            row->touched = number;
-            learner_adam_step(row->values, row->values + E,
-                              row->values + 2 * E, part->drows + i * E, E,
-                              learner_adam_rate(adam, row->step));
-        }
+    return occurrences < UINT32_MAX - count ? count + occurrences : UINT32_MAX;
+}
+
+static void apply_table(struct learner_gather *gather, unsigned t,
+                        const struct learner_updater *updater,
+                        struct learner_cut *cut, uint32_t number)
+{
+    const struct learner_gather_table *part = &gather->parts[t];
+    const struct learner_model_config *config = &gather->model->config;
+    size_t W = part->width;
+    for (uint32_t i = 0; i < part->count; i++) {
+        if (i + AHEAD < part->count)
+            fetch(gather->tables[t], part->slots[i + AHEAD]);
+        if (!part->occurrences[i] && !part->negative[i])
+            continue;
+        struct learner_row *row =
+            learner_table_row(gather->tables[t], part->slots[i]);
+        float *g = part->drows + i * W;
+        learner_cut_touch(cut, t, part->slots[i]);
+        row->step++;
+        row->count = add_count(row->count, part->occurrences[i]);
+        row->touched = number;
+        float factor = learner_regularizer_factor(config, row->count,
+                                                  part->occurrences[i]);
+        if (factor != 0)
+            learner_regularizer_add(g, row->values, W, factor);
+        learner_optimizer_row(updater, row->values, g, W,
+                              updater->every_row ? number : row->step);
     }
+}
+
+/* adam_every_row: the rows that the batch did not train. */
+static void apply_rest(struct learner_gather *gather, unsigned t,
+                       const struct learner_updater *updater,
+                       struct learner_cut *cut, uint32_t number)
+{
+    struct learner_table *table = gather->tables[t];
+    for (uint32_t slot = 0; slot < learner_table_slots(table); slot++) {
+        struct learner_row *row = learner_table_row(table, slot);
+        if (!row->live || row->touched == number)
+            continue;
+        learner_cut_touch(cut, t, slot);
+        learner_optimizer_rest(updater, row->values, gather->parts[t].width,
+                               number);
+    }
+}
+
+void learner_gather_apply(struct learner_gather *gather,
+                          const struct learner_updater *updater,
+                          struct learner_cut *cut, uint32_t number,
+                          int64_t event_ms)
+{
+    for (unsigned t = 0; t < gather->model->table_count; t++) {
+        apply_table(gather, t, updater, cut, number);
+        if (updater->every_row)
+            apply_rest(gather, t, updater, cut, number);
+    }
+    if (gather->admission)
+        learner_admission_keep(gather->admission);
+    learner_eviction_advance(&gather->eviction, gather->tables, number,
+                             event_ms);
 }

@@ -72,6 +72,10 @@ struct learner_schema {
 uint64_t learner_table_seed(const char *table_name);
 uint64_t learner_id(uint64_t table_seed, const void *bytes, size_t size);
 uint64_t learner_id_of_int(uint64_t table_seed, int64_t value);
+/* Id of a cross (LEARNER_CROSS_TABLE): XXH3-64 over both ids, little-endian,
+ * under learner_table_seed("cross"); 0 where either is 0, a result of 0
+ * becomes 1. */
+uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate);
 
 /* ---- model ------------------------------------------------------------- */
 
@@ -344,11 +348,22 @@ struct learner_window {
 enum { LEARNER_WINDOWS_KEPT = 1024 };
 
 struct learner_status {
+    uint64_t begin;         /* a fresh model started here */
     uint64_t position;      /* trained up to here */
     uint64_t samples, batches, rejected; /* rejected: not finite, or a
                                             gradient too large for Adam */
+    /* By this process; of the newest one its first position and what was
+     * not finite: "loss", a dense tensor's name, or a table's. */
+    uint64_t rejected_batches, rejected_position;
+    char rejected_for[LEARNER_NAME_MAX];
     int64_t newest_event_ms;             /* of a trained sample */
-    uint64_t rows[LEARNER_TABLES_MAX];
+    uint64_t rows[LEARNER_TABLES_MAX];   /* of the model's tables */
+    uint64_t evicted;                    /* rows, by this process */
+    uint64_t admission_waiting; /* ids counted but not admitted, about */
+    /* Means over the newest closed window of `window_samples` trained
+     * samples, the open one where none has closed; not a number where there
+     * was nothing: the training loss of a sample, the auxiliary loss. */
+    double loss, auxiliary_loss;
     uint64_t table_bytes, dense_bytes;
     uint64_t checkpoints;   /* written by this process */
     uint64_t checkpoint_position;
@@ -366,7 +381,9 @@ struct learner_trainer_config {
     char name[LEARNER_NAME_MAX]; /* of the model, in log lines */
     struct learner_schema schema; /* the stream's */
     struct learner_model_config model;
-    bool frozen; /* predicts and measures, trains nothing */
+    bool frozen; /* predicts and measures, trains nothing, writes nothing */
+    uint64_t begin; /* journal position, a batch end, where a model starts that
+                       has no checkpoint */
     uint16_t threads;         /* workers of a step; does not change a bit */
     char folder[1024];        /* checkpoints live here; made if missing */
     int64_t window_ms;        /* event-time metric windows */
@@ -395,7 +412,7 @@ struct learner_trainer_config {
 struct learner_trainer;
 
 /* Loads the newest checkpoint that verifies (a damaged one is said in the log
- * and skipped), or starts fresh at position 0. */
+ * and skipped), or starts fresh at config->begin. */
 enum base_status
 learner_trainer_open(const struct learner_trainer_config *config,
                      struct learner_trainer **trainer,
@@ -444,13 +461,17 @@ struct learner_checkpoint_info {
     uint64_t journal_hash[2];
     uint64_t config_hash;
     char arithmetic[32];
-    struct learner_schema schema;
+    struct learner_schema schema; /* the stream's */
     struct learner_model_config model;
     struct learner_status status;
+    unsigned table_count; /* the model's tables, as learner_model_table() */
+    struct learner_table_spec tables[LEARNER_TABLES_MAX];
+    uint16_t row_state[LEARNER_TABLES_MAX]; /* floats of a row behind them */
     uint64_t rows[LEARNER_TABLES_MAX];
-    /* XXH3-128 over dense weights and moments and all rows (key, weights,
-     * moments, step, count) in ascending order of key: equal for equal
-     * state, whatever the slots. */
+    /* XXH3-128 over the dense weights and the optimizer's state of them, all
+     * rows (key, step, count, weights, state) in ascending order of key, and
+     * the pool of negatives and admission cells where there are: equal for
+     * equal state, whatever the slots. */
     uint64_t digest[2];
 };
 const struct learner_checkpoint_info *
@@ -460,8 +481,9 @@ const float *
 learner_checkpoint_dense(const struct learner_checkpoint *checkpoint);
 /* Calls `each` for every row of a table as of the position (slices with their
  * undo records applied), ascending by key; the OOV row has key 0 and comes
- * first. `weights` has E floats and BORROWS for the call. A status other than
- * BASE_OK from `each` ends the walk and is returned. */
+ * first. `weights` has W floats (tables[table].dimension) and BORROWS for the
+ * call. A status other than BASE_OK from `each` ends the walk and is
+ * returned. */
 enum base_status learner_checkpoint_rows(
     const struct learner_checkpoint *checkpoint, unsigned table,
     enum base_status (*each)(void *self, uint64_t key, const float *weights),

@@ -25,6 +25,12 @@ struct sums {
     double log_loss, prediction;
 };
 
+/* Sums of losses, each weighted by its samples. */
+struct losses {
+    uint64_t samples;
+    double loss, auxiliary;
+};
+
 struct prediction {
     uint64_t user;
     float probability;
@@ -43,6 +49,7 @@ struct head {
     uint64_t window_samples;
     struct learner_window last_samples;
     struct sums open_samples, open_time, total;
+    struct losses open_losses, last_losses;
     int64_t sample_newest_ms, total_newest_ms;
     int64_t time_begin_ms; /* of the open event-time window */
     uint64_t time_open;    /* 1: there is one */
@@ -397,6 +404,32 @@ uint64_t learner_metrics_waiting(const struct learner_metrics *metrics)
     return waiting;
 }
 
+/* ---- losses -------------------------------------------------------------- */
+
+void learner_metrics_loss(struct learner_metrics *metrics, uint32_t samples,
+                          double loss, double auxiliary)
+{
+    struct losses *open = &metrics->head.open_losses;
+    open->samples += samples;
+    open->loss += samples * loss;
+    open->auxiliary += samples * auxiliary;
+    if (open->samples < metrics->head.window_samples)
+        return;
+    metrics->head.last_losses = *open;
+    *open = (struct losses){0};
+}
+
+void learner_metrics_losses(const struct learner_metrics *metrics,
+                            double *loss, double *auxiliary)
+{
+    const struct losses *losses = metrics->head.last_losses.samples
+                                      ? &metrics->head.last_losses
+                                      : &metrics->head.open_losses;
+    double n = (double)losses->samples;
+    *loss = n > 0 ? losses->loss / n : NAN;
+    *auxiliary = n > 0 ? losses->auxiliary / n : NAN;
+}
+
 /* ---- reading ------------------------------------------------------------- */
 
 void learner_metrics_last(const struct learner_metrics *metrics,
@@ -569,6 +602,7 @@ enum base_status learner_metrics_load(struct learner_metrics *metrics,
     if (!same_samples) {
         metrics->head.filled = 0;
         metrics->head.open_samples = (struct sums){0};
+        metrics->head.open_losses = (struct losses){0};
     }
     if (window_ms != head.window_ms) {
         memset(metrics->time_bins, 0, BINS * sizeof *metrics->time_bins);

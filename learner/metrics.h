@@ -46,6 +46,14 @@ void learner_metrics_add(struct learner_metrics *metrics,
                          const struct learner_batch *batch,
                          const float *probability);
 
+/* Training losses of `samples` samples: their mean, and the auxiliary loss. */
+void learner_metrics_loss(struct learner_metrics *metrics, uint32_t samples,
+                          double loss, double auxiliary);
+/* Means over the newest `window_samples` or some more that make a closed
+ * window; where none has closed, over the open one; else not a number. */
+void learner_metrics_losses(const struct learner_metrics *metrics,
+                            double *loss, double *auxiliary);
+
 /* Newest closed windows and the running total; not a number where undefined,
  * samples 0 where none has closed. */
 void learner_metrics_last(const struct learner_metrics *metrics,

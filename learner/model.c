@@ -105,6 +105,9 @@ static void choose_fields(struct learner_model *model,
     int place[LEARNER_TABLES_MAX];
     memset(place, -1, sizeof place);
     bool off = false;
+    model->stream_fields = stream->field_count;
+    model->stream_profile = stream->profile_count;
+    model->stream_items = stream->item_count;
     for (unsigned i = 0; i < stream->field_count; i++) {
         const struct learner_field *field = &stream->fields[i];
         if (!field->continues)

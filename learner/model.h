@@ -48,6 +48,7 @@ enum learner_tensor_start {
 struct learner_model {
     struct learner_schema schema; /* the fields and tables in use */
     uint8_t column[LEARNER_FIELDS_MAX]; /* of a field in the stream's */
+    uint16_t stream_fields, stream_profile, stream_items; /* all of theirs */
     struct learner_table_spec tables[LEARNER_TABLES_MAX]; /* rows as wide as
         all their parameters; crosses last */
     unsigned table_count;

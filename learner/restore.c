@@ -1,65 +1,86 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a trainer: parts, the newest checkpoint that verifies, or a fresh
- * start. One thread, before the train thread exists.
+ * start at config.begin. One thread, before the train thread exists.
  *
  * A damaged checkpoint is said, renamed to `damaged-*` (it no longer counts as
  * kept, and a retrained one can take its place) and the one before is used.
  * What does not fit the configuration ends the open: weights of another
  * model are never taken, nor thrown away. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "learner/model.h"
+#include "learner/settings.h"
 #include "learner/trainer.h"
 
 /* ---- does it fit? -------------------------------------------------------- */
 
+/* The first switch that differs, "learner.batch_size is 64, it was 128"; false
+ * where none does. */
+static bool differs_in_model(const struct learner_model_config *had,
+                             const struct learner_model_config *want,
+                             char *text, size_t size)
+{
+    const struct base_settings *settings = &learner_model_switches;
+    for (unsigned i = 0; i < settings->count; i++) {
+        const struct base_setting *setting = &settings->table[i];
+        char old[64], new[64];
+        if (memcmp((const char *)had + setting->offset,
+                   (const char *)want + setting->offset, setting->size) == 0)
+            continue;
+        base_settings_text(settings, i, had, old, sizeof old);
+        base_settings_text(settings, i, want, new, sizeof new);
+        snprintf(text, size, "learner.%s is %s, it was %s", setting->name, new,
+                 old);
+        return true;
+    }
+    snprintf(text, size, "learner.fields_off names other features");
+    return had->fields_off != want->fields_off;
+}
+
+static bool differs_in_fields(const struct learner_schema *had,
+                              const struct learner_schema *want, char *text,
+                              size_t size)
+{
+    if (had->field_count != want->field_count) {
+        snprintf(text, size, "the number of features is %u, it was %u",
+                 want->field_count, had->field_count);
+        return true;
+    }
+    for (unsigned i = 0; i < had->field_count; i++) {
+        const struct learner_field *a = &had->fields[i];
+        const struct learner_field *b = &want->fields[i];
+        snprintf(text, size, "feature %u is '%s', it was '%s'", i + 1, b->name,
+                 a->name);
+        if (strcmp(a->name, b->name) != 0)
+            return true;
+        snprintf(text, size, "feature '%s' has another group, table, "
+                 "dimension, or number of values", b->name);
+        const struct learner_table_spec *old = &had->tables[a->table];
+        const struct learner_table_spec *new = &want->tables[b->table];
+        if (a->group != b->group || a->more != b->more ||
+            a->continues != b->continues || strcmp(old->name, new->name) ||
+            old->dimension != new->dimension)
+            return true;
+    }
+    return false;
+}
+
 /* Whether the checkpoint's model differs from the configured one, in whatever
- * enters its weights (STATE g, "model"); the text names the first difference:
- * "learner.batch_size is 64, it was 128". */
+ * enters its weights (STATE g, "model"); the text names the first
+ * difference. */
 static bool differs(const struct learner_checkpoint_info *had,
                     const struct learner_trainer_config *want, char *text,
                     size_t size)
 {
-    const struct learner_model_config *a = &had->model, *b = &want->model;
-    const struct learner_schema *s = &had->schema, *r = &want->schema;
-#define DIFFERENT(name, old, new)                                            \
-    if ((double)(old) != (double)(new)) {                                    \
-        snprintf(text, size, "%s is %g, it was %g", name, (double)(new),     \
-                 (double)(old));                                             \
-        return true;                                                         \
-    }
-    DIFFERENT("learner.kind", a->kind, b->kind)
-    DIFFERENT("learner.activation", a->activation, b->activation)
-    DIFFERENT("learner.attention_softmax", a->attention_softmax,
-              b->attention_softmax)
-    DIFFERENT("learner.batch_size", a->batch_size, b->batch_size)
-    DIFFERENT("learner.shards", a->shards, b->shards)
-    DIFFERENT("learner.learning_rate", a->learning_rate, b->learning_rate)
-    DIFFERENT("learner.row_limit", a->row_limit, b->row_limit)
-    for (unsigned i = 0; i < 2; i++) {
-        DIFFERENT("learner.attention_hidden", a->attention_hidden[i],
-                  b->attention_hidden[i])
-        DIFFERENT("learner.mlp_hidden", a->mlp_hidden[i], b->mlp_hidden[i])
-    }
-    DIFFERENT("the number of features", s->field_count, r->field_count)
-#undef DIFFERENT
-    if (a->seed != b->seed) {
-        snprintf(text, size, "learner.seed is %" PRIu64 ", it was %" PRIu64,
-                 b->seed, a->seed);
+    if (differs_in_model(&had->model, &want->model, text, size) ||
+        differs_in_fields(&had->schema, &want->schema, text, size))
         return true;
-    }
-    for (unsigned i = 0; i < s->field_count; i++)
-        if (strcmp(s->fields[i].name, r->fields[i].name) != 0) {
-            snprintf(text, size, "feature %u is '%s', it was '%s'", i + 1,
-                     r->fields[i].name, s->fields[i].name);
-            return true;
-        }
-    snprintf(text, size, "a feature's group, table or dimension differs");
-    return had->config_hash != learner_config_hash(r, b);
+    snprintf(text, size, "the order of tables differs");
+    return had->config_hash != learner_config_hash(&want->schema,
+                                                   &want->model);
 }
 
 static enum base_status check_fit(const struct learner_trainer *trainer,
@@ -85,12 +106,32 @@ static enum base_status check_fit(const struct learner_trainer *trainer,
 
 /* ---- load ---------------------------------------------------------------- */
 
+/* Rows are copied as they are: they must be of this size. */
+static bool rows_fit(const struct learner_trainer *trainer,
+                     const struct learner_checkpoint_info *info)
+{
+    bool fit = info->table_count == learner_model_tables(trainer->model);
+    for (unsigned t = 0; fit && t < info->table_count; t++) {
+        const struct learner_table_spec *had = &info->tables[t];
+        const struct learner_table_spec *spec =
+            learner_model_table(trainer->model, t);
+        fit = had->dimension == spec->dimension &&
+              learner_row_stride((size_t)had->dimension +
+                                 info->row_state[t]) ==
+                  learner_table_stride(trainer->tables[t]);
+    }
+    return fit;
+}
+
 static enum base_status load_tables(struct learner_trainer *trainer,
                                     const struct learner_checkpoint *from,
                                     const char *path,
                                     struct base_error *error)
 {
-    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+    if (!rows_fit(trainer, learner_checkpoint_get_info(from)))
+        return base_fail(error, BASE_CORRUPT, "%s: rows are not the model's",
+                         path);
+    for (unsigned t = 0; t < learner_model_tables(trainer->model); t++) {
         learner_table_clear(trainer->tables[t]);
         uint32_t slots = learner_checkpoint_slots(from, t);
         for (uint32_t i = 0; i < slots; i++)
@@ -98,7 +139,7 @@ static enum base_status load_tables(struct learner_trainer *trainer,
                                       learner_checkpoint_slot(from, t, i),
                                       error))
                 return base_wrap(error, "%s: table %s", path,
-                                 trainer->config.schema.tables[t].name);
+                                 learner_model_table(trainer->model, t)->name);
     }
     return BASE_OK;
 }
@@ -109,25 +150,17 @@ static enum base_status load(struct learner_trainer *trainer,
 {
     const struct learner_checkpoint_info *info =
         learner_checkpoint_get_info(from);
-    const struct learner_checkpoint_parts *parts =
-        learner_checkpoint_get_parts(from);
-    size_t n = learner_dense_size(trainer->model);
-    if (parts->dense_size != n)
-        return base_fail(error, BASE_CORRUPT, "%s: %llu dense values, not %zu",
-                         path, (unsigned long long)parts->dense_size, n);
-    memcpy(trainer->dense, parts->weights, n * sizeof(float));
-    memcpy(trainer->moment1, parts->moment1, n * sizeof(float));
-    memcpy(trainer->moment2, parts->moment2, n * sizeof(float));
-    enum base_status status = learner_metrics_load(
-        trainer->metrics, parts->metrics, parts->metrics_size, error);
-    if (!status)
-        status = load_tables(trainer, from, path, error);
+    enum base_status status = learner_trainer_load_parts(
+        trainer, learner_checkpoint_get_parts(from), error);
+    if (status)
+        return base_wrap(error, "%s", path);
+    status = load_tables(trainer, from, path, error);
     if (status)
         return status;
-    trainer->dense_step = parts->dense_step;
     trainer->position = info->position;
     memcpy(trainer->journal_hash, info->journal_hash,
            sizeof trainer->journal_hash);
+    trainer->shared.begin = info->status.begin;
     trainer->shared.position = info->position;
     trainer->shared.samples = info->status.samples;
     trainer->shared.batches = info->status.batches;
@@ -172,8 +205,8 @@ static enum base_status try_load(struct learner_trainer *trainer,
     if (!status)
         status = learner_checkpoint_open(path, &checkpoint, error);
     if (status == BASE_CORRUPT || status == BASE_NO_INPUT) {
-        base_log(BASE_LOG_WARN, "event=checkpoint_damaged reason=\"%s\"",
-                 error->text);
+        base_log(BASE_LOG_WARN, "event=checkpoint_damaged %sreason=\"%s\"",
+                 trainer->label, error->text);
         status = set_aside(trainer, path, position, error);
         return status ? status : BASE_AGAIN;
     }
@@ -209,9 +242,12 @@ static enum base_status restore(struct learner_trainer *trainer,
         return status;
     }
     if (count)
-        base_log(BASE_LOG_WARN, "event=checkpoints_lost damaged=%u "
-                 "reason=\"none verifies; training starts at position 0\"",
-                 count);
+        base_log(BASE_LOG_WARN, "event=checkpoints_lost %sdamaged=%u "
+                 "reason=\"none verifies; training starts at position "
+                 "%llu\"", trainer->label, count,
+                 (unsigned long long)trainer->config.begin);
+    trainer->position = trainer->config.begin;
+    trainer->shared.begin = trainer->shared.position = trainer->position;
     return BASE_OK;
 }
 
@@ -220,14 +256,13 @@ static enum base_status restore(struct learner_trainer *trainer,
 static enum base_status make_tables(struct learner_trainer *trainer,
                                     struct base_error *error)
 {
-    const struct learner_schema *schema = &trainer->config.schema;
     enum base_status status = BASE_OK;
-    for (unsigned t = 0; !status && t < schema->table_count; t++)
-        status = learner_table_new(&trainer->tables[t],
-                                   schema->tables[t].dimension,
-                                   trainer->config.model.seed,
-                                   learner_table_seed(schema->tables[t].name),
-                                   trainer->config.model.row_limit, error);
+    unsigned tables = learner_model_tables(trainer->model);
+    for (unsigned t = 0; !status && t < tables; t++) {
+        struct learner_table_config config;
+        learner_table_configure(&config, trainer->model, t);
+        status = learner_table_new(&trainer->tables[t], &config, error);
+    }
     return status;
 }
 
@@ -241,9 +276,9 @@ static enum base_status make_slab(struct learner_trainer *trainer,
     if (!trainer->dense || !trainer->head)
         return base_fail(error, BASE_SYSTEM, "no memory for %zu weights", n);
     memset(trainer->dense, 0, bytes);
-    trainer->moment1 = trainer->dense + n;
-    trainer->moment2 = trainer->moment1 + n;
-    trainer->gradient = trainer->moment2 + n;
+    trainer->state[0] = trainer->dense + n;
+    trainer->state[1] = trainer->state[0] + n;
+    trainer->gradient = trainer->state[1] + n;
     learner_model_start(trainer->model, trainer->dense);
     return BASE_OK;
 }
@@ -260,8 +295,11 @@ static enum base_status make_parts(struct learner_trainer *trainer,
     if (!status)
         status = make_tables(trainer, error);
     if (!status)
-        status = learner_gather_init(&trainer->gather, &config->schema,
+        status = learner_gather_init(&trainer->gather, trainer->model,
                                      trainer->tables, error);
+    if (!status && config->model.auxiliary != LEARNER_AUXILIARY_NONE)
+        status = learner_negatives_new(trainer->model, &config->schema,
+                                       &trainer->negatives, error);
     if (!status)
         status = learner_metrics_new(&trainer->metrics, config->window_ms,
                                      config->window_samples, error);
@@ -269,13 +307,14 @@ static enum base_status make_parts(struct learner_trainer *trainer,
         status = make_slab(trainer, error);
     struct learner_cut_config cut = {
         .tables = trainer->tables,
-        .table_count = config->schema.table_count,
+        .table_count = learner_model_tables(trainer->model),
         .folder = config->folder,
         .kept = config->checkpoints_kept,
+        .label = trainer->label,
     };
     if (status)
         return status;
-    learner_adam_init(&trainer->adam, config->model.learning_rate);
+    learner_optimizer_init(&trainer->updater, &config->model);
     learner_trainer_connect(trainer, &cut);
     return learner_cut_new(&cut, &trainer->cut, error);
 }
@@ -303,6 +342,8 @@ learner_trainer_open(const struct learner_trainer_config *config,
         made->config.threads = 1;
     if (made->config.checkpoints_kept < 1)
         made->config.checkpoints_kept = 1;
+    if (config->name[0])
+        snprintf(made->label, sizeof made->label, "model=%s ", config->name);
     init_locks(made);
     enum base_status status = make_parts(made, error);
     if (!status)
@@ -326,6 +367,7 @@ void learner_trainer_free(struct learner_trainer *trainer)
     learner_gather_fini(&trainer->gather);
     for (unsigned t = 0; t < LEARNER_TABLES_MAX; t++)
         learner_table_free(trainer->tables[t]);
+    learner_negatives_free(trainer->negatives);
     learner_metrics_free(trainer->metrics);
     learner_step_free(trainer->step);
     learner_model_free(trainer->model);

@@ -29,6 +29,16 @@ uint64_t learner_id_of_int(uint64_t table_seed, int64_t value)
     return learner_id(table_seed, digits, (size_t)size);
 }
 
+uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate)
+{
+    uint8_t bytes[16];
+    if (!behavior || !candidate)
+        return 0;
+    base_put_u64(base_put_u64(bytes, behavior), candidate);
+    return learner_id(learner_table_seed(LEARNER_CROSS_TABLE), bytes,
+                      sizeof bytes);
+}
+
 static bool name_ok(const char *name)
 {
     size_t size = strnlen(name, LEARNER_NAME_MAX);

@@ -6,10 +6,13 @@
  * backward shift. The shard is the hash's high byte. */
 #include "learner/table.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
+#include "learner/model.h"
+#include "learner/optimizer.h"
 
 struct shard {
     uint32_t *cells;
@@ -18,11 +21,9 @@ struct shard {
 };
 
 struct learner_table {
-    unsigned dimension;
+    struct learner_table_config config;
     unsigned slab_bits; /* rows of a slab = 1 << slab_bits */
     size_t stride;
-    uint64_t seed, purpose;
-    float row_limit;
     uint32_t slots, rows;
     uint8_t **slabs;
     uint32_t slab_count, slab_room;
@@ -84,10 +85,11 @@ static void init_row(const struct learner_table *table,
     memset(row, 0, table->stride);
     row->key = key;
     row->live = 1;
-    for (unsigned i = 0; i < table->dimension; i++) {
-        uint64_t bits = base_random_u64(table->seed, table->purpose, key, i);
+    const struct learner_table_config *config = &table->config;
+    for (unsigned i = 0; i < config->embedding; i++) {
+        uint64_t bits = base_random_u64(config->seed, config->purpose, key, i);
         row->values[i] =
-            (base_random_unit(bits) * 2.0f - 1.0f) * table->row_limit;
+            (base_random_unit(bits) * 2.0f - 1.0f) * config->row_limit;
     }
 }
 
@@ -262,6 +264,11 @@ void learner_table_remove(struct learner_table *table, uint32_t slot)
     push_free(table, slot);
 }
 
+void learner_table_undo(struct learner_table *table, uint32_t slot)
+{
+    learner_table_remove(table, slot);
+}
+
 void learner_table_watch(struct learner_table *table,
                          void (*before)(void *self, uint32_t slot),
                          void *self)
@@ -272,20 +279,36 @@ void learner_table_watch(struct learner_table *table,
 
 /* ---- whole tables -------------------------------------------------------- */
 
+void learner_table_configure(struct learner_table_config *config,
+                             const struct learner_model *model,
+                             unsigned table)
+{
+    const struct learner_model_config *from = &model->config;
+    const struct learner_table_spec *spec = &model->tables[table];
+    uint32_t embedding = model->embedding[table];
+    float limit = from->row_limit;
+    if (from->row_vocabulary)
+        limit = sqrtf(6.0f /
+                      ((float)from->row_vocabulary + (float)embedding));
+    *config = (struct learner_table_config){
+        .width = spec->dimension,
+        .embedding = embedding,
+        .state = (unsigned)learner_optimizer_row_state(from, spec->dimension),
+        .seed = from->seed,
+        .purpose = learner_table_seed(spec->name),
+        .row_limit = limit,
+    };
+}
+
 enum base_status learner_table_new(struct learner_table **table,
-                                   unsigned dimension, uint64_t seed,
-                                   uint64_t purpose, float row_limit,
+                                   const struct learner_table_config *config,
                                    struct base_error *error)
 {
     struct learner_table *made = calloc(1, sizeof *made);
     if (!made)
         return base_fail(error, BASE_SYSTEM, "table: no memory");
-    made->dimension = dimension;
-    made->seed = seed;
-    made->purpose = purpose;
-    made->row_limit = row_limit;
-    made->stride = (sizeof(struct learner_row) +
-                    3 * dimension * sizeof(float) + 7) & ~(size_t)7;
+    made->config = *config;
+    made->stride = learner_row_stride(config->width + config->state);
     while ((made->stride << (made->slab_bits + 1)) <= LEARNER_TABLE_SLAB)
         made->slab_bits++;
     enum base_status status = grow_slabs(made, error);
@@ -347,9 +370,9 @@ enum base_status learner_table_restore(struct learner_table *table,
     return BASE_OK;
 }
 
-unsigned learner_table_dimension(const struct learner_table *table)
+unsigned learner_table_width(const struct learner_table *table)
 {
-    return table->dimension;
+    return table->config.width;
 }
 
 size_t learner_table_stride(const struct learner_table *table)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One growing embedding table: 64-bit key -> row of E weights, E first and E
- * second moments and its counters. Train thread only.
+/* One growing table: 64-bit key -> row of W parameters, the optimizer's state
+ * and its counters. Train thread only.
  *
  * 1. A row keeps its address and its slot number as long as it lives.
  * 2. Slot 0 is the OOV row with key 0; it is always there.
@@ -25,22 +25,42 @@ enum {
 /* As it lies in memory and, byte for byte, in a checkpoint's slice. */
 struct learner_row {
     uint64_t key;
-    uint32_t step;    /* Adam's t of this row */
-    uint32_t count;   /* occurrences trained */
-    uint32_t touched; /* number of the last batch that changed it */
+    uint32_t step;    /* batches that trained it; lazy Adam's t */
+    uint32_t count;   /* occurrences trained, 2^32 - 1 at most */
+    uint32_t touched; /* number of the last batch that trained it */
     uint32_t live;    /* 1; 0: the slot is free */
-    float values[];   /* (3,E): weights, first moments, second moments */
+    float values[];   /* (W) weights, then the optimizer's state */
 };
+
+/* Bytes of a row with `floats` values: a multiple of 8. */
+static inline size_t learner_row_stride(size_t floats)
+{
+    return (sizeof(struct learner_row) + floats * sizeof(float) + 7) &
+           ~(size_t)7;
+}
+
+struct learner_table_config {
+    unsigned width;     /* W */
+    unsigned embedding; /* the first so many start uniform in +-row_limit,
+                           the others (first-order weights) at 0 */
+    unsigned state;     /* floats behind them, which start at 0 */
+    uint64_t seed, purpose;
+    float row_limit;
+};
+struct learner_model;
+/* What `model` says of its table `table`. */
+void learner_table_configure(struct learner_table_config *config,
+                             const struct learner_model *model,
+                             unsigned table);
 
 struct learner_table; /* OWNS its rows */
 
 enum base_status learner_table_new(struct learner_table **table,
-                                   unsigned dimension, uint64_t seed,
-                                   uint64_t purpose, float row_limit,
+                                   const struct learner_table_config *config,
                                    struct base_error *error) BASE_MUST_CHECK;
 void learner_table_free(struct learner_table *table);
 
-unsigned learner_table_dimension(const struct learner_table *table);
+unsigned learner_table_width(const struct learner_table *table); /* W */
 /* Bytes from one row to the next, a multiple of 8. */
 size_t learner_table_stride(const struct learner_table *table);
 /* Slots ever used; slots [0, this) can be asked for. */
@@ -72,6 +92,10 @@ enum base_status learner_table_create(struct learner_table *table,
     BASE_MUST_CHECK;
 /* Frees the slot of a live row, not slot 0; it is used again by a create. */
 void learner_table_remove(struct learner_table *table, uint32_t slot);
+
+/* Takes back a create() that made a row, the newest first: the table is as it
+ * was before it. */
+void learner_table_undo(struct learner_table *table, uint32_t slot);
 
 /* before(self, slot) is called ahead of every change that create and remove
  * make to a slot that was used before; NULL ends it. */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The train thread: journal batch -> prediction -> training -> metrics ->
- * Adam, and when a checkpoint is due. See learner.h for the contract.
+/* The train thread: journal batch -> prediction -> training -> optimizer ->
+ * metrics, and when a checkpoint is due. See learner.h for the contract.
  *
  * 1. After batch k the state is a function of configuration, arithmetic and
  *    journal positions below its end: neither time, threads, pauses,
  *    checkpoints nor restarts enter.
- * 2. samples + rejected = position, at every batch end.
+ * 2. begin + samples + rejected = position, at every batch end.
  * 3. `mutex` guards what other threads read (`shared`, and metrics while they
  *    change); weights are the train thread's alone.
  *
- * Loading and the choice of a checkpoint are in restore.c. */
+ * A frozen trainer stops after the prediction and its metrics. Loading and the
+ * choice of a checkpoint are in restore.c, what goes into one in parts.c. */
 #include "learner/trainer.h"
 
 #include <stdlib.h>
@@ -94,80 +95,191 @@ static enum base_status reserve_probability(struct learner_trainer *trainer,
     return BASE_OK;
 }
 
-/* Gradients into the gather's and the trainer's buffers; *finite says whether
- * they may be applied. */
-BASE_ON(train)
-static enum base_status compute(struct learner_trainer *trainer,
-                                const struct learner_batch *batch,
-                                bool *finite, struct base_error *error)
+/* What a batch came to. */
+struct outcome {
+    bool finite;
+    const char *worst; /* where not: what was not, or was too large */
+    uint64_t position; /* and where */
+    double loss, auxiliary;
+};
+
+static size_t tensor_size(const struct learner_tensor *tensor)
 {
-    struct learner_gather *gather = &trainer->gather;
-    enum base_status status = learner_gather_find(gather, batch, error);
-    struct learner_step_input input = {
+    return tensor->shape[0] *
+           (tensor->dimensions > 1 ? (size_t)tensor->shape[1] : 1);
+}
+
+/* The weights that made a prediction which is not finite. */
+static const char *find_worst(const struct learner_trainer *trainer)
+{
+    unsigned tensors = learner_tensor_count(trainer->model);
+    for (unsigned i = 0; i < tensors; i++) {
+        const struct learner_tensor *tensor =
+            learner_tensor(trainer->model, i);
+        if (!all_finite(trainer->dense + tensor->offset, tensor_size(tensor)))
+            return tensor->name;
+    }
+    for (unsigned t = 0; t < learner_model_tables(trainer->model); t++) {
+        const struct learner_table_spec *spec =
+            learner_model_table(trainer->model, t);
+        if (!all_finite(trainer->gather.rows[t],
+                        (size_t)trainer->gather.row_count[t] *
+                            spec->dimension))
+            return spec->name;
+    }
+    return "prediction";
+}
+
+static void input_of(const struct learner_trainer *trainer,
+                     const struct learner_batch *batch,
+                     struct learner_step_input *input)
+{
+    const struct learner_gather *gather = &trainer->gather;
+    *input = (struct learner_step_input){
         .batch = batch,
         .index = gather->index,
         .history_index = gather->history_index,
+        .negative_index = gather->negative_index,
+        .cross_index = gather->cross_index,
         .rows = gather->rows,
         .row_count = gather->row_count,
         .dense = trainer->dense,
     };
-    *finite = false;
-    if (!status)
-        status = learner_step_predict(trainer->step, &input,
-                                      trainer->probability, error);
-    if (status || !all_finite(trainer->probability, batch->samples))
+}
+
+/* The predictions, with what a ranker would see. */
+BASE_ON(train)
+static enum base_status predict(struct learner_trainer *trainer,
+                                const struct learner_batch *batch,
+                                struct outcome *outcome,
+                                struct base_error *error)
+{
+    struct learner_step_input input;
+    enum base_status status =
+        learner_gather_find(&trainer->gather, batch, error);
+    if (status)
         return status;
-    status = learner_gather_create(gather, error);
+    input_of(trainer, batch, &input);
+    status = learner_step_predict(trainer->step, &input, trainer->probability,
+                                  error);
+    if (status)
+        return status;
+    *outcome = (struct outcome){.finite = true, .position = batch->first};
+    for (uint32_t i = 0; outcome->finite && i < batch->samples; i++)
+        if (!all_finite(&trainer->probability[i], 1))
+            *outcome = (struct outcome){.worst = find_worst(trainer),
+                                        .position = batch->first + i};
+    return BASE_OK;
+}
+
+/* Gradients into the gather's and the trainer's buffers. */
+BASE_ON(train)
+static enum base_status train(struct learner_trainer *trainer,
+                              const struct learner_batch *batch,
+                              struct outcome *outcome,
+                              struct base_error *error)
+{
+    struct learner_gather *gather = &trainer->gather;
+    const uint64_t *negatives = NULL;
+    enum base_status status = BASE_OK;
+    if (trainer->negatives)
+        status = learner_negatives_draw(trainer->negatives, batch, &negatives,
+                                        error);
+    if (!status)
+        status = learner_gather_train(gather, batch, negatives, error);
+    struct learner_step_input input;
     struct learner_step_output output = {
         .dense = trainer->dense,
         .ddense = trainer->gradient,
         .drows = gather->drows,
     };
+    input_of(trainer, batch, &input);
     if (!status)
         status = learner_step_train(trainer->step, &input, &output, error);
-    *finite = !status && output.finite;
-    return status;
+    if (status)
+        return status;
+    const struct learner_model_config *config = &trainer->config.model;
+    outcome->finite = output.finite;
+    outcome->worst = output.worst ? output.worst : "gradient";
+    outcome->auxiliary = output.auxiliary;
+    /* of a sample, without the auxiliary loss */
+    outcome->loss =
+        (output.loss - (double)config->auxiliary_weight * output.auxiliary) *
+        config->batch_size / batch->samples;
+    return BASE_OK;
+}
+
+static int64_t newest_of(const struct learner_batch *batch)
+{
+    int64_t newest = batch->event_ms[0];
+    for (uint32_t i = 1; i < batch->samples; i++)
+        newest = batch->event_ms[i] > newest ? batch->event_ms[i] : newest;
+    return newest;
 }
 
 BASE_ON(train)
-static void apply(struct learner_trainer *trainer)
+static void apply(struct learner_trainer *trainer,
+                  const struct learner_batch *batch)
 {
-    float rate = learner_adam_rate(&trainer->adam, ++trainer->dense_step);
+    struct learner_updater *updater = &trainer->updater;
     unsigned tensors = learner_tensor_count(trainer->model);
+    trainer->dense_step++;
+    learner_optimizer_seek(updater, batch->first);
     for (unsigned i = 0; i < tensors; i++) {
         const struct learner_tensor *tensor =
             learner_tensor(trainer->model, i);
-        if (!tensor->trained)
-            continue;
-        size_t n = tensor->shape[0] *
-                   (tensor->dimensions > 1 ? (size_t)tensor->shape[1] : 1);
-        learner_adam_step(trainer->dense + tensor->offset,
-                          trainer->moment1 + tensor->offset,
-                          trainer->moment2 + tensor->offset,
-                          trainer->gradient + tensor->offset, n, rate);
+        float *const state[LEARNER_DENSE_STATES] = {
+            trainer->state[0] + tensor->offset,
+            trainer->state[1] + tensor->offset};
+        if (tensor->trained)
+            learner_optimizer_dense(updater, trainer->dense + tensor->offset,
+                                    state, trainer->gradient + tensor->offset,
+                                    tensor_size(tensor), trainer->dense_step);
     }
-    learner_gather_apply(&trainer->gather, &trainer->adam, trainer->cut,
-                         (uint32_t)trainer->dense_step);
+    learner_gather_apply(&trainer->gather, updater, trainer->cut,
+                         (uint32_t)trainer->dense_step, newest_of(batch));
+    if (trainer->negatives)
+        learner_negatives_add(trainer->negatives, batch);
+}
+
+BASE_ON(train)
+static void reject(struct learner_trainer *trainer,
+                   const struct learner_batch *batch,
+                   const struct outcome *outcome)
+{
+    learner_gather_discard(&trainer->gather);
+    base_log(BASE_LOG_WARN,
+             "event=batch_rejected %sfirst=%llu samples=%u tensor=\"%s\" "
+             "position=%llu reason=\"not finite, or too large\"",
+             trainer->label, (unsigned long long)batch->first, batch->samples,
+             outcome->worst, (unsigned long long)outcome->position);
 }
 
 BASE_ON(train)
 static void count_batch(struct learner_trainer *trainer,
-                        const struct learner_batch *batch, bool trained,
-                        int64_t busy_us)
+                        const struct learner_batch *batch,
+                        const struct outcome *outcome, int64_t busy_us)
 {
     struct learner_status *shared = &trainer->shared;
     pthread_mutex_lock(&trainer->mutex);
     learner_metrics_add(trainer->metrics, batch,
-                        trained ? trainer->probability : NULL);
+                        outcome->finite ? trainer->probability : NULL);
     shared->position = batch->end;
     shared->batches++;
-    if (trained) {
-        for (uint32_t i = 0; i < batch->samples; i++)
-            if (!shared->samples++ ||
-                batch->event_ms[i] > shared->newest_event_ms)
-                shared->newest_event_ms = batch->event_ms[i];
+    if (outcome->finite) {
+        int64_t newest = newest_of(batch);
+        if (!shared->samples || newest > shared->newest_event_ms)
+            shared->newest_event_ms = newest;
+        shared->samples += batch->samples;
+        if (!trainer->config.frozen)
+            learner_metrics_loss(trainer->metrics, batch->samples,
+                                 outcome->loss, outcome->auxiliary);
     } else {
         shared->rejected += batch->samples;
+        shared->rejected_batches++;
+        shared->rejected_position = outcome->position;
+        snprintf(shared->rejected_for, sizeof shared->rejected_for, "%s",
+                 outcome->worst);
     }
     learner_trainer_measure(trainer);
     shared->busy_seconds += (double)busy_us * 1e-6;
@@ -190,95 +302,54 @@ static enum base_status train_batch(struct learner_trainer *trainer,
                                     struct base_error *error)
 {
     int64_t begin_us = base_monotonic_us();
-    bool finite;
+    struct outcome outcome;
+    bool frozen = trainer->config.frozen;
     enum base_status status = check_batch(trainer, batch, error);
     if (!status)
         status = reserve_probability(trainer, batch->samples, error);
     if (!status)
         status = learner_metrics_reserve(trainer->metrics, batch, error);
     if (!status)
-        status = compute(trainer, batch, &finite, error);
+        status = predict(trainer, batch, &outcome, error);
+    if (!status && outcome.finite && !frozen)
+        status = train(trainer, batch, &outcome, error);
     if (status)
         return base_wrap(error, "train batch at %llu",
                          (unsigned long long)trainer->position);
-    if (finite) {
-        apply(trainer);
-    } else {
-        learner_gather_discard(&trainer->gather);
-        base_log(BASE_LOG_WARN,
-                 "event=batch_rejected first=%llu samples=%u "
-                 "reason=\"loss or gradient is not finite or too large\"",
-                 (unsigned long long)batch->first, batch->samples);
-    }
+    if (!outcome.finite)
+        reject(trainer, batch, &outcome);
+    else if (!frozen)
+        apply(trainer, batch);
+    if (outcome.finite && trainer->config.predicted)
+        trainer->config.predicted(trainer->config.hook_self, batch,
+                                  trainer->probability);
     trainer->position = batch->end;
-    trainer->trained_bytes += bytes_of(trainer, batch);
+    if (!frozen)
+        trainer->trained_bytes += bytes_of(trainer, batch);
     memcpy(trainer->journal_hash, batch->journal_hash,
            sizeof trainer->journal_hash);
-    count_batch(trainer, batch, finite, base_monotonic_us() - begin_us);
+    count_batch(trainer, batch, &outcome, base_monotonic_us() - begin_us);
     return BASE_OK;
 }
 
 /* ---- checkpoints --------------------------------------------------------- */
 
 BASE_ON(train)
-static void put_dense(const struct learner_trainer *trainer, uint8_t *at)
-{
-    size_t n = learner_dense_size(trainer->model);
-    uint64_t numbers[2] = {trainer->dense_step, n};
-    const float *slabs[3] = {trainer->dense, trainer->moment1,
-                             trainer->moment2};
-    memcpy(at, numbers, sizeof numbers);
-    at += sizeof numbers;
-    for (unsigned i = 0; i < 3; i++, at += n * sizeof(float))
-        memcpy(at, slabs[i], n * sizeof(float));
-}
-
-BASE_ON(train)
-static size_t put_head(struct learner_trainer *trainer, uint8_t *at)
-{
-    static const struct learner_checkpoint_info nothing;
-    struct learner_checkpoint_info *info = &trainer->info;
-    *info = nothing;
-    info->position = trainer->position;
-    memcpy(info->journal_hash, trainer->journal_hash,
-           sizeof info->journal_hash);
-    info->config_hash = learner_config_hash(&trainer->config.schema,
-                                            &trainer->config.model);
-    snprintf(info->arithmetic, sizeof info->arithmetic, "%s",
-             learner_arithmetic());
-    info->schema = trainer->config.schema;
-    info->model = trainer->config.model;
-    learner_trainer_status(trainer, &info->status);
-    memcpy(info->rows, info->status.rows, sizeof info->rows);
-    return learner_checkpoint_encode(info, at);
-}
-
-BASE_ON(train)
 static enum base_status begin_cut(struct learner_trainer *trainer,
                                   uint64_t request, struct base_error *error)
 {
-    if (trainer->shared.samples + trainer->shared.rejected !=
+    const struct learner_status *shared = &trainer->shared;
+    if (shared->begin + shared->samples + shared->rejected !=
         trainer->position)
         return base_fail(error, BASE_BROKEN, "ledger: %llu samples trained "
-                         "and %llu rejected, but the position is %llu",
-                         (unsigned long long)trainer->shared.samples,
-                         (unsigned long long)trainer->shared.rejected,
+                         "and %llu rejected since %llu, but the position is "
+                         "%llu", (unsigned long long)shared->samples,
+                         (unsigned long long)shared->rejected,
+                         (unsigned long long)shared->begin,
                          (unsigned long long)trainer->position);
-    size_t head = put_head(trainer, trainer->head);
-    size_t dense = 16 + 12 * learner_dense_size(trainer->model);
-    size_t metrics = learner_metrics_size(trainer->metrics);
-    enum base_status status =
-        learner_cut_begin(trainer->cut, trainer->position, request,
-                          head + dense + metrics, error);
+    enum base_status status = learner_trainer_save(trainer, request, error);
     if (status)
         return status;
-    memcpy(learner_cut_part(trainer->cut, LEARNER_CUT_HEAD, head),
-           trainer->head, head);
-    put_dense(trainer, learner_cut_part(trainer->cut, LEARNER_CUT_DENSE,
-                                        dense));
-    learner_metrics_save(trainer->metrics,
-                         learner_cut_part(trainer->cut, LEARNER_CUT_METRICS,
-                                          metrics));
     trainer->cut_position = trainer->position;
     trainer->cut_request = request;
     trainer->cut_bytes = trainer->trained_bytes;
@@ -301,9 +372,9 @@ static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
             trainer->served = trainer->cut_request;
         return BASE_OK;
     case LEARNER_CUT_FAILED:
-        base_log(BASE_LOG_WARN, "event=checkpoint_failed position=%llu "
-                 "reason=\"%s\"", (unsigned long long)trainer->cut_position,
-                 why.text);
+        base_log(BASE_LOG_WARN, "event=checkpoint_failed %sposition=%llu "
+                 "reason=\"%s\"", trainer->label,
+                 (unsigned long long)trainer->cut_position, why.text);
         trainer->retry_ms = base_monotonic_ms() + RETRY_MS;
         if (error)
             *error = why;
@@ -312,10 +383,12 @@ static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
     }
 }
 
+/* A frozen trainer is always: it has nothing new to write. */
 static bool up_to_date(const struct learner_trainer *trainer)
 {
-    return trainer->has_newest &&
-           trainer->newest_position == trainer->position;
+    return trainer->config.frozen ||
+           (trainer->has_newest &&
+            trainer->newest_position == trainer->position);
 }
 
 /* As much journal was trained as a checkpoint may be behind. */
@@ -337,7 +410,7 @@ static void name_again(struct learner_trainer *trainer, uint64_t request)
     uint64_t oldest_kept = trainer->oldest_kept;
     pthread_mutex_unlock(&trainer->mutex);
     trainer->served = request;
-    if (trainer->config.checkpointed)
+    if (trainer->has_newest && trainer->config.checkpointed)
         trainer->config.checkpointed(trainer->config.hook_self, path,
                                      trainer->newest_position, oldest_kept,
                                      request);
@@ -456,8 +529,8 @@ static void *train_thread(void *argument)
         status = turn(trainer, error);
     if (status) {
         base_wrap(error, "trainer");
-        base_log(BASE_LOG_ERROR, "event=trainer_failed reason=\"%s\"",
-                 error->text);
+        base_log(BASE_LOG_ERROR, "event=trainer_failed %sreason=\"%s\"",
+                 trainer->label, error->text);
         learner_cut_abandon(trainer->cut);
         if (trainer->config.failed)
             trainer->config.failed(trainer->config.hook_self, error);
@@ -541,6 +614,8 @@ void learner_trainer_status(struct learner_trainer *trainer,
     learner_metrics_last(trainer->metrics, &status->last_samples,
                          &status->last_time);
     learner_metrics_total(trainer->metrics, &status->total);
+    learner_metrics_losses(trainer->metrics, &status->loss,
+                           &status->auxiliary_loss);
     pthread_mutex_unlock(&trainer->mutex);
 }
 
@@ -559,7 +634,7 @@ void learner_trainer_connect(struct learner_trainer *trainer,
 {
     cut->written = checkpoint_written;
     cut->written_self = trainer;
-    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+    for (unsigned t = 0; t < learner_model_tables(trainer->model); t++) {
         trainer->watches[t] = (struct learner_trainer_watch){trainer, t};
         learner_table_watch(trainer->tables[t], before_slot,
                             &trainer->watches[t]);
@@ -570,11 +645,14 @@ void learner_trainer_measure(struct learner_trainer *trainer)
 {
     struct learner_status *shared = &trainer->shared;
     shared->table_bytes = 0;
-    for (unsigned t = 0; t < trainer->config.schema.table_count; t++) {
+    for (unsigned t = 0; t < learner_model_tables(trainer->model); t++) {
         shared->rows[t] = learner_table_rows(trainer->tables[t]);
         shared->table_bytes += learner_table_bytes(trainer->tables[t]);
     }
     shared->dense_bytes = learner_dense_size(trainer->model) * 3 *
                           sizeof(float);
+    shared->evicted = 0;
+    for (unsigned t = 0; t < learner_model_tables(trainer->model); t++)
+        shared->evicted += trainer->gather.eviction.evicted[t];
     shared->cut_waits = learner_cut_waits(trainer->cut);
 }

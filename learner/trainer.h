@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The trainer's inside, shared by trainer.c (the thread) and restore.c (open,
- * loading, free). Not for others: learner.h is the boundary. */
+/* The trainer's inside, shared by trainer.c (the thread), parts.c (its state as
+ * parts of a checkpoint) and restore.c (open, loading, free). Not for others:
+ * learner.h is the boundary. */
 #ifndef LEARNER_TRAINER_H
 #define LEARNER_TRAINER_H
 
@@ -8,12 +9,14 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#include "learner/adam.h"
+#include "base/role.h"
 #include "learner/checkpoint.h"
 #include "learner/cut.h"
 #include "learner/gather.h"
 #include "learner/learner.h"
 #include "learner/metrics.h"
+#include "learner/negatives.h"
+#include "learner/optimizer.h"
 #include "learner/step.h"
 #include "learner/table.h"
 
@@ -24,16 +27,18 @@ struct learner_trainer_watch {
 
 struct learner_trainer {
     struct learner_trainer_config config;
+    char label[LEARNER_NAME_MAX + 8]; /* "model=ctr ", for log lines */
     struct learner_model *model;
     struct learner_step *step;
     struct learner_table *tables[LEARNER_TABLES_MAX];
     struct learner_trainer_watch watches[LEARNER_TABLES_MAX];
-    struct learner_gather gather;
-    struct learner_adam adam;
+    struct learner_gather gather; /* with admission and eviction */
+    struct learner_updater updater;
     struct learner_metrics *metrics; /* changed under mutex */
     struct learner_cut *cut;
-    /* One slab (4, dense_size): weights, moments, gradient. */
-    float *dense, *moment1, *moment2, *gradient;
+    struct learner_negatives *negatives; /* NULL: no auxiliary loss */
+    /* One slab (4, dense_size): weights, the optimizer's state, gradient. */
+    float *dense, *state[LEARNER_DENSE_STATES], *gradient;
     float *probability; /* (B) of the current batch */
     uint32_t probability_room;
     uint64_t dense_step; /* trained batches */
@@ -68,6 +73,16 @@ struct learner_trainer {
 /* Hands the trainer to its cut and tables. */
 void learner_trainer_connect(struct learner_trainer *trainer,
                              struct learner_cut_config *cut);
+/* Begins a cut of the state as it is. */
+enum base_status learner_trainer_save(struct learner_trainer *trainer,
+                                      uint64_t request,
+                                      struct base_error *error)
+    BASE_ON(train) BASE_MUST_CHECK;
+/* All but rows; BASE_CORRUPT where a part is missing or makes no sense. */
+enum base_status
+learner_trainer_load_parts(struct learner_trainer *trainer,
+                           const struct learner_checkpoint_parts *parts,
+                           struct base_error *error) BASE_MUST_CHECK;
 /* Fills sizes and rows of `shared`. */
 void learner_trainer_measure(struct learner_trainer *trainer);
 

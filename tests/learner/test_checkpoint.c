@@ -17,10 +17,40 @@
 
 #include "base/file.h"
 #include "learner/cut.h"
+#include "learner/settings.h"
 
 static char folder[256], file_path[300], other_path[300];
 static const uint64_t up[] = {1, 2, 3, 70, 71, UINT64_MAX};
 static const uint64_t down[] = {UINT64_MAX, 71, 70, 3, 2, 1};
+
+/* Every member of the model's configuration is another than its default. */
+static void make_info(struct learner_checkpoint_info *info)
+{
+    memset(info, 0, sizeof *info);
+    for (unsigned i = 0; i < learner_model_settings.count; i++) {
+        const struct base_setting *setting = &learner_model_settings.table[i];
+        uint8_t *member = (uint8_t *)&info->model + setting->offset;
+        if (setting->type == BASE_SETTING_BOOL ||
+            setting->type == BASE_SETTING_ENUM)
+            member[0] = 1;
+        else
+            for (size_t k = 0; k < setting->size; k++)
+                member[k] = (uint8_t)(1 + (i + k) % 63);
+    }
+    strcpy(info->schema.tables[0].name, "genre");
+    info->schema.tables[0].dimension = 2;
+    info->schema.table_count = 1;
+    info->schema.field_count = info->schema.item_count = 2;
+    for (unsigned i = 0; i < 2; i++)
+        info->schema.fields[i].group = LEARNER_ITEM;
+    info->schema.fields[0].more = 1;
+    info->schema.fields[1].continues = true;
+    info->status.samples = 77;
+    strcpy(info->tables[0].name, "goods");
+    info->tables[0].dimension = 3;
+    info->row_state[0] = 6;
+    info->table_count = 1;
+}
 
 /* Writes a checkpoint at `position` whose rows were made in the order of
  * `keys`; the row of key 70 has `step`. */
@@ -30,8 +60,11 @@ static void write_checkpoint(uint64_t position, const uint64_t *keys,
     struct learner_table *table;
     struct learner_cut *cut;
     struct base_error error;
-    assert_int_equal(learner_table_new(&table, 3, 1, 2, 0.05f, &error),
-                     BASE_OK);
+    const struct learner_table_config rows = {.width = 3, .embedding = 3,
+                                                .state = 6, .seed = 1,
+                                                .purpose = 2,
+                                                .row_limit = 0.05f};
+    assert_int_equal(learner_table_new(&table, &rows, &error), BASE_OK);
     for (unsigned i = 0; i < 6; i++) {
         uint32_t slot;
         assert_int_equal(learner_table_create(table, keys[i], &slot, &error),
@@ -44,28 +77,25 @@ static void write_checkpoint(uint64_t position, const uint64_t *keys,
     assert_int_equal(learner_cut_new(&config, &cut, &error), BASE_OK);
     static struct learner_checkpoint_info info;
     uint8_t head[LEARNER_CHECKPOINT_HEAD_MAX];
+    make_info(&info);
     info.position = position;
     info.journal_hash[0] = 11;
     info.journal_hash[1] = 12;
     info.config_hash = 13;
     strcpy(info.arithmetic, "plain-v1");
-    strcpy(info.schema.tables[0].name, "goods");
-    info.schema.tables[0].dimension = 3;
-    info.schema.table_count = 1;
-    info.schema.field_count = info.schema.item_count = 1;
-    info.schema.fields[0].group = LEARNER_ITEM;
-    info.model.batch_size = 128;
-    info.status.samples = 77;
     info.rows[0] = learner_table_rows(table);
     size_t size = learner_checkpoint_encode(&info, head);
     const uint64_t dense[5] = {9, 2, 1, 2, 3};
     assert_int_equal(learner_cut_begin(cut, position, 0,
-                                       size + sizeof dense + 3, &error),
+                                       size + sizeof dense + 3 + 4 + 5,
+                                       &error),
                      BASE_OK);
     memcpy(learner_cut_part(cut, LEARNER_CUT_HEAD, size), head, size);
     memcpy(learner_cut_part(cut, LEARNER_CUT_DENSE, sizeof dense), dense,
            sizeof dense);
     memcpy(learner_cut_part(cut, LEARNER_CUT_METRICS, 3), "abc", 3);
+    memcpy(learner_cut_part(cut, LEARNER_CUT_NEGATIVES, 4), "defg", 4);
+    memcpy(learner_cut_part(cut, LEARNER_CUT_EVICTION, 5), "hijkl", 5);
     uint32_t changed = learner_table_find(table, 3);
     learner_cut_touch(cut, 0, changed); /* so that there is an undo record */
     learner_table_row(table, changed)->values[0] = 99.0f;
@@ -130,11 +160,29 @@ static void what_was_written_is_read(void **state)
     assert_true(info->position == 5 && info->config_hash == 13);
     assert_true(info->journal_hash[0] == 11 && info->journal_hash[1] == 12);
     assert_string_equal(info->arithmetic, "plain-v1");
-    assert_string_equal(info->schema.tables[0].name, "goods");
-    assert_int_equal(info->schema.fields[0].group, LEARNER_ITEM);
-    assert_int_equal(info->model.batch_size, 128);
+    static struct learner_checkpoint_info wrote;
+    make_info(&wrote);
+    assert_memory_equal(&info->schema, &wrote.schema, sizeof wrote.schema);
+    assert_true(info->model.fields_off != 0);
+    for (unsigned i = 0; i < learner_model_settings.count; i++) {
+        const struct base_setting *setting = &learner_model_settings.table[i];
+        assert_memory_equal((const uint8_t *)&info->model + setting->offset,
+                            (const uint8_t *)&wrote.model + setting->offset,
+                            setting->size);
+    }
     assert_int_equal(info->status.samples, 77);
+    assert_int_equal(info->table_count, 1);
+    assert_string_equal(info->tables[0].name, "goods");
+    assert_int_equal(info->tables[0].dimension, 3);
+    assert_int_equal(info->row_state[0], 6);
     assert_int_equal(info->rows[0], 7);
+    const struct learner_checkpoint_parts *parts =
+        learner_checkpoint_get_parts(checkpoint);
+    assert_memory_equal(parts->part[LEARNER_CUT_METRICS].bytes, "abc", 3);
+    assert_int_equal(parts->part[LEARNER_CUT_NEGATIVES].size, 4);
+    assert_memory_equal(parts->part[LEARNER_CUT_NEGATIVES].bytes, "defg", 4);
+    assert_null(parts->part[LEARNER_CUT_ADMISSION].bytes);
+    assert_memory_equal(parts->part[LEARNER_CUT_EVICTION].bytes, "hijkl", 5);
     uint64_t first;
     memcpy(&first, learner_checkpoint_dense(checkpoint), sizeof first);
     assert_int_equal(first, 1);
@@ -339,12 +387,54 @@ static void foreign_and_newer_files_are_named_as_such(void **state)
     file.hash = learner_cut_file_hash(&file);
     memcpy(bytes, &file, sizeof file);
     assert_int_equal(open_bytes(bytes, size, &error), BASE_CONFIG);
-    assert_non_null(strstr(error.text, "format 2"));
+    assert_non_null(strstr(error.text, "format 3"));
+    assert_non_null(strstr(error.text, "or a newer one"));
     memcpy(bytes, "PK\3\4zipf", 8);
     assert_int_equal(open_bytes(bytes, size, &error), BASE_CORRUPT);
     assert_non_null(strstr(error.text, "magic"));
     free(bytes);
     assert_int_equal(status_of("/nonexistent", &error), BASE_NO_INPUT);
+}
+
+/* Every format before this one that was ever written, with what is said. */
+static void old_formats_are_refused_with_advice(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t format;
+        const char *text;
+    } old[] = {{1, "start with a new state folder"}};
+    assert_int_equal(sizeof old / sizeof old[0], LEARNER_CUT_FORMAT - 1);
+    char *bytes;
+    struct base_error error;
+    size_t size = read_bytes(&bytes);
+    for (unsigned i = 0; i < LEARNER_CUT_FORMAT - 1; i++) {
+        struct learner_cut_file file;
+        memcpy(&file, bytes, sizeof file);
+        file.format = old[i].format;
+        file.hash = learner_cut_file_hash(&file);
+        memcpy(bytes, &file, sizeof file);
+        assert_int_equal(open_bytes(bytes, size, &error), BASE_CONFIG);
+        assert_non_null(strstr(error.text, old[i].text));
+        assert_non_null(strstr(error.text, other_path));
+    }
+    free(bytes);
+}
+
+/* A switch that this program does not know: not read as something else. */
+static void a_switch_of_a_later_program_is_found(void **state)
+{
+    (void)state;
+    char *bytes;
+    struct base_error error;
+    size_t size = read_bytes(&bytes);
+    char *name = memmem(bytes, size, "evolution", 9);
+    assert_non_null(name);
+    name[0] = 'r';
+    hash_again(bytes, size);
+    assert_int_equal(open_bytes(bytes, size, &error), BASE_CORRUPT);
+    assert_non_null(strstr(error.text, "head"));
+    free(bytes);
 }
 
 int main(void)
@@ -358,6 +448,8 @@ int main(void)
         cmocka_unit_test(records_in_another_place_are_found),
         cmocka_unit_test(wrong_values_with_right_hashes_do_no_harm),
         cmocka_unit_test(foreign_and_newer_files_are_named_as_such),
+        cmocka_unit_test(old_formats_are_refused_with_advice),
+        cmocka_unit_test(a_switch_of_a_later_program_is_found),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

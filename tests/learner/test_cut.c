@@ -70,15 +70,19 @@ static void set_up(struct world *world, size_t slice_bytes, unsigned kept)
              base ? base : "/tmp");
     assert_non_null(mkdtemp(world->folder));
     for (unsigned t = 0; t < TABLES; t++) {
-        assert_int_equal(learner_table_new(&world->tables[t], dimensions[t],
-                                           1, t, 0.05f, &error),
+        const struct learner_table_config table = {
+            .width = dimensions[t], .embedding = dimensions[t],
+            .state = 2 * dimensions[t], .seed = 1, .purpose = t,
+            .row_limit = 0.05f};
+        assert_int_equal(learner_table_new(&world->tables[t], &table, &error),
                          BASE_OK);
         learner_table_watch(world->tables[t], before[t], world);
-        struct learner_table_spec *spec = &world->info.schema.tables[t];
+        struct learner_table_spec *spec = &world->info.tables[t];
         snprintf(spec->name, sizeof spec->name, "table%u", t);
         spec->dimension = (uint16_t)dimensions[t];
+        world->info.row_state[t] = (uint16_t)(2 * dimensions[t]);
     }
-    world->info.schema.table_count = TABLES;
+    world->info.table_count = TABLES;
     struct learner_cut_config config = {
         .tables = world->tables,
         .table_count = TABLES,
@@ -177,8 +181,9 @@ static void check_equal(const char *path, const struct copy *copy)
     const struct learner_checkpoint_parts *parts =
         learner_checkpoint_get_parts(checkpoint);
     assert_int_equal(parts->dense_step, 9);
-    assert_int_equal(parts->metrics_size, 5);
-    assert_memory_equal(parts->metrics, "abcde", 5);
+    assert_int_equal(parts->part[LEARNER_CUT_METRICS].size, 5);
+    assert_memory_equal(parts->part[LEARNER_CUT_METRICS].bytes, "abcde", 5);
+    assert_null(parts->part[LEARNER_CUT_NEGATIVES].bytes);
     for (unsigned t = 0; t < TABLES; t++) {
         size_t stride = (24 + 12 * dimensions[t] + 7) & ~7u;
         assert_int_equal(learner_checkpoint_slots(checkpoint, t),

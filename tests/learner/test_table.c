@@ -19,8 +19,13 @@ static struct learner_table *make(unsigned dimension)
 {
     struct learner_table *table;
     struct base_error error;
-    assert_int_equal(
-        learner_table_new(&table, dimension, 7, 11, 0.05f, &error), BASE_OK);
+    const struct learner_table_config config = {.width = dimension,
+                                                .embedding = dimension,
+                                                .state = 2 * dimension,
+                                                .seed = 7,
+                                                .purpose = 11,
+                                                .row_limit = 0.05f};
+    assert_int_equal(learner_table_new(&table, &config, &error), BASE_OK);
     return table;
 }
 
@@ -90,8 +95,11 @@ static void start_values_depend_on_the_key_alone(void **state)
     (void)state;
     struct learner_table *one = make(18), *two = make(18), *other;
     struct base_error error;
-    assert_int_equal(learner_table_new(&other, 18, 7, 12, 0.05f, &error),
-                     BASE_OK);
+    const struct learner_table_config config = {.width = 18, .embedding = 18,
+                                                .state = 36, .seed = 7,
+                                                .purpose = 12,
+                                                .row_limit = 0.05f};
+    assert_int_equal(learner_table_new(&other, &config, &error), BASE_OK);
     double sum = 0.0, largest = 0.0;
     for (uint64_t key = 1; key <= 1000; key++)
         create(one, key);

@@ -174,8 +174,11 @@ static void check_same(const char *left, const char *right)
     assert_memory_equal(ia->journal_hash, ib->journal_hash, 16);
     assert_memory_equal(ia->rows, ib->rows, sizeof ia->rows);
     assert_true(pa->dense_step == pb->dense_step);
-    assert_int_equal(pa->metrics_size, pb->metrics_size);
-    assert_memory_equal(pa->metrics, pb->metrics, pa->metrics_size);
+    for (unsigned i = LEARNER_CUT_METRICS; i < LEARNER_CUT_PARTS; i++) {
+        assert_int_equal(pa->part[i].size, pb->part[i].size);
+        assert_memory_equal(pa->part[i].bytes, pb->part[i].bytes,
+                            pa->part[i].size);
+    }
     assert_memory_equal(&ia->status.total, &ib->status.total,
                         sizeof ia->status.total);
     assert_int_equal(ia->status.samples, ib->status.samples);
