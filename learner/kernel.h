@@ -98,6 +98,32 @@ struct learner_kernels {
                   const float *alpha);
     void (*prelu_backward)(float *d, float *dalpha, const float *x, size_t ld,
                            size_t m, size_t n, const float *alpha);
+
+    /* x = tanh(x), in place over n values */
+    void (*tangent)(float *x, size_t n);
+    /* One step of m gated recurrent cells of H units. r, u (m,ldg): values of
+     * the reset and the update gate, parts of wider rows; all else (m,ldh),
+     * its columns from H on 0. before: the state that the step started from.
+     * rh = r . before */
+    void (*gru_reset)(float *rh, const float *r, size_t ldg,
+                      const float *before, size_t ldh, size_t m, size_t H);
+    /* With keep = alpha[i] + beta[i] u (u NULL: alpha[i]):
+     * h = keep . before + (1 - keep) . c */
+    void (*gru_state)(float *h, const float *c, const float *u, size_t ldg,
+                      const float *before, size_t ldh, size_t m, size_t H,
+                      const float *alpha, const float *beta);
+    /* Its backward in place: dh becomes that of `before` through keep, c (the
+     * value of tanh) and u become gradients of what tanh and sigmoid were
+     * given; dalpha[i] and (written over beta[i]) dbeta[i]. */
+    void (*gru_state_backward)(float *dh, float *c, float *u, size_t ldg,
+                               const float *before, size_t ldh, size_t m,
+                               size_t H, const float *alpha, float *beta,
+                               float *dalpha);
+    /* dh += drh . r; then r becomes the gradient of what its sigmoid was
+     * given. */
+    void (*gru_reset_backward)(float *dh, float *r, size_t ldg,
+                               const float *drh, const float *before,
+                               size_t ldh, size_t m, size_t H);
 };
 
 extern const struct learner_kernels learner_kernels_plain;

@@ -3,6 +3,7 @@
  * as kernel_avx512.c. See kernel_body.h. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stddef.h>
 
 typedef struct {
     __m256 l, h;
@@ -19,6 +20,30 @@ static inline void v_store(float *at, V a)
 {
     _mm256_storeu_ps(at, a.l);
     _mm256_storeu_ps(at + 8, a.h);
+}
+
+/* Mask of the first `lanes` of eight, from eight set words and eight clear
+ * ones; none where lanes is below 1, all from 8 on. */
+static inline __m256i mask_of(int lanes)
+{
+    static const int words[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    int from = lanes < 0 ? 8 : lanes > 8 ? 0 : 8 - lanes;
+    return _mm256_loadu_si256((const __m256i *)(words + from));
+}
+
+/* The first `lanes` (1 to 16); the others are 0 and stay as they are. */
+static inline V v_load_part(const float *at, size_t lanes)
+{
+    int low = (int)lanes;
+    return V_OF(_mm256_maskload_ps(at, mask_of(low)),
+                _mm256_maskload_ps(at + 8, mask_of(low - 8)));
+}
+
+static inline void v_store_part(float *at, V a, size_t lanes)
+{
+    int low = (int)lanes;
+    _mm256_maskstore_ps(at, mask_of(low), a.l);
+    _mm256_maskstore_ps(at + 8, mask_of(low - 8), a.h);
 }
 
 static inline V v_set(float x)

@@ -3,6 +3,7 @@
  * kernel_avx2.c. See kernel_body.h. */
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <stddef.h>
 
 typedef __m512 V;
 
@@ -14,6 +15,17 @@ static inline V v_load(const float *at)
 static inline void v_store(float *at, V a)
 {
     _mm512_storeu_ps(at, a);
+}
+
+/* The first `lanes` (1 to 16); the others are 0 and stay as they are. */
+static inline V v_load_part(const float *at, size_t lanes)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)(0xffffu >> (16 - lanes)), at);
+}
+
+static inline void v_store_part(float *at, V a, size_t lanes)
+{
+    _mm512_mask_storeu_ps(at, (__mmask16)(0xffffu >> (16 - lanes)), a);
 }
 
 static inline V v_set(float x)

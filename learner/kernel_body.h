@@ -486,6 +486,8 @@ static void prelu_backward(float *d, float *dalpha, const float *x, size_t ld,
     }
 }
 
+#include "learner/kernel_gru.h"
+
 const struct learner_kernels KERNELS = {
     .name = KERNELS_NAME,
     .arithmetic = KERNELS_ARITHMETIC,
@@ -511,4 +513,9 @@ const struct learner_kernels KERNELS = {
     .dice_backward = dice_backward,
     .prelu = prelu,
     .prelu_backward = prelu_backward,
+    .tangent = tangent,
+    .gru_reset = gru_reset,
+    .gru_state = gru_state,
+    .gru_state_backward = gru_state_backward,
+    .gru_reset_backward = gru_reset_backward,
 };

@@ -30,6 +30,20 @@ static inline void v_store(float *at, V a)
     memcpy(at, &a, sizeof a);
 }
 
+/* The first `lanes` (1 to 16); the others are 0 and stay as they are. */
+static inline V v_load_part(const float *at, size_t lanes)
+{
+    V r;
+    memset(&r, 0, sizeof r);
+    memcpy(&r, at, lanes * sizeof *at);
+    return r;
+}
+
+static inline void v_store_part(float *at, V a, size_t lanes)
+{
+    memcpy(at, &a, lanes * sizeof *at);
+}
+
 static inline V v_set(float x)
 {
     V r;
