@@ -8,12 +8,32 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/options.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
+
+/* A line a group: its fields, with the places of a multi-hot one. */
+static void print_groups(const struct ingest_config *config)
+{
+    const struct learner_schema *schema = &config->schema;
+    const char *group = "";
+    for (unsigned i = 0; i < schema->field_count; i++) {
+        const struct learner_field *field = &schema->fields[i];
+        if (field->continues)
+            continue;
+        if (strcmp(group, config->groups[i]) != 0)
+            printf("%s    %s:", *group ? "\n" : "", config->groups[i]);
+        group = config->groups[i];
+        printf(" %s", field->name);
+        if (field->more)
+            printf("[%u]", field->more + 1u);
+    }
+    putchar('\n');
+}
 
 /* What the file amounts to, for a human; no secret is in it. */
 static void print_summary(const struct daemon_config *config)
@@ -26,6 +46,7 @@ static void print_summary(const struct daemon_config *config)
            config->ingest.topics[1].name, schema->field_count,
            schema->profile_count, schema->item_count, schema->context_count,
            schema->table_count);
+    print_groups(&config->ingest);
     daemon_config_print_model(&config->learner, stdout);
     for (unsigned i = 0; i < config->shadow_count; i++)
         daemon_config_print_model(&config->shadows[i], stdout);

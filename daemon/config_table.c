@@ -49,8 +49,8 @@ static const char *const level_choices[] = {"debug", "info", "warn", "error",
                                             NULL};
 static const char *const framing_choices[] = {"plain", "confluent", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
-static const char *const group_choices[] = {"profile", "item", "context", NULL};
-static const char *const transform_choices[] = {"none", "hour", NULL};
+static const char *const transform_choices[] = {"none", "hour", "weekday",
+                                               "bucket", NULL};
 
 static const struct base_setting settings[] = {
     PATH("state", AT(config.state), "state", 1,
@@ -186,14 +186,22 @@ static const struct base_setting settings[] = {
 
 static const struct base_setting feature_settings[] = {
     TEXT("name", OF(name), NULL, 1, "Name of the field, unique."),
-    CHOICE("group", OF(group), NULL, group_choices,
-           "profile: of the user; item: of the candidate and of each "
-           "behavior; context: of the scene."),
+    TEXT("group", OF(group), NULL, 1,
+         "profile: of the user; item: of the candidate and of each "
+         "behavior; context: of the scene; any other name: a group of its "
+         "own beside the scene."),
     COUNT("dimension", OF(dimension), NULL, 1, LEARNER_DIMENSION_MAX, "floats",
           "Length of one embedding."),
     TEXT("path", OF(path), NULL, 1, "Path in the impression's record."),
     CHOICE("transform", OF(transform), "none", transform_choices,
-           "hour: the UTC hour of the day of a time in milliseconds."),
+           "hour, weekday: the UTC hour of the day (0 to 23), the UTC day of "
+           "the week (0 Monday to 6 Sunday) of a time; bucket: how many "
+           "bounds are at most the number."),
+    TEXT("bounds", OF(bounds), "", 0,
+         "Of a bucket: ascending numbers, [18, 25, 35]."),
+    COUNT("values", OF(values), "1", 1, LEARNER_FIELDS_MAX, "places",
+          "Above 1: a multi-hot field, which takes the first so many elements "
+          "of an array; more are cut, counted in features_cut."),
     TEXT("table", OF(table), "", 0,
          "Embedding table; fields may share one. Empty: its own name."),
     TEXT("click", OF(click), "", 0,

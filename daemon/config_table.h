@@ -28,15 +28,16 @@ struct config_draft {
     uint64_t map_mb, journal_max_mb, dead_letter_max_mb;
 };
 
-enum feature_transform { FEATURE_NONE, FEATURE_HOUR };
+enum { CONFIG_BOUNDS_MAX = 1024 };
 
 /* One entry of `features:` as written. */
 struct config_feature {
     char name[LEARNER_NAME_MAX];
-    enum learner_group group;
-    uint16_t dimension;
+    char group[LEARNER_NAME_MAX]; /* may be a name of the user's own */
+    uint16_t dimension, values;
     char path[INGEST_PATH_MAX];
-    enum feature_transform transform;
+    enum ingest_transform_kind transform;
+    char bounds[CONFIG_BOUNDS_MAX]; /* "18,25,35" */
     char table[LEARNER_NAME_MAX];
     char click[INGEST_PATH_MAX];
     unsigned line, column; /* of the entry */

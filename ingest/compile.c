@@ -7,15 +7,19 @@
  *    so that the program stays as small as the schema.
  * 2. A union may lead to a target in some branches only; in the others the
  *    target is absent, like null.
- * 3. The first failure stays in `status` and stops the walk at its next step;
+ * 3. A target of several values ends at an array: its elements are pushed into
+ *    the target's run of slots. Arrays in arrays are refused.
+ * 4. The first failure stays in `status` and stops the walk at its next step;
  *    emitting after a failure has no effect.
  * Runs on whichever thread asks; it is slow and it allocates. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ingest/hash.h"
 #include "ingest/program.h"
 #include "ingest/schema.h"
+#include "learner/learner.h"
 
 /* A target still looked for below some node. */
 struct want {
@@ -31,6 +35,9 @@ struct compile {
     uint32_t *entries; /* (nodes) OWNS; subroutine of a record, 0: none */
     bool *wanted;      /* (nodes) OWNS; a subroutine is called for */
     bool *found;       /* (targets) OWNS */
+    uint16_t *slots;   /* (targets) first slot of each; OWNS */
+    unsigned slot_count;
+    bool in_array; /* what is compiled now are elements for a run */
     uint32_t op_count, id_count;
     enum base_status status;
     struct base_error *error;
@@ -110,17 +117,40 @@ static bool is_number(enum ingest_schema_type type)
     return type == INGEST_SCHEMA_INT || type == INGEST_SCHEMA_LONG;
 }
 
+static bool is_real(enum ingest_schema_type type)
+{
+    return type == INGEST_SCHEMA_FLOAT || type == INGEST_SCHEMA_DOUBLE;
+}
+
+static bool is_run(const struct ingest_target *target)
+{
+    return target->values > 1;
+}
+
 static bool fits(const struct ingest_schema_node *node,
                  enum ingest_target_kind kind)
 {
     if (node->type == INGEST_SCHEMA_NULL)
         return true;
+    if (kind == INGEST_TARGET_BUCKET)
+        return is_number(node->type) || is_real(node->type);
     if (kind != INGEST_TARGET_ID)
         return is_number(node->type) &&
                node->logical != INGEST_SCHEMA_OTHER_TIME;
     return is_text(node->type) || is_number(node->type) ||
            node->type == INGEST_SCHEMA_ENUM ||
            node->type == INGEST_SCHEMA_BOOLEAN;
+}
+
+enum { NAME_SIZE = 80 };
+
+/* "feature 'hour': ", or nothing. */
+static const char *name_of(const struct ingest_target *target,
+                           char text[NAME_SIZE])
+{
+    if (target->name)
+        snprintf(text, NAME_SIZE, "feature '%.60s': ", target->name);
+    return text;
 }
 
 static void refuse(struct compile *c, const struct ingest_target *target,
@@ -133,13 +163,22 @@ static void refuse(struct compile *c, const struct ingest_target *target,
                              "timestamp in millis or micros",
         [INGEST_TARGET_HOUR] = "an hour is taken from an int or a long, "
                                "plain or a timestamp in millis or micros",
+        [INGEST_TARGET_WEEKDAY] = "a weekday is taken from an int or a long, "
+                                  "plain or a timestamp in millis or micros",
+        [INGEST_TARGET_BUCKET] = "a bucket is taken from int, long, float or "
+                                 "double",
     };
+    static const char several[] = "several values are taken from an array of "
+                                  "string, bytes, fixed, enum, int, long or "
+                                  "boolean, or from one of these";
+    bool time = node->logical == INGEST_SCHEMA_OTHER_TIME;
     c->status = base_fail(
-        c->error, BASE_CONFIG, "path '%s' leads to %s%s; %s", target->path,
+        c->error, BASE_CONFIG, "%spath '%s' leads to %s%s%s; %s",
+        name_of(target, (char[NAME_SIZE]){0}), target->path,
+        c->in_array && is_run(target) ? "an array of " : "",
         ingest_schema_type_name(node->type),
-        node->logical == INGEST_SCHEMA_OTHER_TIME ? " of another time unit"
-                                                  : "",
-        uses[target->kind]);
+        time ? " of another time unit" : "",
+        is_run(target) ? several : uses[target->kind]);
 }
 
 /* What leaves one value in a register, or checks and drops it. */
@@ -182,34 +221,86 @@ static uint32_t add_value_ids(struct compile *c,
     return first;
 }
 
-static uint32_t add_hour_ids(struct compile *c, uint64_t seed)
+/* Ids of the numbers 0 .. count - 1. */
+static uint32_t add_number_ids(struct compile *c, uint64_t seed,
+                               unsigned count)
 {
     uint32_t first = c->id_count;
-    for (int hour = 0; hour < 24; hour++)
-        add_id(c, ingest_hash_int(seed, hour));
+    for (unsigned i = 0; i < count; i++)
+        add_id(c, ingest_hash_int(seed, i));
     return first;
+}
+
+/* The least integer that is not below the bound. */
+static int64_t whole_bound(double bound)
+{
+    int64_t whole = (int64_t)bound;
+    return whole + ((double)whole < bound);
+}
+
+/* The bounds as the value's type compares them, then the ids. */
+static uint32_t add_buckets(struct compile *c,
+                            const struct ingest_schema_node *node,
+                            const struct ingest_target *target)
+{
+    uint32_t first = c->id_count;
+    for (unsigned i = 0; i < target->bound_count; i++) {
+        uint64_t bits;
+        memcpy(&bits, &target->bounds[i], sizeof bits);
+        if (!is_real(node->type))
+            bits = (uint64_t)whole_bound(target->bounds[i]);
+        add_id(c, bits);
+    }
+    add_number_ids(c, target->seed, target->bound_count + 1);
+    return first;
+}
+
+/* What kinds other than ID make of the value. */
+static void emit_derived(struct compile *c,
+                         const struct ingest_schema_node *node,
+                         const struct ingest_target *target,
+                         struct ingest_op op)
+{
+    op.seed = node->logical == INGEST_SCHEMA_MICROS ? 1000 : 1;
+    switch (target->kind) {
+    case INGEST_TARGET_HOUR:
+        op.code = INGEST_OP_STORE_HOUR;
+        op.arg = add_number_ids(c, target->seed, 24);
+        break;
+    case INGEST_TARGET_WEEKDAY:
+        op.code = INGEST_OP_STORE_WEEKDAY;
+        op.arg = add_number_ids(c, target->seed, 7);
+        break;
+    case INGEST_TARGET_BUCKET:
+        op.code = is_real(node->type) ? INGEST_OP_STORE_BUCKET_REAL
+                                      : INGEST_OP_STORE_BUCKET;
+        op.flag = (uint8_t)target->bound_count;
+        op.arg = add_buckets(c, node, target);
+        break;
+    default: op.code = INGEST_OP_STORE_MS; break;
+    }
+    emit(c, op);
 }
 
 static void emit_store(struct compile *c,
                        const struct ingest_schema_node *node, unsigned number)
 {
     const struct ingest_target *target = &c->targets[number];
-    struct ingest_op op = {.slot = (uint16_t)number,
-                           .flag = target->required,
+    bool run = is_run(target);
+    struct ingest_op op = {.slot = c->slots[number],
+                           .flag = run ? (uint8_t)target->values
+                                       : target->required,
                            .seed = target->seed};
     if (target->kind != INGEST_TARGET_ID) {
-        op.seed = node->logical == INGEST_SCHEMA_MICROS ? 1000 : 1;
-        op.code = INGEST_OP_STORE_MS;
-        if (target->kind == INGEST_TARGET_HOUR) {
-            op.code = INGEST_OP_STORE_HOUR;
-            op.arg = add_hour_ids(c, target->seed);
-        }
-    } else if (is_text(node->type)) {
-        op.code = INGEST_OP_STORE_TEXT;
+        emit_derived(c, node, target, op);
+        return;
+    }
+    if (is_text(node->type)) {
+        op.code = run ? INGEST_OP_PUSH_TEXT : INGEST_OP_STORE_TEXT;
     } else if (is_number(node->type)) {
-        op.code = INGEST_OP_STORE_NUMBER;
+        op.code = run ? INGEST_OP_PUSH_NUMBER : INGEST_OP_STORE_NUMBER;
     } else {
-        op.code = INGEST_OP_STORE_TABLE;
+        op.code = run ? INGEST_OP_PUSH_TABLE : INGEST_OP_STORE_TABLE;
         op.arg = add_value_ids(c, node, target->seed);
     }
     emit(c, op);
@@ -245,7 +336,8 @@ static void compile_value(struct compile *c, uint32_t index,
             emit_store(c, node, wants[i].target);
     /* One target of one string is by far the most frequent: one operation. */
     if (!c->status && ends == 1 &&
-        c->ops[read].code == INGEST_OP_READ_STRING) {
+        c->ops[read].code == INGEST_OP_READ_STRING &&
+        c->ops[read + 1].code == INGEST_OP_STORE_TEXT) {
         c->ops[read] = c->ops[read + 1];
         c->ops[read].code = INGEST_OP_STRING_ID;
         c->op_count--;
@@ -258,22 +350,37 @@ static void compile_loop(struct compile *c, uint32_t index,
                          const struct want *wants, unsigned count)
 {
     const struct ingest_schema_node *node = node_of(c, index);
+    bool runs = node->type == INGEST_SCHEMA_ARRAY && !c->in_array;
+    struct want *ends = calloc(count + 1, sizeof *ends);
+    unsigned ending = 0;
+    if (!ends) {
+        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+        return;
+    }
     for (unsigned i = 0; i < count; i++) {
-        if (!*wants[i].rest) {
-            refuse(c, &c->targets[wants[i].target], node);
-            return;
+        const struct ingest_target *target = &c->targets[wants[i].target];
+        if (*wants[i].rest) {
+            emit_absent(c, &wants[i], 1);
+        } else if (runs && is_run(target)) {
+            ends[ending++] = wants[i];
+        } else {
+            refuse(c, target, node);
+            goto cleanup;
         }
     }
-    emit_absent(c, wants, count);
     /* Work 2: a value, or a union's index and a value; calls and loops
      * inside pay for themselves. */
     uint32_t loop =
         emit(c, (struct ingest_op){.code = INGEST_OP_LOOP, .slot = 2});
     if (node->type == INGEST_SCHEMA_MAP)
         emit(c, (struct ingest_op){.code = INGEST_OP_READ_STRING});
-    compile_node(c, node->children[0], NULL, 0);
+    c->in_array = ending > 0;
+    compile_node(c, node->children[0], ends, ending);
+    c->in_array = false;
     emit(c, (struct ingest_op){.code = INGEST_OP_NEXT});
     land(c, loop);
+cleanup:
+    free(ends);
 }
 
 /* [null, T] or [T, null] with nothing required below: one operation. */
@@ -473,17 +580,20 @@ static void list_fields(const struct ingest_schema_node *node, char *text,
 }
 
 /* Follows the path as far as it goes and says what is there instead. */
-static enum base_status say_unknown(const struct compile *c, const char *path)
+static enum base_status say_unknown(const struct compile *c,
+                                    const struct ingest_target *target)
 {
-    const char *rest = path;
+    const char *path = target->path, *rest = path;
+    char name[NAME_SIZE] = "";
+    name_of(target, name);
     uint32_t index = 0;
     for (;;) {
         int done = (int)(rest - path) - (rest > path);
         const struct ingest_schema_node *node = record_below(c, index, rest);
         if (!node)
             return base_fail(c->error, BASE_CONFIG,
-                             "path '%s': '%.*s' is of type %s, which has no "
-                             "fields to name", path, done, path,
+                             "%spath '%s': '%.*s' is of type %s, which has "
+                             "no fields to name", name, path, done, path,
                              ingest_schema_type_name(node_of(c, index)->type));
         struct want want = {0, rest}, inner = {0, NULL};
         uint32_t i = 0;
@@ -494,9 +604,10 @@ static enum base_status say_unknown(const struct compile *c, const char *path)
             char fields[400] = "none";
             list_fields(node, fields, sizeof fields);
             return base_fail(c->error, BASE_CONFIG,
-                             "path '%s' does not exist; the fields %s%.*s%s "
-                             "are: %s", path, done ? "of '" : "there", done,
-                             path, done ? "'" : "", fields);
+                             "%spath '%s' does not exist; the fields "
+                             "%s%.*s%s are: %s", name, path,
+                             done ? "of '" : "there", done, path,
+                             done ? "'" : "", fields);
         }
         index = node->children[i];
         rest = inner.rest;
@@ -504,6 +615,44 @@ static enum base_status say_unknown(const struct compile *c, const char *path)
 }
 
 /* ---- boundary ---------------------------------------------------------- */
+
+static enum base_status check_bounds(const struct compile *c,
+                                     const struct ingest_target *target)
+{
+    bool good = target->bound_count > 0 &&
+                target->bound_count <= INGEST_BOUNDS_MAX;
+    for (unsigned i = 0; good && i < target->bound_count; i++)
+        good = target->bounds[i] >= -0x1p53 && target->bounds[i] <= 0x1p53 &&
+               (i == 0 || target->bounds[i - 1] < target->bounds[i]);
+    return good ? BASE_OK
+                : base_fail(c->error, BASE_CONFIG,
+                            "%sa bucket needs 1 to %d bounds, each above the "
+                            "one before it, within 2^53",
+                            name_of(target, (char[NAME_SIZE]){0}),
+                            INGEST_BOUNDS_MAX);
+}
+
+/* Checks target `number` and gives it its slots. */
+static enum base_status check_target(struct compile *c, unsigned number)
+{
+    const struct ingest_target *target = &c->targets[number];
+    unsigned values = is_run(target) ? target->values : 1;
+    if (target->kind == INGEST_TARGET_BUCKET && check_bounds(c, target))
+        return BASE_CONFIG;
+    if (values > 1 && (values > INGEST_VALUES_MAX || target->required ||
+                       target->kind != INGEST_TARGET_ID))
+        return base_fail(c->error, BASE_CONFIG,
+                         "%sat most %d values are taken, of ids that are not "
+                         "transformed",
+                         name_of(target, (char[NAME_SIZE]){0}),
+                         INGEST_VALUES_MAX);
+    if (c->slot_count + values > UINT16_MAX)
+        return base_fail(c->error, BASE_LIMIT,
+                         "schema: more than %d slots", UINT16_MAX);
+    c->slots[number] = (uint16_t)c->slot_count;
+    c->slot_count += values;
+    return check_path(target->path, c->error);
+}
 
 static void compile_all(struct compile *c, unsigned target_count)
 {
@@ -514,7 +663,7 @@ static void compile_all(struct compile *c, unsigned target_count)
     }
     for (unsigned i = 0; i < target_count && !c->status; i++) {
         wants[i] = (struct want){i, c->targets[i].path};
-        c->status = check_path(c->targets[i].path, c->error);
+        c->status = check_target(c, i);
     }
     if (!c->status)
         compile_record(c, 0, wants, target_count);
@@ -522,7 +671,7 @@ static void compile_all(struct compile *c, unsigned target_count)
     compile_subroutines(c);
     for (unsigned i = 0; i < target_count && !c->status; i++)
         if (!c->found[i])
-            c->status = say_unknown(c, c->targets[i].path);
+            c->status = say_unknown(c, &c->targets[i]);
     free(wants);
 }
 
@@ -533,7 +682,9 @@ static enum base_status allocate(struct compile *c, unsigned target_count)
     c->entries = calloc(c->schema->count, sizeof *c->entries);
     c->wanted = calloc(c->schema->count, sizeof *c->wanted);
     c->found = calloc(target_count + 1, sizeof *c->found);
-    if (!c->ops || !c->ids || !c->entries || !c->wanted || !c->found)
+    c->slots = calloc(target_count + 1, sizeof *c->slots);
+    if (!c->ops || !c->ids || !c->entries || !c->wanted || !c->found ||
+        !c->slots)
         return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
     return BASE_OK;
 }
@@ -545,16 +696,21 @@ static enum base_status pack(const struct compile *c, unsigned target_count,
     struct ingest_program *made = calloc(1, sizeof *made);
     if (!made)
         return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
-    made->target_count = target_count;
+    made->slot_count = c->slot_count;
     made->op_count = c->op_count;
     made->ops = calloc(c->op_count, sizeof *made->ops);
     made->ids = calloc(c->id_count + 1, sizeof *made->ids);
-    if (!made->ops || !made->ids) {
+    made->start = calloc(c->slot_count + 1, sizeof *made->start);
+    if (!made->ops || !made->ids || !made->start) {
         ingest_program_free(made);
         return base_fail(c->error, BASE_SYSTEM, "schema: no memory");
     }
     memcpy(made->ops, c->ops, c->op_count * sizeof *made->ops);
     memcpy(made->ids, c->ids, c->id_count * sizeof *made->ids);
+    for (unsigned i = 0; i < target_count; i++)
+        for (unsigned j = 0; is_run(&c->targets[i]) &&
+                             j < c->targets[i].values; j++)
+            made->start[c->slots[i] + j] = LEARNER_ABSENT;
     *program = made;
     return BASE_OK;
 }
@@ -588,6 +744,7 @@ cleanup:
     free(c.entries);
     free(c.wanted);
     free(c.found);
+    free(c.slots);
     ingest_schema_free(schema);
     return status;
 }
@@ -598,5 +755,6 @@ void ingest_program_free(struct ingest_program *program)
         return;
     free(program->ops);
     free(program->ids);
+    free(program->start);
     free(program);
 }

@@ -6,6 +6,7 @@
 #include "ingest/decoder.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +39,9 @@ struct ingest_decoder {
     const struct ingest_topic_config *config;
     enum ingest_topic topic;
     uint32_t event_max;
-    unsigned ids;
+    unsigned ids, first_id; /* number of ids, slot of the first */
     uint64_t click_seed;
+    _Atomic uint64_t cut; /* elements without a place, so far */
     unsigned target_count;
     struct ingest_target targets[SLOT_FIELDS + LEARNER_FIELDS_MAX];
     int8_t slot_of[SLOT_FIELDS]; /* -1: not mapped */
@@ -52,14 +54,6 @@ struct ingest_decoder {
 
 /* ---- targets ------------------------------------------------------------ */
 
-static void add_target(struct ingest_decoder *decoder, const char *path,
-                       enum ingest_target_kind kind, bool required,
-                       uint64_t seed)
-{
-    decoder->targets[decoder->target_count++] = (struct ingest_target){
-        .path = path, .kind = kind, .required = required, .seed = seed};
-}
-
 static void add_slot(struct ingest_decoder *decoder, int slot, const char *path,
                      enum ingest_target_kind kind, bool required,
                      const char *seed)
@@ -68,13 +62,40 @@ static void add_slot(struct ingest_decoder *decoder, int slot, const char *path,
     if (!*path)
         return;
     decoder->slot_of[slot] = (int8_t)decoder->target_count;
-    add_target(decoder, path, kind, required,
-               seed ? learner_table_seed(seed) : 0);
+    decoder->targets[decoder->target_count++] = (struct ingest_target){
+        .path = path,
+        .kind = kind,
+        .required = required,
+        .seed = seed ? learner_table_seed(seed) : 0};
+}
+
+/* Field `index`, with those that continue it. */
+static void add_field(struct ingest_decoder *decoder,
+                      const struct ingest_config *config, unsigned index)
+{
+    static const enum ingest_target_kind kinds[] = {
+        [INGEST_TRANSFORM_NONE] = INGEST_TARGET_ID,
+        [INGEST_TRANSFORM_HOUR] = INGEST_TARGET_HOUR,
+        [INGEST_TRANSFORM_WEEKDAY] = INGEST_TARGET_WEEKDAY,
+        [INGEST_TRANSFORM_BUCKET] = INGEST_TARGET_BUCKET,
+    };
+    const struct learner_schema *schema = &config->schema;
+    const struct learner_field *field = &schema->fields[index];
+    const struct ingest_transform *transform = &config->transforms[index];
+    decoder->targets[decoder->target_count++] = (struct ingest_target){
+        .path = decoder->config->mapping.fields[index],
+        .kind = kinds[transform->kind],
+        .seed = learner_table_seed(schema->tables[field->table].name),
+        .bounds = transform->bounds,
+        .bound_count = transform->bound_count,
+        .values = field->more + 1u,
+        .name = field->name};
 }
 
 static void set_targets(struct ingest_decoder *decoder,
-                        const struct learner_schema *schema)
+                        const struct ingest_config *config)
 {
+    const struct learner_schema *schema = &config->schema;
     const struct ingest_mapping *map = &decoder->config->mapping;
     bool clicks = decoder->topic == INGEST_CLICKS;
     add_slot(decoder, SLOT_EVENT, map->event_id, INGEST_TARGET_ID, true,
@@ -85,11 +106,10 @@ static void set_targets(struct ingest_decoder *decoder,
              INGEST_TARGET_ID, false, "event");
     unsigned first = clicks ? schema->profile_count : 0;
     decoder->ids = clicks ? schema->item_count : schema->field_count;
+    decoder->first_id = decoder->target_count; /* each had one slot */
     for (unsigned i = first; i < first + decoder->ids; i++)
-        add_target(decoder, map->fields[i],
-                   map->hour[i] ? INGEST_TARGET_HOUR : INGEST_TARGET_ID, false,
-                   learner_table_seed(
-                       schema->tables[schema->fields[i].table].name));
+        if (!schema->fields[i].continues)
+            add_field(decoder, config, i);
 }
 
 static enum base_status check_mapping(const struct ingest_decoder *decoder,
@@ -99,7 +119,7 @@ static enum base_status check_mapping(const struct ingest_decoder *decoder,
     const char *missing = !*map->user ? "user" : !*map->time ? "time" : NULL;
     if (decoder->topic == INGEST_IMPRESSIONS && !*map->event_id)
         missing = "event_id";
-    unsigned first = decoder->target_count - decoder->ids;
+    unsigned first = decoder->first_id;
     for (unsigned i = first; !missing && i < decoder->target_count; i++)
         if (!*decoder->targets[i].path)
             missing = "a feature";
@@ -169,7 +189,7 @@ enum base_status ingest_decoder_new(const struct ingest_config *config,
     made->topic = topic;
     made->event_max = config->event_max;
     made->click_seed = learner_table_seed("click");
-    set_targets(made, &config->schema);
+    set_targets(made, config);
     enum base_status status = check_mapping(made, error);
     if (!status)
         status = open_schemas(made, error);
@@ -196,6 +216,11 @@ void ingest_decoder_free(struct ingest_decoder *decoder)
 unsigned ingest_decoder_ids(const struct ingest_decoder *decoder)
 {
     return decoder->ids;
+}
+
+uint64_t ingest_decoder_cut(const struct ingest_decoder *decoder)
+{
+    return atomic_load(&decoder->cut);
 }
 
 /* Remembers that there is no file for `id`, forgetting all where too many. */
@@ -281,7 +306,12 @@ static enum ingest_reason decode(struct ingest_decoder *decoder,
         bytes += FRAME;
         size -= FRAME;
     }
-    return ingest_program_run(program, bytes, size, slots);
+    uint32_t cut;
+    enum ingest_reason reason =
+        ingest_program_run_cut(program, bytes, size, slots, &cut);
+    if (reason == INGEST_REASON_NONE && cut)
+        atomic_fetch_add(&decoder->cut, cut);
+    return reason;
 }
 
 static uint64_t slot(const struct ingest_decoder *decoder, int which,
@@ -307,8 +337,7 @@ static uint64_t click_id(const struct ingest_decoder *decoder,
 static void fill(const struct ingest_decoder *decoder, const uint64_t *slots,
                  struct ingest_event *event, uint64_t *ids)
 {
-    memcpy(ids, slots + decoder->target_count - decoder->ids,
-           decoder->ids * sizeof *ids);
+    memcpy(ids, slots + decoder->first_id, decoder->ids * sizeof *ids);
     event->user = slot(decoder, SLOT_USER, slots);
     event->event_ms = (int64_t)slot(decoder, SLOT_TIME, slots);
     if (decoder->topic == INGEST_IMPRESSIONS) {

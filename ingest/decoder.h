@@ -30,6 +30,8 @@ void ingest_decoder_free(struct ingest_decoder *decoder);
 
 /* Ids that an event of this topic has. */
 unsigned ingest_decoder_ids(const struct ingest_decoder *decoder);
+/* Elements of multi-hot arrays that found no place so far. Any thread. */
+uint64_t ingest_decoder_cut(const struct ingest_decoder *decoder);
 
 /* Fills kind, reason, crc, event_ms, user, event_id, impression and ids[];
  * of a dead letter payload (OWNS, malloc) with at most event_max bytes.

@@ -21,12 +21,28 @@ enum {
     INGEST_PATH_MAX = 128, /* a field path in a record, with its NUL */
     INGEST_PROPERTIES_MAX = 64,
     INGEST_PARTITIONS_MAX = 1024, /* of both topics together */
+    INGEST_BOUNDS_MAX = 64,       /* of a bucket transform */
 };
 
 enum ingest_framing { INGEST_PLAIN, INGEST_CONFLUENT };
 enum ingest_label_mode { INGEST_LABEL_WINDOW, INGEST_LABEL_FNW };
 
-/* Paths of one topic's record. An empty path: not there. */
+/* What a field's id is made of: the value at its path, or a number derived
+ * from it, whose id is learner_id_of_int(). Days and hours are UTC. */
+enum ingest_transform_kind {
+    INGEST_TRANSFORM_NONE,
+    INGEST_TRANSFORM_HOUR,    /* of a time: hour of the day, 0 .. 23 */
+    INGEST_TRANSFORM_WEEKDAY, /* of a time: 0 = Monday .. 6 = Sunday */
+    INGEST_TRANSFORM_BUCKET,  /* of a number: how many bounds are <= it */
+};
+struct ingest_transform {
+    enum ingest_transform_kind kind;
+    unsigned bound_count;
+    double bounds[INGEST_BOUNDS_MAX]; /* strictly ascending, within +-2^53 */
+};
+
+/* Paths of one topic's record. An empty path: not there. A field that
+ * continues a multi-hot run has the path of the run's first. */
 struct ingest_mapping {
     char event_id[INGEST_PATH_MAX];   /* impression: required; click: may be
         empty, then (impression, user, item, time) identify it */
@@ -35,7 +51,6 @@ struct ingest_mapping {
     char time[INGEST_PATH_MAX];
     char fields[LEARNER_FIELDS_MAX][INGEST_PATH_MAX]; /* by schema field;
         clicks use the item fields only */
-    bool hour[LEARNER_FIELDS_MAX]; /* field = UTC hour of day of the path */
 };
 
 struct ingest_topic_config {
@@ -55,6 +70,11 @@ struct ingest_property {
 struct ingest_config {
     char folder[1024]; /* LMDB environment */
     struct learner_schema schema;
+    struct ingest_transform transforms[LEARNER_FIELDS_MAX]; /* by field */
+    /* The group's name as the user knows it: "profile", "item", "context" or
+     * a name of the user's own; such groups stand among the context fields.
+     * Empty: the name of its learner_group. */
+    char groups[LEARNER_FIELDS_MAX][LEARNER_NAME_MAX];
     struct ingest_topic_config topics[2]; /* impressions, clicks */
     char announcement_topic[250];         /* empty: none */
     char model_name[64];
@@ -81,6 +101,9 @@ struct ingest_config {
     uint32_t flush_ms; /* timed batch end when the trainer is idle; 0: never */
     uint32_t batch_size;
 };
+
+/* Whether the field stands in a group of the user's own. */
+bool ingest_own_group(const struct ingest_config *config, unsigned field);
 
 struct ingest_partition_status {
     uint8_t topic;
@@ -113,6 +136,8 @@ struct ingest_status {
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
     bool at_end;            /* every partition applied up to its true end */
     char broker_error[200]; /* last one, "" while all is well */
+    uint64_t features_cut;  /* elements of multi-hot arrays beyond their
+                               places, decoded since the process started */
 };
 
 struct ingest;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "ingest/hash.h"
+#include "learner/learner.h"
 
 /* What a read found, and where it ended. */
 struct number {
@@ -219,12 +220,93 @@ static inline unsigned hour_of(int64_t ms)
     return (unsigned)(hour < 0 ? hour + 24 : hour);
 }
 
+/* 0 = Monday; the epoch began on a Thursday. */
+static inline unsigned weekday_of(int64_t ms)
+{
+    int64_t day = (divide(ms, 86400000) + 3) % 7;
+    return (unsigned)(day < 0 ? day + 7 : day);
+}
+
+/* Id of the number of bounds that are <= value; see STORE_BUCKET. */
+static uint64_t bucket_id(const struct ingest_op *op, const uint64_t *ids,
+                          int64_t value)
+{
+    const uint64_t *bounds = ids + op->arg;
+    unsigned bucket = 0;
+    while (bucket < op->flag && (int64_t)bounds[bucket] <= value)
+        bucket++;
+    return bounds[op->flag + bucket];
+}
+
+static uint64_t real_bucket_id(const struct ingest_op *op,
+                               const uint64_t *ids, const uint8_t *end,
+                               uint64_t size)
+{
+    const uint8_t *text = end - size;
+    const uint64_t *bounds = ids + op->arg;
+    unsigned bucket = 0;
+    double value, bound;
+    float single;
+    memcpy(&single, text, sizeof single);
+    value = (double)single;
+    if (size == sizeof value)
+        memcpy(&value, text, sizeof value);
+    if (value != value)
+        return 0;
+    for (; bucket < op->flag; bucket++) {
+        memcpy(&bound, bounds + bucket, sizeof bound);
+        if (!(bound <= value))
+            break;
+    }
+    return bounds[op->flag + bucket];
+}
+
+/* Of what was read last: `value`, or the `size` bytes before `end`. */
+static uint64_t derived_id(const struct ingest_op *op, const uint64_t *ids,
+                           int64_t value, const uint8_t *end, uint64_t size)
+{
+    if (op->code == INGEST_OP_STORE_WEEKDAY)
+        return ids[op->arg + weekday_of(ms_of(value, op))];
+    return op->code == INGEST_OP_STORE_BUCKET
+               ? bucket_id(op, ids, value)
+               : real_bucket_id(op, ids, end, size);
+}
+
+static uint64_t element_id(const struct ingest_op *op, const uint64_t *ids,
+                           int64_t value, const uint8_t *end, uint64_t size)
+{
+    if (op->code == INGEST_OP_PUSH_TABLE)
+        return ids[op->arg + (uint64_t)value];
+    if (op->code == INGEST_OP_PUSH_NUMBER)
+        return ingest_hash_int(op->seed, value);
+    return ingest_hash_bytes(op->seed, end - size, size);
+}
+
+/* Into the run's next free place; 1 where there is none. */
+static uint32_t push(uint64_t *slots, const struct ingest_op *op, uint64_t id)
+{
+    uint64_t *run = slots + op->slot;
+    if (run[op->flag - 1] != LEARNER_ABSENT) /* the last one is taken */
+        return 1;
+    while (*run != LEARNER_ABSENT)
+        run++;
+    *run = id;
+    return 0;
+}
+
 /* An id of text; an empty required one counts as missing. */
 static inline uint64_t text_id(const struct ingest_op *op, const uint8_t *text,
                                size_t size, bool *missing)
 {
     *missing |= op->flag && size == 0;
     return ingest_hash_bytes(op->seed, text, size);
+}
+
+static inline void start_slots(const struct ingest_program *program,
+                               uint64_t *slots)
+{
+    for (unsigned i = 0; i < program->slot_count; i++)
+        slots[i] = program->start[i];
 }
 
 static enum ingest_reason end_of(const uint8_t *at, const uint8_t *end,
@@ -235,9 +317,22 @@ static enum ingest_reason end_of(const uint8_t *at, const uint8_t *end,
     return missing ? INGEST_REASON_MISSING : INGEST_REASON_NONE;
 }
 
+unsigned ingest_program_slots(const struct ingest_program *program)
+{
+    return program->slot_count;
+}
+
 enum ingest_reason ingest_program_run(const struct ingest_program *program,
                                       const uint8_t *bytes, size_t size,
                                       uint64_t *slots)
+{
+    uint32_t cut;
+    return ingest_program_run_cut(program, bytes, size, slots, &cut);
+}
+
+enum ingest_reason ingest_program_run_cut(const struct ingest_program *program,
+                                          const uint8_t *bytes, size_t size,
+                                          uint64_t *slots, uint32_t *cut)
 {
     static const uint8_t nothing[1];
     const uint8_t *at = bytes ? bytes : nothing;
@@ -250,8 +345,8 @@ enum ingest_reason ingest_program_run(const struct ingest_program *program,
     struct number n = {0, at};  /* what the operation read */
     int64_t value = 0;          /* register of numbers */
     bool missing = false;
-    for (unsigned i = 0; i < program->target_count; i++)
-        slots[i] = 0;
+    *cut = 0;
+    start_slots(program, slots);
     for (;; op++) {
         switch ((enum ingest_op_code)op->code) {
         case INGEST_OP_STRING_ID:
@@ -297,6 +392,16 @@ enum ingest_reason ingest_program_run(const struct ingest_program *program,
             break;
         case INGEST_OP_STORE_HOUR:
             slots[op->slot] = ids[op->arg + hour_of(ms_of(value, op))];
+            break;
+        case INGEST_OP_STORE_WEEKDAY:
+        case INGEST_OP_STORE_BUCKET:
+        case INGEST_OP_STORE_BUCKET_REAL:
+            slots[op->slot] = derived_id(op, ids, value, at, n.raw);
+            break;
+        case INGEST_OP_PUSH_TEXT:
+        case INGEST_OP_PUSH_NUMBER:
+        case INGEST_OP_PUSH_TABLE:
+            *cut += push(slots, op, element_id(op, ids, value, at, n.raw));
             break;
         case INGEST_OP_MISSING: missing = true; break;
         case INGEST_OP_UNION:

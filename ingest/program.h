@@ -6,7 +6,8 @@
  * 2. Jumps are relative: `arg` more operations than to the next one.
  * 3. Only CALL and LOOP go backwards or deeper, and both pay from a budget of
  *    work that grows with the record's size; the rest runs straight on.
- * 4. Slots are 0 before the first operation, so an absent value needs none.
+ * 4. Slots are 0 before the first operation, those of runs LEARNER_ABSENT, so
+ *    an absent value needs none.
  *
  * READ_x leave a value in the registers `text` or `value`; STORE_x take it
  * from there, several of them where a path has several targets. */
@@ -39,6 +40,13 @@ enum ingest_op_code {
     INGEST_OP_STORE_TABLE,  /* slot; arg: ids[arg + value] */
     INGEST_OP_STORE_MS,     /* slot; seed: units in a millisecond */
     INGEST_OP_STORE_HOUR,   /* as STORE_MS; arg: ids[arg + hour] */
+    INGEST_OP_STORE_WEEKDAY, /* as STORE_MS; arg: ids[arg + day] */
+    INGEST_OP_STORE_BUCKET, /* of `value`; flag: bounds b; arg: at ids[arg]
+                               stand b bounds (int64_t), then b + 1 ids */
+    INGEST_OP_STORE_BUCKET_REAL, /* of `text`, 4 or 8 bytes; bounds: double */
+    INGEST_OP_PUSH_TEXT,    /* as STORE_TEXT, into the next free place of the */
+    INGEST_OP_PUSH_NUMBER,  /* .. run of slots that begins at slot; flag: its */
+    INGEST_OP_PUSH_TABLE,   /* .. places */
     INGEST_OP_MISSING,      /* a required target has no value here */
     INGEST_OP_UNION,        /* arg: branches; that many JUMPs follow */
     INGEST_OP_JUMP,
@@ -59,7 +67,8 @@ struct ingest_op {
 };
 
 struct ingest_program {
-    unsigned target_count;
+    unsigned slot_count;
+    uint64_t *start; /* (slot_count) of the slots before a run; OWNS */
     uint32_t op_count;
     struct ingest_op *ops; /* (op_count) OWNS */
     uint64_t *ids;         /* OWNS */

@@ -388,6 +388,9 @@ static void show(const struct ingest_slot *slot,
 void ingest_source_status(struct ingest_source *source,
                           struct ingest_status *status, uint64_t *handed)
 {
+    status->features_cut = 0;
+    for (int i = 0; i < INGEST_TOPICS; i++)
+        status->features_cut += ingest_decoder_cut(source->decoders[i]);
     pthread_mutex_lock(&source->mutex);
     status->lag_records = source->slots ? 0 : -1;
     for (unsigned i = 0; i < status->partition_count; i++) {

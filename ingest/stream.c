@@ -4,6 +4,7 @@
 #include "ingest/stream.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,29 +15,69 @@ static const char *const free_names[] = {
     "history_max",   "history_slack",  "history_ttl_ms",
     "pending_max",   "negative_keep",  "batch_size",
 };
+static const char label[] = "label."; /* names of groups are free too */
 
-static void print_mapping(FILE *out, const char *topic,
-                          const struct ingest_topic_config *config,
-                          const struct learner_schema *schema)
+/* Long enough for a path and the bounds of a bucket. */
+enum { VALUE_SIZE = 160 + 26 * INGEST_BOUNDS_MAX };
+
+static void print_transform(FILE *out, const struct ingest_transform *transform)
 {
-    const struct ingest_mapping *mapping = &config->mapping;
+    static const char *const names[] = {
+        [INGEST_TRANSFORM_NONE] = "",
+        [INGEST_TRANSFORM_HOUR] = " hour",
+        [INGEST_TRANSFORM_WEEKDAY] = " weekday",
+        [INGEST_TRANSFORM_BUCKET] = " bucket",
+    };
+    fputs(names[transform->kind], out);
+    for (unsigned i = 0; i < transform->bound_count; i++)
+        fprintf(out, " %.17g", transform->bounds[i]);
+    fputc('\n', out);
+}
+
+/* Clicks have no other fields than the item's. */
+static void print_mapping(FILE *out, const char *topic,
+                          const struct ingest_topic_config *topic_config,
+                          const struct ingest_config *config)
+{
+    static const struct ingest_transform none;
+    const struct ingest_mapping *mapping = &topic_config->mapping;
+    const struct learner_schema *schema = &config->schema;
+    bool clicks = topic_config == &config->topics[1];
     fprintf(out, "%s.event_id=%s\n%s.impression=%s\n%s.user=%s\n%s.time=%s\n",
             topic, mapping->event_id, topic, mapping->impression, topic,
             mapping->user, topic, mapping->time);
-    for (unsigned i = 0; i < schema->field_count; i++)
-        fprintf(out, "%s.%s=%s%s\n", topic, schema->fields[i].name,
-                mapping->fields[i], mapping->hour[i] ? " hour" : "");
+    for (unsigned i = 0; i < schema->field_count; i++) {
+        bool used = !clicks || schema->fields[i].group == LEARNER_ITEM;
+        fprintf(out, "%s.%s=%s", topic, schema->fields[i].name,
+                mapping->fields[i]);
+        print_transform(out, used ? &config->transforms[i] : &none);
+    }
 }
 
-static void print_schema(FILE *out, const struct learner_schema *schema)
+static void print_schema(FILE *out, const struct ingest_config *config)
 {
+    const struct learner_schema *schema = &config->schema;
     fprintf(out, "field_count=%u\nitem_count=%u\n", schema->field_count,
             schema->item_count);
     for (unsigned i = 0; i < schema->field_count; i++) {
         const struct learner_field *field = &schema->fields[i];
-        fprintf(out, "field.%u=%s group %d table %s\n", i, field->name,
+        fprintf(out, "field.%u=%s group %d table %s", i, field->name,
                 (int)field->group, schema->tables[field->table].name);
+        if (field->more)
+            fprintf(out, " values %u", field->more + 1u);
+        fputs(field->continues ? " continues\n" : "\n", out);
     }
+    for (unsigned i = 0; i < schema->field_count; i++)
+        if (ingest_own_group(config, i))
+            fprintf(out, "%s%s=%s\n", label, schema->fields[i].name,
+                    config->groups[i]);
+}
+
+bool ingest_own_group(const struct ingest_config *config, unsigned field)
+{
+    const char *group = config->groups[field];
+    return *group && strcmp(group, "profile") != 0 &&
+           strcmp(group, "item") != 0 && strcmp(group, "context") != 0;
 }
 
 enum base_status ingest_stream_text(const struct ingest_config *config,
@@ -46,9 +87,9 @@ enum base_status ingest_stream_text(const struct ingest_config *config,
     FILE *out = open_memstream(text, &size);
     if (!out)
         return base_fail(error, BASE_SYSTEM, "configuration: no memory");
-    print_schema(out, &config->schema);
-    print_mapping(out, "impressions", &config->topics[0], &config->schema);
-    print_mapping(out, "clicks", &config->topics[1], &config->schema);
+    print_schema(out, config);
+    print_mapping(out, "impressions", &config->topics[0], config);
+    print_mapping(out, "clicks", &config->topics[1], config);
     fprintf(out, "label_mode=%s\n",
             config->label_mode == INGEST_LABEL_FNW ? "fnw" : "window");
     fprintf(out, "window_ms=%" PRId64 "\nlateness_ms=%" PRId64 "\n",
@@ -85,6 +126,8 @@ void ingest_stream_value(const char *text, const char *name, char *value,
 
 static bool may_change(const char *name)
 {
+    if (strncmp(name, label, sizeof label - 1) == 0)
+        return true;
     for (size_t i = 0; i < sizeof free_names / sizeof *free_names; i++)
         if (strcmp(free_names[i], name) == 0)
             return true;
@@ -96,7 +139,7 @@ static enum base_status compare_lines(const char *from, const char *to,
                                       bool report, char *changes, size_t size,
                                       struct base_error *error)
 {
-    char name[128], here[512], there[512];
+    char name[128], here[VALUE_SIZE], there[VALUE_SIZE];
     for (const char *line = from; *line;) {
         size_t line_size = strcspn(line, "\n");
         snprintf(name, sizeof name, "%.*s", (int)strcspn(line, "="), line);

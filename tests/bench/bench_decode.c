@@ -32,16 +32,16 @@ struct bench {
 };
 
 static const struct ingest_target targets[TARGETS] = {
-    {"impression_id", INGEST_TARGET_ID, true, 11},
-    {"user_id", INGEST_TARGET_ID, true, 12},
-    {"event_ms", INGEST_TARGET_MS, true, 0},
-    {"event_ms", INGEST_TARGET_HOUR, false, 13},
-    {"gender", INGEST_TARGET_ID, false, 14},
-    {"age_level", INGEST_TARGET_ID, false, 15},
-    {"goods", INGEST_TARGET_ID, false, 16},
-    {"shop", INGEST_TARGET_ID, false, 17},
-    {"cate", INGEST_TARGET_ID, false, 18},
-    {"pid", INGEST_TARGET_ID, false, 19},
+    {"impression_id", INGEST_TARGET_ID, true, .seed = 11},
+    {"user_id", INGEST_TARGET_ID, true, .seed = 12},
+    {"event_ms", INGEST_TARGET_MS, true, .seed = 0},
+    {"event_ms", INGEST_TARGET_HOUR, false, .seed = 13},
+    {"gender", INGEST_TARGET_ID, false, .seed = 14},
+    {"age_level", INGEST_TARGET_ID, false, .seed = 15},
+    {"goods", INGEST_TARGET_ID, false, .seed = 16},
+    {"shop", INGEST_TARGET_ID, false, .seed = 17},
+    {"cate", INGEST_TARGET_ID, false, .seed = 18},
+    {"pid", INGEST_TARGET_ID, false, .seed = 19},
 };
 
 static void die(const char *what)

@@ -127,8 +127,8 @@ static void test_table_and_click(void **state)
     assert_int_equal(schema->fields[1].table, 0);
     assert_string_equal(config.ingest.topics[0].mapping.fields[0], "x.y");
     assert_string_equal(config.ingest.topics[1].mapping.fields[0], "z");
-    assert_true(config.ingest.topics[0].mapping.hour[1]);
-    assert_false(config.ingest.topics[0].mapping.hour[0]);
+    assert_int_equal(config.ingest.transforms[1].kind, INGEST_TRANSFORM_HOUR);
+    assert_int_equal(config.ingest.transforms[0].kind, INGEST_TRANSFORM_NONE);
 }
 
 static void test_bad_yaml(void **state)

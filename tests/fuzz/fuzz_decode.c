@@ -30,13 +30,13 @@ static const char impression_schema[] =
     ALL_FIELD("goods", "\"string\"") "]}";
 
 static const struct ingest_target impression_targets[] = {
-    {"impression_id", INGEST_TARGET_ID, true, 1},
-    {"user_id", INGEST_TARGET_ID, true, 2},
-    {"event_ms", INGEST_TARGET_MS, true, 0},
-    {"event_ms", INGEST_TARGET_HOUR, false, 3},
-    {"gender", INGEST_TARGET_ID, false, 4},
-    {"age_level", INGEST_TARGET_ID, false, 5},
-    {"goods", INGEST_TARGET_ID, false, 6},
+    {"impression_id", INGEST_TARGET_ID, true, .seed = 1},
+    {"user_id", INGEST_TARGET_ID, true, .seed = 2},
+    {"event_ms", INGEST_TARGET_MS, true, .seed = 0},
+    {"event_ms", INGEST_TARGET_HOUR, false, .seed = 3},
+    {"gender", INGEST_TARGET_ID, false, .seed = 4},
+    {"age_level", INGEST_TARGET_ID, false, .seed = 5},
+    {"goods", INGEST_TARGET_ID, false, .seed = 6},
 };
 
 static const char tree_schema[] =
@@ -47,7 +47,7 @@ static const char tree_schema[] =
               " \"fixed\", \"name\": \"None\", \"size\": 0}]}") "]}";
 
 static const struct ingest_target tree_targets[] = {
-    {"name", INGEST_TARGET_ID, true, 1},
+    {"name", INGEST_TARGET_ID, true, .seed = 1},
 };
 
 static struct subject subjects[] = {

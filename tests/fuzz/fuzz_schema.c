@@ -8,11 +8,11 @@
 #include "ingest/decode.h"
 
 static const struct ingest_target targets[] = {
-    {"a", INGEST_TARGET_ID, true, 1},
-    {"b", INGEST_TARGET_MS, false, 2},
-    {"b", INGEST_TARGET_HOUR, false, 3},
-    {"c.a", INGEST_TARGET_ID, false, 4},
-    {"c.c.a", INGEST_TARGET_ID, false, 5},
+    {"a", INGEST_TARGET_ID, true, .seed = 1},
+    {"b", INGEST_TARGET_MS, false, .seed = 2},
+    {"b", INGEST_TARGET_HOUR, false, .seed = 3},
+    {"c.a", INGEST_TARGET_ID, false, .seed = 4},
+    {"c.c.a", INGEST_TARGET_ID, false, .seed = 5},
 };
 
 /* With the first `count` targets, so that fewer paths suffice. */

@@ -35,14 +35,14 @@ static void test_bytes_follow_the_schema(void **state)
     assert_int_equal(base_file_read("schemas/announcement.avsc", 1 << 20,
                                     &schema, &size, NULL), BASE_OK);
     static const struct ingest_target targets[] = {
-        {"model_name", INGEST_TARGET_ID, true, 1},
-        {"epoch", INGEST_TARGET_MS, true, 0},
-        {"version", INGEST_TARGET_MS, true, 0},
-        {"folder_name", INGEST_TARGET_ID, true, 1},
-        {"manifest_hash", INGEST_TARGET_ID, true, 1},
-        {"position", INGEST_TARGET_MS, true, 0},
-        {"newest_event_ms", INGEST_TARGET_MS, true, 0},
-        {"created_ms", INGEST_TARGET_MS, true, 0}};
+        {"model_name", INGEST_TARGET_ID, true, .seed = 1},
+        {"epoch", INGEST_TARGET_MS, true, .seed = 0},
+        {"version", INGEST_TARGET_MS, true, .seed = 0},
+        {"folder_name", INGEST_TARGET_ID, true, .seed = 1},
+        {"manifest_hash", INGEST_TARGET_ID, true, .seed = 1},
+        {"position", INGEST_TARGET_MS, true, .seed = 0},
+        {"newest_event_ms", INGEST_TARGET_MS, true, .seed = 0},
+        {"created_ms", INGEST_TARGET_MS, true, .seed = 0}};
     struct ingest_program *program = NULL;
     struct base_error error = {.text = ""};
     if (ingest_program_new(schema, size, targets, 8, &program, &error))

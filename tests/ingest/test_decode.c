@@ -81,7 +81,7 @@ static enum ingest_reason slot_of(const char *type,
     snprintf(schema, sizeof schema,
              "{\"type\": \"record\", \"name\": \"R\", \"fields\":"
              " [{\"name\": \"x\", \"type\": %s}]}", type);
-    struct ingest_target target = {"x", kind, required, 77};
+    struct ingest_target target = {"x", kind, required, .seed = 77};
     struct ingest_program *program = compile(schema, &target, 1);
     enum ingest_reason reason = run_wire(program, wire, slot, 1);
     ingest_program_free(program);
@@ -293,7 +293,7 @@ static void test_path_into_some_branches(void **state)
                  {"\6\2\x0e", 3, "7"}, {"\10\2", 2, NULL}};
     for (int required = 0; required < 2; required++) {
         struct ingest_target target = {"who.id", INGEST_TARGET_ID, required,
-                                       5};
+                                       .seed = 5};
         struct ingest_program *program = compile(schema, &target, 1);
         for (unsigned i = 0; i < COUNT(cases); i++) {
             const char *id = cases[i].id;

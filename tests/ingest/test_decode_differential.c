@@ -116,7 +116,7 @@ static char *take_text(uint32_t size)
 static void check_schema(uint32_t size)
 {
     char *schema = take_text(size);
-    struct ingest_target targets[TARGETS_MAX];
+    struct ingest_target targets[TARGETS_MAX] = {{0}};
     unsigned count = take_u32();
     assert_in_range(count, 0, TARGETS_MAX);
     for (unsigned i = 0; i < count; i++) {

@@ -267,7 +267,7 @@ static void expect_path(const char *schema, const char *path,
                         enum ingest_target_kind kind, enum base_status status,
                         const char *part)
 {
-    struct ingest_target target = {path, kind, false, 1};
+    struct ingest_target target = {path, kind, false, .seed = 1};
     struct ingest_program *program = NULL;
     struct base_error error = {.text = ""};
     enum base_status got = ingest_program_new(schema, strlen(schema), &target,
