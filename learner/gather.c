@@ -31,6 +31,7 @@ struct learner_gather_table {
     uint32_t epoch;
     uint32_t count, room; /* U_t */
     unsigned width;       /* W_t */
+    uint32_t table_slots; /* of the table before train() */
     bool moved_any;
     uint64_t *keys;
     uint32_t *slots;
@@ -477,6 +478,7 @@ static enum base_status make_rows(struct learner_gather *gather, unsigned t,
 {
     struct learner_gather_table *part = &gather->parts[t];
     part->moved_any = false;
+    part->table_slots = learner_table_slots(gather->tables[t]);
     for (uint32_t i = 0; i < part->count; i++) {
         if (part->slots[i] || part->keys[i] == 0 || !part->occurrences[i])
             continue;
@@ -607,7 +609,8 @@ void learner_gather_discard(struct learner_gather *gather)
         struct learner_gather_table *part = &gather->parts[t];
         for (uint32_t i = part->count; i-- > 0;)
             if (part->created[i])
-                learner_table_undo(gather->tables[t], part->slots[i]);
+                learner_table_undo(gather->tables[t], part->slots[i],
+                                   part->table_slots);
         part->count = 0;
     }
     if (gather->admission)

@@ -264,9 +264,15 @@ void learner_table_remove(struct learner_table *table, uint32_t slot)
     push_free(table, slot);
 }
 
-void learner_table_undo(struct learner_table *table, uint32_t slot)
+void learner_table_undo(struct learner_table *table, uint32_t slot,
+                        uint32_t slots)
 {
     learner_table_remove(table, slot);
+    if (slot < slots)
+        return;
+    BASE_ASSERT(slot + 1 == table->slots);
+    table->slots = slot;
+    table->free_count--;
 }
 
 void learner_table_watch(struct learner_table *table,

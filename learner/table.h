@@ -94,8 +94,9 @@ enum base_status learner_table_create(struct learner_table *table,
 void learner_table_remove(struct learner_table *table, uint32_t slot);
 
 /* Takes back a create() that made a row, the newest first: the table is as it
- * was before it. */
-void learner_table_undo(struct learner_table *table, uint32_t slot);
+ * was before it. `slots` as they were before the first of them. */
+void learner_table_undo(struct learner_table *table, uint32_t slot,
+                        uint32_t slots);
 
 /* before(self, slot) is called ahead of every change that create and remove
  * make to a slot that was used before; NULL ends it. */
