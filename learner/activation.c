@@ -1,22 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Dice and PReLU over columns of a layer; see activation.h. */
+/* Activations over columns of a layer; see activation.h. */
 #include "learner/activation.h"
 
 #include <math.h>
+#include <string.h>
 
-#define DICE_EPSILON 1e-8f
 #define MOMENTUM 0.99f
 
-void learner_activation_scale(float *scale, const float *variance, size_t n)
+void learner_activation_scale(float *scale, const float *variance, size_t n,
+                              float epsilon)
 {
     for (size_t j = 0; j < n; j++)
-        scale[j] = 1.0f / sqrtf(variance[j] + DICE_EPSILON);
+        scale[j] = 1.0f / sqrtf(variance[j] + epsilon);
 }
 
 void learner_activation_move(float *moving, const float *batch, size_t n)
 {
     for (size_t j = 0; j < n; j++)
         moving[j] = MOMENTUM * moving[j] + (1.0f - MOMENTUM) * batch[j];
+}
+
+static void sigmoid(const struct learner_kernels *kernels, float *y, float *p,
+                    const float *x, size_t ld, size_t m, size_t n)
+{
+    for (size_t i = 0; i < m; i++) {
+        memcpy(y + i * ld, x + i * ld, n * sizeof *y);
+        kernels->sigmoid(y + i * ld, n);
+        if (p != y)
+            memcpy(p + i * ld, y + i * ld, n * sizeof *p);
+    }
 }
 
 void learner_activation_forward(const struct learner_kernels *kernels,
@@ -26,14 +38,22 @@ void learner_activation_forward(const struct learner_kernels *kernels,
                                 size_t n)
 {
     size_t c = column, ld = layer->ld;
-    if (layer->kind == LEARNER_PRELU) {
+    switch (layer->kind) {
+    case LEARNER_PRELU:
+    case LEARNER_RELU:
         kernels->prelu(y + c, x + c, ld, m, n, layer->alpha + c);
         return;
+    case LEARNER_SIGMOID:
+        sigmoid(kernels, y + c, p + c, x + c, ld, m, n);
+        return;
+    case LEARNER_DICE:
+        break;
     }
     if (statistics) {
         kernels->column_statistics(layer->mean + c, layer->variance + c,
                                    x + c, ld, m, n);
-        learner_activation_scale(layer->scale + c, layer->variance + c, n);
+        learner_activation_scale(layer->scale + c, layer->variance + c, n,
+                                 layer->epsilon);
     }
     kernels->dice(y + c, p + c, x + c, ld, m, n, layer->mean + c,
                   layer->scale + c, layer->alpha + c);
@@ -46,11 +66,20 @@ void learner_activation_backward(const struct learner_kernels *kernels,
                                  size_t n)
 {
     size_t c = column, ld = layer->ld;
-    if (layer->kind == LEARNER_PRELU)
+    switch (layer->kind) {
+    case LEARNER_PRELU:
+    case LEARNER_RELU:
         kernels->prelu_backward(d + c, dalpha + c, x + c, ld, m, n,
                                 layer->alpha + c);
-    else
+        break;
+    case LEARNER_SIGMOID:
+        for (size_t i = 0; i < m; i++)
+            kernels->sigmoid_backward(d + i * ld + c, p + i * ld + c, n);
+        break;
+    case LEARNER_DICE:
         kernels->dice_backward(d + c, dalpha + c, x + c, p + c, ld, m, n,
                                layer->mean + c, layer->scale + c,
                                layer->alpha + c);
+        break;
+    }
 }

@@ -72,9 +72,9 @@ struct learner_schema {
 uint64_t learner_table_seed(const char *table_name);
 uint64_t learner_id(uint64_t table_seed, const void *bytes, size_t size);
 uint64_t learner_id_of_int(uint64_t table_seed, int64_t value);
-/* Id of a cross (LEARNER_CROSS_TABLE): XXH3-64 over both ids, little-endian,
- * under learner_table_seed("cross"); 0 where either is 0, a result of 0
- * becomes 1. */
+/* Key of the cross of a behavior and a candidate, in the table
+ * LEARNER_CROSS_TABLE: XXH3-64 of their ids (of the model's first item field)
+ * under that table's seed; 0 where either is 0 or LEARNER_ABSENT. */
 uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate);
 
 /* ---- model ------------------------------------------------------------- */
@@ -253,7 +253,8 @@ struct learner_source {
 struct learner_parameters {
     const float *dense; /* the model's tensors, learner_tensor() */
     const void *tables;
-    /* Row of `key` in `table`, or its OOV row; never NULL. E floats. */
+    /* Row of `key` in `table`, or its OOV row; never NULL. As many floats as
+     * learner_model_table() says. */
     const float *(*row)(const void *tables, unsigned table, uint64_t key);
 };
 
@@ -302,7 +303,8 @@ size_t learner_dense_size(const struct learner_model *model); /* floats */
 size_t learner_dense_trained(const struct learner_model *model); /* count of
     trained parameters without padding, tables excluded */
 
-/* One user, N candidates. */
+/* One user, N candidates. Fields, counts and f are those of the model's own
+ * schema. In a multi-hot field LEARNER_ABSENT fills the places not used. */
 struct learner_request {
     const uint64_t *profile;    /* (profile_count) */
     const uint64_t *history;    /* (T, f) oldest first */
@@ -322,9 +324,10 @@ enum base_status learner_scorer_new(const struct learner_model *model,
 void learner_scorer_free(struct learner_scorer *scorer);
 /* probability (N): p(click) of each candidate, with Dice's moving statistics:
  * the very numbers that progressive validation predicts with. attention
- * (N, T) or NULL: the activation unit's weight of each behavior that was
- * used, T being at most history_max, oldest first. BASE_LIMIT
- * where N exceeds candidates_max. Bits do not depend on N or on neighbours. */
+ * (N, T) or NULL: the attention's weight of each behavior that was used, T
+ * being at most history_max, oldest first; 0 for kinds without attention.
+ * BASE_LIMIT where N exceeds candidates_max. Bits do not depend on N or on
+ * neighbours, but with dice_batch, whose statistics are the candidates'. */
 enum base_status learner_score(struct learner_scorer *scorer,
                                const struct learner_parameters *parameters,
                                const struct learner_request *request,

@@ -38,29 +38,36 @@ enum base_status learner_pack_init(struct learner_pack *pack,
                                    struct base_error *error)
 {
     *pack = (struct learner_pack){0};
-    size_t D = model->D, X = model->X;
-    size_t A0 = model->config.attention_hidden[0];
-    size_t A1 = model->config.attention_hidden[1];
-    size_t M0 = model->config.mlp_hidden[0], M1 = model->config.mlp_hidden[1];
-    size_t ldD = model->ldD, ldX = model->ldX;
-    size_t ldA0 = model->ldA0, ldA1 = model->ldA1;
+    size_t K = model->K, X = model->X, A0 = model->A0, A1 = model->A1;
+    size_t M0 = model->M0, M1 = model->M1, ldK = model->ldK;
+    size_t ldX = model->ldX, ldA0 = model->ldA0, ldA1 = model->ldA1;
     size_t ldM0 = model->ldM0, ldM1 = model->ldM1;
-    size_t widest = max(max(max(ldD, ldX), max(ldA0, ldA1)), max(ldM0, ldM1));
+    size_t W = model->has_wide ? 3 * (size_t)model->D : 0;
+    bool unit = model->has_unit;
+    bool outer = model->config.attention == LEARNER_ATTENTION_OUTER && unit;
+    size_t split = unit ? K : 0, product = outer ? 0 : split;
+    size_t squared = outer ? K * K : 0;
+    size_t widest = max(max(max(ldK, ldX), max(ldA0, ldA1)), max(ldM0, ldM1));
+    widest = max(max(max(widest, model->ldD), model->ldU0), K * ldA0);
+    widest = max(max(widest, A0 * ldK), 3 * model->ldD + 3 * model->ldH);
     const struct learner_slot slots[] = {
-        {&pack->aq, D * ldA0}, {&pack->ak, D * ldA0}, {&pack->ap, D * ldA0},
+        {&pack->aq, split * ldA0}, {&pack->ak, split * ldA0},
+        {&pack->ap, product * ldA0}, {&pack->ao, squared * ldA0},
         {&pack->a0_bias, ldA0}, {&pack->a1, A0 * ldA1},
         {&pack->a1_bias, ldA1}, {&pack->a2, ldA1},
         {&pack->gamma, ldX}, {&pack->beta, ldX},
         {&pack->m0, X * ldM0}, {&pack->m0_bias, ldM0},
         {&pack->m1, M0 * ldM1}, {&pack->m1_bias, ldM1},
         {&pack->m2, M1 * 16}, {&pack->m2_bias, 16},
+        {&pack->wide, W},
         {&pack->alpha[0], ldM0}, {&pack->alpha[1], ldM1},
         {&pack->mean[0], ldM0}, {&pack->mean[1], ldM1},
         {&pack->variance[0], ldM0}, {&pack->variance[1], ldM1},
         {&pack->scale[0], ldM0}, {&pack->scale[1], ldM1},
         {&pack->zero, widest},
-        {&pack->aq_turned, A0 * ldD}, {&pack->ak_turned, A0 * ldD},
-        {&pack->ap_turned, A0 * ldD}, {&pack->a1_turned, A1 * ldA0},
+        {&pack->aq_turned, A0 * ldK}, {&pack->ak_turned, A0 * ldK},
+        {&pack->ap_turned, A0 * ldK}, {&pack->a1_turned, A1 * ldA0},
+        {&pack->ao_turned, outer ? K * A0 * ldK : 0},
         {&pack->m0_turned, M0 * ldX}, {&pack->m1_turned, M1 * ldM0},
         {&pack->m2_turned, 2 * ldM1},
     };
@@ -74,17 +81,16 @@ void learner_pack_fini(struct learner_pack *pack)
     pack->slab = NULL;
 }
 
-/* to (m,ld) from (m,n) */
-static void widen(float *to, size_t ld, const float *from, size_t m, size_t n)
+void learner_pack_widen(float *to, size_t ld, const float *from, size_t m,
+                        size_t n)
 {
     for (size_t i = 0; i < m; i++)
         memcpy(to + i * ld, from + i * n, n * sizeof *to);
 }
 
-/* to (n,ld) from (m,from_ld), in strips of 16 rows so that each line of `to`
- * is written once */
-static void turn(float *to, size_t ld, const float *from, size_t from_ld,
-                 size_t m, size_t n)
+/* In strips of 16 rows so that each line of `to` is written once. */
+void learner_pack_turn(float *to, size_t ld, const float *from, size_t from_ld,
+                       size_t m, size_t n)
 {
     for (size_t strip = 0; strip < m; strip += 16) {
         size_t end = strip + 16 < m ? strip + 16 : m;
@@ -94,84 +100,128 @@ static void turn(float *to, size_t ld, const float *from, size_t from_ld,
     }
 }
 
-static void load_attention(struct learner_pack *pack,
-                           const struct learner_model *model,
-                           const float *dense)
+/* A tensor, widened; nothing where the model has it not. */
+static void load(const struct learner_model *model, const float *dense,
+                 enum learner_tensor_name name, float *to, size_t ld)
 {
-    const struct learner_tensor *tensors = model->tensors;
-    size_t D = model->D, ldA0 = model->ldA0;
-    size_t A0 = model->config.attention_hidden[0];
-    size_t A1 = model->config.attention_hidden[1];
-    const float *w = dense + tensors[DIN_ATTENTION_0_WEIGHT].offset;
-    const float *wk = w + D * A0, *wd = wk + D * A0, *wp = wd + D * A0;
-    for (size_t i = 0; i < D; i++)
+    if (!learner_model_has(model, name))
+        return;
+    const struct learner_tensor *tensor = &model->tensors[model->place[name]];
+    size_t m = tensor->shape[0], n = tensor->shape[1];
+    if (tensor->dimensions == 1 || n == 1)
+        n = m, m = 1;
+    learner_pack_widen(to, ld, dense + tensor->offset, m, n);
+}
+
+/* Wq, Wk and Wp or Wo from the first layer's weight w. */
+static void load_split(struct learner_pack *pack,
+                       const struct learner_model *model, const float *w)
+{
+    size_t K = model->K, A0 = model->A0, ldA0 = model->ldA0;
+    if (model->config.attention == LEARNER_ATTENTION_OUTER) {
+        const float *wo = w + K * A0, *wk = wo + K * K * A0;
+        learner_pack_widen(pack->aq, ldA0, w, K, A0);
+        learner_pack_widen(pack->ao, ldA0, wo, K * K, A0);
+        learner_pack_widen(pack->ak, ldA0, wk, K, A0);
+        return;
+    }
+    const float *wk = w + K * A0, *wd = wk + K * A0, *wp = wd + K * A0;
+    for (size_t i = 0; i < K; i++)
         for (size_t j = 0; j < A0; j++) {
             pack->aq[i * ldA0 + j] = w[i * A0 + j] + wd[i * A0 + j];
             pack->ak[i * ldA0 + j] = wk[i * A0 + j] - wd[i * A0 + j];
         }
-    widen(pack->ap, ldA0, wp, D, A0);
-    widen(pack->a0_bias, A0, dense + tensors[DIN_ATTENTION_0_BIAS].offset, 1,
-          A0);
-    widen(pack->a1, model->ldA1,
-          dense + tensors[DIN_ATTENTION_1_WEIGHT].offset, A0, A1);
-    widen(pack->a1_bias, A1, dense + tensors[DIN_ATTENTION_1_BIAS].offset, 1,
-          A1);
-    widen(pack->a2, A1, dense + tensors[DIN_ATTENTION_2_WEIGHT].offset, 1, A1);
-    pack->a2_bias = dense[tensors[DIN_ATTENTION_2_BIAS].offset];
+    learner_pack_widen(pack->ap, ldA0, wp, K, A0);
+}
+
+static void load_attention(struct learner_pack *pack,
+                           const struct learner_model *model,
+                           const float *dense)
+{
+    load_split(pack, model,
+               dense + learner_model_offset(model, TENSOR_ATTENTION_0_WEIGHT));
+    load(model, dense, TENSOR_ATTENTION_0_BIAS, pack->a0_bias, model->ldA0);
+    load(model, dense, TENSOR_ATTENTION_1_WEIGHT, pack->a1, model->ldA1);
+    load(model, dense, TENSOR_ATTENTION_1_BIAS, pack->a1_bias, model->ldA1);
+    load(model, dense, TENSOR_ATTENTION_2_WEIGHT, pack->a2, model->ldA1);
+    load(model, dense, TENSOR_ATTENTION_2_BIAS, &pack->a2_bias, 1);
 }
 
 static void load_mlp(struct learner_pack *pack,
                      const struct learner_model *model, const float *dense)
 {
-    const struct learner_tensor *tensors = model->tensors;
-    size_t X = model->X;
-    size_t M0 = model->config.mlp_hidden[0], M1 = model->config.mlp_hidden[1];
-    const float *gamma = dense + tensors[DIN_BN_GAMMA].offset;
+    const float *gamma = dense + learner_model_offset(model, TENSOR_BN_GAMMA);
     float factor = 1.0f / sqrtf(LEARNER_BN_VARIANCE);
-    for (size_t j = 0; j < X; j++)
+    for (size_t j = 0; j < model->X; j++)
         pack->gamma[j] = gamma[j] * factor;
-    widen(pack->beta, X, dense + tensors[DIN_BN_BETA].offset, 1, X);
-    widen(pack->m0, model->ldM0, dense + tensors[DIN_MLP_0_WEIGHT].offset, X,
-          M0);
-    widen(pack->m0_bias, M0, dense + tensors[DIN_MLP_0_BIAS].offset, 1, M0);
-    widen(pack->m1, model->ldM1, dense + tensors[DIN_MLP_1_WEIGHT].offset, M0,
-          M1);
-    widen(pack->m1_bias, M1, dense + tensors[DIN_MLP_1_BIAS].offset, 1, M1);
-    widen(pack->m2, 16, dense + tensors[DIN_MLP_2_WEIGHT].offset, M1, 2);
-    widen(pack->m2_bias, 2, dense + tensors[DIN_MLP_2_BIAS].offset, 1, 2);
+    load(model, dense, TENSOR_BN_BETA, pack->beta, model->ldX);
+    load(model, dense, TENSOR_MLP_0_WEIGHT, pack->m0, model->ldM0);
+    load(model, dense, TENSOR_MLP_0_BIAS, pack->m0_bias, model->ldM0);
+    load(model, dense, TENSOR_MLP_1_WEIGHT, pack->m1, model->ldM1);
+    load(model, dense, TENSOR_MLP_1_BIAS, pack->m1_bias, model->ldM1);
+    load(model, dense, TENSOR_MLP_2_WEIGHT, pack->m2, 16);
+    load(model, dense, TENSOR_MLP_2_BIAS, pack->m2_bias, 16);
     for (unsigned layer = 0; layer < 2; layer++) {
-        size_t width = layer ? M1 : M0;
-        unsigned two = 2 * layer;
-        widen(pack->alpha[layer], width,
-              dense + tensors[DIN_MLP_0_ALPHA + layer].offset, 1, width);
-        if (model->config.activation != LEARNER_DICE)
-            continue;
-        widen(pack->mean[layer], width,
-              dense + tensors[DIN_MLP_0_MEAN + two].offset, 1, width);
-        widen(pack->variance[layer], width,
-              dense + tensors[DIN_MLP_0_VARIANCE + two].offset, 1, width);
-        learner_activation_scale(pack->scale[layer], pack->variance[layer],
-                                 learner_round16((uint32_t)width));
+        enum learner_tensor_name mean = TENSOR_MLP_0_MEAN + 2 * layer;
+        size_t ld = layer ? model->ldM1 : model->ldM0;
+        load(model, dense, TENSOR_MLP_0_ALPHA + layer, pack->alpha[layer], ld);
+        load(model, dense, mean, pack->mean[layer], ld);
+        load(model, dense, mean + 1, pack->variance[layer], ld);
+        if (learner_model_has(model, mean))
+            learner_activation_scale(pack->scale[layer], pack->variance[layer],
+                                     ld, model->config.dice_epsilon);
     }
+}
+
+/* The margin is all that leaves the two columns. */
+static void load_wide(struct learner_pack *pack,
+                      const struct learner_model *model, const float *dense)
+{
+    const float *w = dense + learner_model_offset(model, TENSOR_WIDE_WEIGHT);
+    const float *b = dense + learner_model_offset(model, TENSOR_WIDE_BIAS);
+    for (size_t j = 0; j < 3 * (size_t)model->D; j++)
+        pack->wide[j] = w[2 * j] - w[2 * j + 1];
+    pack->wide_bias = b[0] - b[1];
+}
+
+static void turn_all(struct learner_pack *pack,
+                     const struct learner_model *model)
+{
+    size_t K = model->K, X = model->X, ldK = model->ldK;
+    size_t A0 = model->A0, A1 = model->A1, ldA0 = model->ldA0;
+    size_t M0 = model->M0, M1 = model->M1;
+    if (model->has_unit) {
+        learner_pack_turn(pack->aq_turned, ldK, pack->aq, ldA0, K, A0);
+        learner_pack_turn(pack->ak_turned, ldK, pack->ak, ldA0, K, A0);
+        learner_pack_turn(pack->a1_turned, ldA0, pack->a1, model->ldA1, A0,
+                          A1);
+        if (model->config.attention == LEARNER_ATTENTION_OUTER)
+            for (size_t i = 0; i < K; i++)
+                learner_pack_turn(pack->ao_turned + i * A0 * ldK, ldK,
+                                  pack->ao + i * K * ldA0, ldA0, K, A0);
+        else
+            learner_pack_turn(pack->ap_turned, ldK, pack->ap, ldA0, K, A0);
+    }
+    if (!model->has_mlp)
+        return;
+    learner_pack_turn(pack->m0_turned, model->ldX, pack->m0, model->ldM0, X,
+                      M0);
+    learner_pack_turn(pack->m1_turned, model->ldM0, pack->m1, model->ldM1, M0,
+                      M1);
+    learner_pack_turn(pack->m2_turned, model->ldM1, pack->m2, 16, M1, 2);
 }
 
 void learner_pack_load(struct learner_pack *pack,
                        const struct learner_model *model, const float *dense,
                        bool backward)
 {
-    load_attention(pack, model, dense);
-    load_mlp(pack, model, dense);
-    if (!backward)
-        return;
-    size_t D = model->D, X = model->X, ldD = model->ldD;
-    size_t A0 = model->config.attention_hidden[0];
-    size_t A1 = model->config.attention_hidden[1];
-    size_t M0 = model->config.mlp_hidden[0], M1 = model->config.mlp_hidden[1];
-    turn(pack->aq_turned, ldD, pack->aq, model->ldA0, D, A0);
-    turn(pack->ak_turned, ldD, pack->ak, model->ldA0, D, A0);
-    turn(pack->ap_turned, ldD, pack->ap, model->ldA0, D, A0);
-    turn(pack->a1_turned, model->ldA0, pack->a1, model->ldA1, A0, A1);
-    turn(pack->m0_turned, model->ldX, pack->m0, model->ldM0, X, M0);
-    turn(pack->m1_turned, model->ldM0, pack->m1, model->ldM1, M0, M1);
-    turn(pack->m2_turned, model->ldM1, pack->m2, 16, M1, 2);
+    if (model->has_unit)
+        load_attention(pack, model, dense);
+    if (model->has_mlp)
+        load_mlp(pack, model, dense);
+    if (model->has_wide)
+        load_wide(pack, model, dense);
+    load(model, dense, TENSOR_FIRST_ORDER_BIAS, &pack->first_order_bias, 1);
+    if (backward)
+        turn_all(pack, model);
 }

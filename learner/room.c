@@ -1,26 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DIN's memory: slabs that grow with the largest batch, the cut of a batch
- * into shards, and where a field's embedding lies; see din.h. Columns that pad
+/* The network's memory: slabs that grow with the largest batch, and the cut of
+ * a batch into shards; see net.h. Columns that pad
  * a width to 16 are zeroed when a slab is made and never written otherwise
  * with anything that could reach a result. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "learner/din.h"
+#include "learner/net.h"
 
-enum { FIXED_PER_SHARD = 6 };
+enum { FIXED_PER_SHARD = 9 };
 
-static void point_partial(struct learner_din_partial *partial, float *base,
+static void point_partial(struct learner_partial *partial, float *base,
                           const struct learner_model *model, size_t *size)
 {
-    size_t D = model->D, A0 = model->config.attention_hidden[0];
+    size_t K = model->has_unit ? model->K : 0, A0 = model->A0;
     size_t ldX = model->ldX, ldA0 = model->ldA0, ldA1 = model->ldA1;
+    bool outer = model->config.attention == LEARNER_ATTENTION_OUTER;
     const struct learner_slot slots[] = {
         {&partial->dgamma, ldX}, {&partial->dbeta, ldX},
-        {&partial->daq, D * ldA0}, {&partial->dak, D * ldA0},
-        {&partial->dap, D * ldA0}, {&partial->da0_bias, ldA0},
+        {&partial->daq, K * ldA0}, {&partial->dak, K * ldA0},
+        {&partial->dap, outer ? 0 : K * ldA0},
+        {&partial->dao, outer ? K * K * ldA0 : 0},
+        {&partial->da0_bias, ldA0},
         {&partial->da1, A0 * ldA1}, {&partial->da1_bias, ldA1},
         {&partial->da2, ldA1}, {&partial->da2_bias, 16},
+        {&partial->dwide, learner_round16(3 * model->D)},
     };
     size_t at = 0;
     for (unsigned i = 0; i < sizeof slots / sizeof slots[0]; i++) {
@@ -31,77 +35,86 @@ static void point_partial(struct learner_din_partial *partial, float *base,
     *size = at;
 }
 
-static enum base_status make_fixed(struct learner_din *din,
+/* Scratch of a shard, whatever the batch. */
+static void list_scratch(struct learner_shard *shard,
+                         const struct learner_model *model,
+                         struct learner_slot slots[FIXED_PER_SHARD])
+{
+    size_t K = model->K, ldK = model->ldK, ldD = model->ldD;
+    size_t A0 = model->A0, ldA0 = model->ldA0;
+    size_t outer = model->config.attention == LEARNER_ATTENTION_OUTER ? 1 : 0;
+    const struct learner_slot own[FIXED_PER_SHARD] = {
+        {&shard->product, NET_TILE * ldK}, {&shard->dproduct, NET_TILE * ldK},
+        {&shard->tile0, NET_TILE * ldA0},
+        {&shard->tile1, NET_TILE * (size_t)model->ldA1},
+        {&shard->outer, outer * K * ldA0}, {&shard->douter, outer * K * ldA0},
+        {&shard->outer_turned, outer * A0 * ldK},
+        {&shard->row, ldD > ldK ? ldD : ldK},
+        {&shard->wide, learner_round16(3 * model->D)},
+    };
+    memcpy(slots, own, sizeof own);
+}
+
+static enum base_status make_fixed(struct learner_net *net,
                                    struct base_error *error)
 {
-    const struct learner_model *model = din->model;
-    unsigned shards = din->shard_count, count = 0;
+    const struct learner_model *model = net->model;
+    unsigned shards = net->shard_count, count = 0;
     struct learner_slot *slots =
         calloc(FIXED_PER_SHARD * shards + 1, sizeof *slots);
     if (!slots)
-        return base_fail(error, BASE_SYSTEM, "din: no memory");
-    size_t ldD = DIN_TILE * (size_t)model->ldD;
-    for (unsigned i = 0; i < shards; i++) {
-        struct learner_din_shard *shard = &din->shards[i];
-        const struct learner_slot own[FIXED_PER_SHARD] = {
-            {&shard->product, ldD}, {&shard->dproduct, ldD},
-            {&shard->tile0, DIN_TILE * (size_t)model->ldA0},
-            {&shard->tile1, DIN_TILE * (size_t)model->ldA1},
-            {&shard->row, model->ldD}, {&shard->drow, model->ldD},
-        };
-        memcpy(slots + count, own, sizeof own);
-        count += FIXED_PER_SHARD;
-    }
-    point_partial(&din->shards[0].partial, NULL, model, &din->partial_size);
+        return base_fail(error, BASE_SYSTEM, "net: no memory");
+    for (unsigned i = 0; i < shards; i++, count += FIXED_PER_SHARD)
+        list_scratch(&net->shards[i], model, slots + count);
+    point_partial(&net->shards[0].partial, NULL, model, &net->partial_size);
     slots[count++] = (struct learner_slot){
-        &din->partials, din->training ? shards * din->partial_size : 0};
-    enum base_status status = learner_slab_cut(&din->fixed, slots, count,
+        &net->partials, net->training ? shards * net->partial_size : 0};
+    enum base_status status = learner_slab_cut(&net->fixed, slots, count,
                                                error);
     free(slots);
-    for (unsigned i = 0; !status && din->training && i < shards; i++)
-        point_partial(&din->shards[i].partial,
-                      din->partials + i * din->partial_size, model,
-                      &din->partial_size);
+    for (unsigned i = 0; !status && net->training && i < shards; i++)
+        point_partial(&net->shards[i].partial,
+                      net->partials + i * net->partial_size, model,
+                      &net->partial_size);
     return status;
 }
 
-enum base_status learner_din_init(struct learner_din *din,
+enum base_status learner_net_init(struct learner_net *net,
                                   const struct learner_model *model,
                                   unsigned shards, bool training,
                                   struct base_error *error)
 {
-    *din = (struct learner_din){.model = model,
+    *net = (struct learner_net){.model = model,
                                 .kernels = learner_kernels_get(),
                                 .training = training,
                                 .shard_count = shards};
-    const struct learner_model_config *config = &model->config;
-    din->layer[0] = (struct learner_din_layer){
-        .in = model->X, .out = config->mlp_hidden[0],
+    net->layer[0] = (struct learner_layer){
+        .in = model->X, .out = model->M0,
         .ld_in = model->ldX, .ld = model->ldM0};
-    din->layer[1] = (struct learner_din_layer){
-        .in = config->mlp_hidden[0], .out = config->mlp_hidden[1],
+    net->layer[1] = (struct learner_layer){
+        .in = model->M0, .out = model->M1,
         .ld_in = model->ldM0, .ld = model->ldM1};
-    din->shards = calloc(shards, sizeof *din->shards);
-    if (!din->shards)
-        return base_fail(error, BASE_SYSTEM, "din: no memory");
-    enum base_status status = learner_pack_init(&din->pack, model, error);
+    net->shards = calloc(shards, sizeof *net->shards);
+    if (!net->shards)
+        return base_fail(error, BASE_SYSTEM, "net: no memory");
+    enum base_status status = learner_pack_init(&net->pack, model, error);
     if (!status)
-        status = make_fixed(din, error);
+        status = make_fixed(net, error);
     if (status)
-        learner_din_fini(din);
+        learner_net_fini(net);
     return status;
 }
 
-void learner_din_fini(struct learner_din *din)
+void learner_net_fini(struct learner_net *net)
 {
-    learner_pack_fini(&din->pack);
-    free(din->shards);
-    free(din->fixed);
-    free(din->slab);
-    free(din->pair_begin);
-    din->shards = NULL;
-    din->fixed = din->slab = NULL;
-    din->pair_begin = NULL;
+    learner_pack_fini(&net->pack);
+    free(net->shards);
+    free(net->fixed);
+    free(net->slab);
+    free(net->pair_begin);
+    net->shards = NULL;
+    net->fixed = net->slab = NULL;
+    net->pair_begin = NULL;
 }
 
 static bool grow(size_t *room, size_t needed)
@@ -112,152 +125,195 @@ static bool grow(size_t *room, size_t needed)
     return true;
 }
 
-static enum base_status make_slab(struct learner_din *din,
-                                  struct base_error *error)
+enum { SLOTS_MAX = 80 };
+
+struct slots {
+    struct learner_slot list[SLOTS_MAX];
+    unsigned count;
+};
+
+static void want(struct slots *slots, float **at, size_t size)
 {
-    const struct learner_model *model = din->model;
-    size_t B = din->room_samples, N = din->room_behaviors;
-    size_t ldD = model->ldD, ldX = model->ldX, ldA0 = model->ldA0;
-    size_t pairs = din->room_pairs;
-    size_t train = din->training ? 1 : 0; /* 0: none of it */
-    struct learner_din_layer *l0 = &din->layer[0], *l1 = &din->layer[1];
-    const struct learner_slot slots[] = {
-        {&din->x, B * ldX}, {&din->y, B * ldX}, {&din->dx, train * B * ldX},
-        {&din->q, B * ldD}, {&din->dq, train * B * ldD},
-        {&din->k, N * ldD}, {&din->dk, train * N * ldD},
-        {&din->s, din->room_groups * ldD},
-        {&din->qp, B * ldA0}, {&din->dqp, train * B * ldA0},
-        {&din->kp, N * ldA0}, {&din->dkp, train * N * ldA0},
-        {&din->a, pairs}, {&din->da, train * pairs},
-        {&din->h0, train * pairs * ldA0},
-        {&din->h1, train * pairs * model->ldA1},
-        {&din->logit, B * 16}, {&din->dlogit, train * B * 16},
-        {&din->margin, B + 16}, {&din->p, B + 16},
-        {&din->plus, B + 16}, {&din->minus, B + 16},
-        {&l0->z, B * l0->ld}, {&l0->f, B * l0->ld},
-        {&l0->p, train * B * l0->ld}, {&l0->d, train * B * l0->ld},
-        {&l1->z, B * l1->ld}, {&l1->f, B * l1->ld},
-        {&l1->p, train * B * l1->ld}, {&l1->d, train * B * l1->ld},
-        {&l0->dweight, train * l0->in * l0->ld}, {&l0->dbias, l0->ld},
-        {&l0->dalpha, l0->ld}, {&l0->mean, l0->ld}, {&l0->variance, l0->ld},
-        {&l0->scale, l0->ld},
-        {&l1->dweight, train * l1->in * l1->ld}, {&l1->dbias, l1->ld},
-        {&l1->dalpha, l1->ld}, {&l1->mean, l1->ld}, {&l1->variance, l1->ld},
-        {&l1->scale, l1->ld},
-        {&din->dm2, train * l1->out * 16}, {&din->dm2_bias, 16},
-    };
-    free(din->slab);
-    din->slab = NULL;
-    return learner_slab_cut(&din->slab, slots, sizeof slots / sizeof slots[0],
-                            error);
+    BASE_ASSERT(slots->count < SLOTS_MAX);
+    slots->list[slots->count++] = (struct learner_slot){at, size};
 }
 
-static enum base_status make_room(struct learner_din *din, size_t pairs,
+/* Both a buffer and, in training, its gradient. */
+static void want_pair(struct slots *slots, const struct learner_net *net,
+                      float **at, float **gradient, size_t size)
+{
+    want(slots, at, size);
+    want(slots, gradient, net->training ? size : 0);
+}
+
+static void list_layer(struct slots *slots, const struct learner_net *net,
+                       struct learner_layer *layer)
+{
+    size_t B = net->room_samples, ld = layer->ld;
+    size_t train = net->training ? 1 : 0;
+    want(slots, &layer->z, B * ld);
+    want(slots, &layer->f, B * ld);
+    want(slots, &layer->p, train * B * ld);
+    want(slots, &layer->d, train * B * ld);
+    want(slots, &layer->dweight, train * layer->in * ld);
+    want(slots, &layer->dbias, ld);
+    want(slots, &layer->dalpha, ld);
+    want(slots, &layer->mean, ld);
+    want(slots, &layer->variance, ld);
+    want(slots, &layer->scale, ld);
+}
+
+static void list_attention(struct slots *slots, struct learner_net *net)
+{
+    const struct learner_model *model = net->model;
+    size_t B = net->room_samples, N = net->room_behaviors;
+    size_t pairs = net->room_pairs, train = net->training ? 1 : 0;
+    want_pair(slots, net, &net->qp, &net->dqp, B * model->ldA0);
+    want_pair(slots, net, &net->kp, &net->dkp, N * model->ldA0);
+    want_pair(slots, net, &net->a, &net->da, pairs);
+    want(slots, &net->h0, train * pairs * model->ldA0);
+    want(slots, &net->h1, train * pairs * model->ldA1);
+    want_pair(slots, net, &net->interest, &net->dinterest, B * model->ldI);
+    if (!model->has_states)
+        return;
+    want_pair(slots, net, &net->query, &net->dquery, B * model->ldK);
+    want_pair(slots, net, &net->key, &net->dkey, N * model->ldK);
+}
+
+static void list_output(struct slots *slots, struct learner_net *net)
+{
+    size_t B = net->room_samples, train = net->training ? 1 : 0;
+    want(slots, &net->extra, B);
+    want(slots, &net->logit, B * 16);
+    want(slots, &net->dlogit, train * B * 16);
+    want(slots, &net->margin, B + 16);
+    want(slots, &net->p, B + 16);
+    want(slots, &net->plus, B + 16);
+    want(slots, &net->minus, B + 16);
+    want(slots, &net->dmargin, train * B);
+    want(slots, &net->dbag, train * net->room_groups);
+    want(slots, &net->dm2, train * net->layer[1].out * 16);
+    want(slots, &net->dm2_bias, 16);
+}
+
+static enum base_status make_slab(struct learner_net *net,
                                   struct base_error *error)
 {
-    bool more = grow(&din->room_samples, din->samples);
-    more |= grow(&din->room_behaviors, din->behaviors);
-    more |= grow(&din->room_pairs, pairs);
-    more |= grow(&din->room_groups, din->groups);
-    if (!more && din->slab)
+    const struct learner_model *model = net->model;
+    size_t B = net->room_samples, N = net->room_behaviors;
+    size_t ldD = model->ldD, ldX = model->ldX;
+    bool auxiliary = model->config.auxiliary != LEARNER_AUXILIARY_NONE;
+    struct slots slots = {.count = 0};
+    want_pair(&slots, net, &net->x, &net->dx, B * ldX);
+    want(&slots, &net->y, B * ldX);
+    want_pair(&slots, net, &net->item, &net->ditem, B * ldD);
+    want_pair(&slots, net, &net->history, &net->dhistory, N * ldD);
+    want_pair(&slots, net, &net->s, &net->ds, net->room_groups * ldD);
+    want(&slots, &net->padding, ldD);
+    if (auxiliary && net->training)
+        want_pair(&slots, net, &net->negative, &net->dnegative, N * ldD);
+    if (model->has_attention)
+        list_attention(&slots, net);
+    list_output(&slots, net);
+    list_layer(&slots, net, &net->layer[0]);
+    list_layer(&slots, net, &net->layer[1]);
+    free(net->slab);
+    net->slab = NULL;
+    enum base_status status =
+        learner_slab_cut(&net->slab, slots.list, slots.count, error);
+    if (!model->has_states) {
+        net->query = net->item, net->dquery = net->ditem;
+        net->key = net->history, net->dkey = net->dhistory;
+    }
+    return status;
+}
+
+static enum base_status make_room(struct learner_net *net, size_t pairs,
+                                  struct base_error *error)
+{
+    bool more = grow(&net->room_samples, net->samples);
+    more |= grow(&net->room_behaviors, net->behaviors);
+    more |= grow(&net->room_pairs, pairs);
+    more |= grow(&net->room_groups, net->groups);
+    if (!more && net->slab)
         return BASE_OK;
-    enum base_status status = make_slab(din, error);
+    enum base_status status = make_slab(net, error);
     if (status) /* nothing fits any more: the next call starts over */
-        din->room_samples = din->room_behaviors = din->room_pairs =
-            din->room_groups = 0;
+        net->room_samples = net->room_behaviors = net->room_pairs =
+            net->room_groups = 0;
     return status;
 }
 
 /* A group's work: each pair about 7,500 multiply-adds, each sample's MLP and
  * each behavior's products the same order as some pairs. */
-static uint64_t work_of(const struct learner_din *din, uint32_t group)
+static uint64_t work_of(const struct learner_net *net, uint32_t group)
 {
-    uint64_t samples = din->group_begin[group + 1] - din->group_begin[group];
-    uint64_t size = din->history_begin[group + 1] - din->history_begin[group];
+    uint64_t samples = net->group_begin[group + 1] - net->group_begin[group];
+    uint64_t size = net->history_begin[group + 1] - net->history_begin[group];
     return samples * (size + 8) + size;
 }
 
 /* Group g goes to the shard into which the middle of its work falls. */
-static void cut_shards(struct learner_din *din)
+static void cut_shards(struct learner_net *net)
 {
     uint64_t total = 0, before = 0;
-    for (uint32_t g = 0; g < din->groups; g++)
-        total += work_of(din, g);
+    for (uint32_t g = 0; g < net->groups; g++)
+        total += work_of(net, g);
     uint32_t g = 0;
-    for (unsigned i = 0; i < din->shard_count; i++) {
-        din->shards[i].group_begin = g;
-        while (g < din->groups) {
-            uint64_t work = work_of(din, g);
-            if ((2 * before + work) * din->shard_count >=
+    for (unsigned i = 0; i < net->shard_count; i++) {
+        net->shards[i].group_begin = g;
+        while (g < net->groups) {
+            uint64_t work = work_of(net, g);
+            if ((2 * before + work) * net->shard_count >=
                 2 * total * (i + 1))
                 break;
             before += work;
             g++;
         }
-        if (i + 1 == din->shard_count)
-            g = din->groups;
-        din->shards[i].group_end = g;
+        if (i + 1 == net->shard_count)
+            g = net->groups;
+        net->shards[i].group_end = g;
     }
 }
 
-enum base_status learner_din_begin(struct learner_din *din, uint32_t groups,
-                                   const uint32_t *group_begin,
-                                   const uint32_t *history_begin,
+static enum base_status make_pairs(struct learner_net *net,
                                    struct base_error *error)
 {
-    din->groups = groups;
-    din->group_begin = group_begin;
-    din->history_begin = history_begin;
-    din->samples = group_begin[groups];
-    din->behaviors = history_begin[groups];
-    if (groups > din->room_groups || !din->pair_begin) {
+    uint32_t groups = net->groups;
+    if (groups > net->room_groups || !net->pair_begin) {
         size_t room = groups + groups / 2 + 1;
-        free(din->pair_begin);
-        din->pair_begin = malloc(room * sizeof *din->pair_begin);
-        if (!din->pair_begin)
-            return base_fail(error, BASE_SYSTEM, "din: no memory");
+        free(net->pair_begin);
+        net->pair_begin = malloc(room * sizeof *net->pair_begin);
+        if (!net->pair_begin)
+            return base_fail(error, BASE_SYSTEM, "net: no memory");
     }
     size_t pairs = 0;
     for (uint32_t g = 0; g < groups; g++) {
-        din->pair_begin[g] = pairs;
-        pairs += (size_t)(group_begin[g + 1] - group_begin[g]) *
-                 (history_begin[g + 1] - history_begin[g]);
+        net->pair_begin[g] = pairs;
+        pairs += (size_t)(net->group_begin[g + 1] - net->group_begin[g]) *
+                 learner_net_history(net, g);
     }
-    din->pair_begin[groups] = pairs;
-    cut_shards(din);
-    return make_room(din, pairs, error);
+    net->pair_begin[groups] = pairs;
+    return BASE_OK;
 }
 
-float *learner_din_place(struct learner_din *din, unsigned field,
-                         uint32_t sample)
+enum base_status learner_net_begin(struct learner_net *net,
+                                   const struct learner_step_input *input,
+                                   struct base_error *error)
 {
-    const struct learner_model *model = din->model;
-    size_t offset = model->field_offset[field];
-    switch (model->schema.fields[field].group) {
-    case LEARNER_ITEM:
-        return din->q + (size_t)sample * model->ldD + offset;
-    case LEARNER_CONTEXT:
-        offset += model->P + model->D;
-        break;
-    case LEARNER_PROFILE:
-        break;
-    }
-    return din->x + (size_t)sample * model->ldX + offset;
-}
-
-const float *learner_din_gradient(const struct learner_din *din,
-                                  unsigned field, uint32_t sample)
-{
-    const struct learner_model *model = din->model;
-    size_t offset = model->field_offset[field];
-    switch (model->schema.fields[field].group) {
-    case LEARNER_ITEM:
-        return din->dq + (size_t)sample * model->ldD + offset;
-    case LEARNER_CONTEXT:
-        offset += model->P + model->D;
-        break;
-    case LEARNER_PROFILE:
-        break;
-    }
-    return din->dx + (size_t)sample * model->ldX + offset;
+    const struct learner_batch *batch = input->batch;
+    net->input = input;
+    net->groups = batch->groups;
+    net->group_begin = batch->group_begin;
+    net->history_begin = batch->history_begin;
+    net->samples = net->group_begin[net->groups];
+    net->behaviors = net->history_begin[net->groups];
+    enum base_status status = make_pairs(net, error);
+    if (status)
+        return status;
+    cut_shards(net);
+    status = make_room(net, net->pair_begin[net->groups], error);
+    if (!status)
+        learner_embedding_pad(net);
+    return status;
 }

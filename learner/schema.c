@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Feature schema: ids, validation, and the hash that says whether weights can
- * be carried over. An id is XXH3-64 of a value's canonical bytes under its
+/* Feature schema: ids and validation. An id is XXH3-64 of a value's canonical bytes under its
  * table's seed, so that equal values of fields that share a table share a
  * row. Pure functions; any thread. Does not read configuration files. */
 #include <stdio.h>
@@ -31,10 +30,12 @@ uint64_t learner_id_of_int(uint64_t table_seed, int64_t value)
 
 uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate)
 {
-    uint8_t bytes[16];
-    if (!behavior || !candidate)
+    if (behavior == 0 || behavior == LEARNER_ABSENT || candidate == 0 ||
+        candidate == LEARNER_ABSENT)
         return 0;
-    base_put_u64(base_put_u64(bytes, behavior), candidate);
+    uint8_t bytes[16];
+    base_put_u64(bytes, behavior);
+    base_put_u64(bytes + 8, candidate);
     return learner_id(learner_table_seed(LEARNER_CROSS_TABLE), bytes,
                       sizeof bytes);
 }
@@ -100,6 +101,29 @@ static enum base_status check_field(const struct learner_schema *schema,
     return BASE_OK;
 }
 
+/* A multi-hot field's run stays within its group and table and ends where its
+ * first field says. */
+static enum base_status check_runs(const struct learner_schema *schema,
+                                   struct base_error *error)
+{
+    for (unsigned i = 0; i < schema->field_count;) {
+        const struct learner_field *first = &schema->fields[i];
+        unsigned end = i + 1;
+        while (end < schema->field_count && schema->fields[end].continues &&
+               schema->fields[end].group == first->group &&
+               schema->fields[end].table == first->table &&
+               schema->fields[end].more == 0)
+            end++;
+        if (first->continues || end - i - 1 != first->more)
+            return base_fail(error, BASE_CONFIG,
+                             "schema: field %s: a multi-hot field is followed "
+                             "by as many fields of its group and table as it "
+                             "says", first->name);
+        i = end;
+    }
+    return BASE_OK;
+}
+
 enum base_status learner_schema_check(const struct learner_schema *schema,
                                       struct base_error *error)
 {
@@ -117,40 +141,5 @@ enum base_status learner_schema_check(const struct learner_schema *schema,
     enum base_status status = check_tables(schema, error);
     for (unsigned i = 0; !status && i < schema->field_count; i++)
         status = check_field(schema, i, error);
-    return status;
-}
-
-static uint64_t add_number(uint64_t hash, uint64_t value)
-{
-    uint8_t bytes[8];
-    base_put_u64(bytes, value);
-    return XXH3_64bits_withSeed(bytes, sizeof bytes, hash);
-}
-
-/* What shapes or means of weights depend on: fields, tables, widths, kind.
- * Learning rate, seed, batch size and shards may change under way. */
-uint64_t learner_config_hash(const struct learner_schema *schema,
-                             const struct learner_model_config *config)
-{
-    uint64_t hash = add_number(0, schema->field_count);
-    for (unsigned i = 0; i < schema->field_count; i++) {
-        const struct learner_field *field = &schema->fields[i];
-        hash = XXH3_64bits_withSeed(field->name, strlen(field->name), hash);
-        hash = add_number(hash, (uint64_t)field->group);
-        hash = add_number(hash, field->table);
-    }
-    hash = add_number(hash, schema->table_count);
-    for (unsigned t = 0; t < schema->table_count; t++) {
-        const char *name = schema->tables[t].name;
-        hash = XXH3_64bits_withSeed(name, strlen(name), hash);
-        hash = add_number(hash, schema->tables[t].dimension);
-    }
-    hash = add_number(hash, (uint64_t)config->kind);
-    hash = add_number(hash, (uint64_t)config->activation);
-    hash = add_number(hash, config->attention_softmax);
-    for (unsigned i = 0; i < 2; i++) {
-        hash = add_number(hash, config->attention_hidden[i]);
-        hash = add_number(hash, config->mlp_hidden[i]);
-    }
-    return hash;
+    return status ? status : check_runs(schema, error);
 }

@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One training step and one prediction; see step.h. This file gathers rows,
- * runs DIN's phases over the worker pool and scatters gradients of rows. A
- * row's gradient is added up in one fixed order: fields in the schema's
- * order, samples ascending, then the histories of the item fields; each table
- * is one job, so the order does not depend on shards or threads. */
+/* One training step and one prediction; see step.h. This file runs the
+ * network's phases (net.h) over the worker pool and says what was not finite. */
 #include "learner/step.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/bytes.h"
-#include "learner/din.h"
+#include "learner/net.h"
 #include "learner/pool.h"
 
 struct learner_step {
-    struct learner_din din;
+    struct learner_net net;
     struct learner_pool *pool;
     const struct learner_step_input *input;
     struct learner_step_output *output;
@@ -29,8 +24,8 @@ enum base_status learner_step_new(const struct learner_model *model,
     struct learner_step *made = calloc(1, sizeof *made);
     if (!made)
         return base_fail(error, BASE_SYSTEM, "step: no memory");
-    enum base_status status = learner_din_init(
-        &made->din, model, model->config.shards, true, error);
+    enum base_status status = learner_net_init(
+        &made->net, model, model->config.shards, true, error);
     if (!status)
         status = learner_pool_new(threads, &made->pool, error);
     if (status) {
@@ -46,64 +41,8 @@ void learner_step_free(struct learner_step *step)
     if (!step)
         return;
     learner_pool_free(step->pool);
-    learner_din_fini(&step->din);
+    learner_net_fini(&step->net);
     free(step);
-}
-
-/* memcpy of a known small size per row is a call; rows are short. */
-static void copy(float *to, const float *from, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        to[i] = from[i];
-}
-
-static void add(float *to, const float *from, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        to[i] += from[i];
-}
-
-static void gather_samples(struct learner_step *step, unsigned field,
-                           uint32_t begin, uint32_t end)
-{
-    const struct learner_schema *schema = &step->din.model->schema;
-    const struct learner_step_input *input = step->input;
-    unsigned table = schema->fields[field].table;
-    size_t E = schema->tables[table].dimension;
-    for (uint32_t i = begin; i < end; i++) {
-        size_t row = input->index[(size_t)i * schema->field_count + field];
-        copy(learner_din_place(&step->din, field, i),
-             input->rows[table] + row * E, E);
-    }
-}
-
-static void gather_history(struct learner_step *step, unsigned item,
-                           uint32_t begin, uint32_t end)
-{
-    const struct learner_model *model = step->din.model;
-    const struct learner_schema *schema = &model->schema;
-    const struct learner_step_input *input = step->input;
-    unsigned field = schema->profile_count + item;
-    unsigned table = schema->fields[field].table;
-    size_t E = schema->tables[table].dimension;
-    float *to = step->din.k + model->field_offset[field];
-    for (size_t t = begin; t < end; t++) {
-        size_t row = input->history_index[t * schema->item_count + item];
-        copy(to + t * model->ldD, input->rows[table] + row * E, E);
-    }
-}
-
-static void gather(struct learner_step *step, unsigned index)
-{
-    const struct learner_din *din = &step->din;
-    const struct learner_schema *schema = &din->model->schema;
-    const struct learner_din_shard *shard = &din->shards[index];
-    for (unsigned f = 0; f < schema->field_count; f++)
-        gather_samples(step, f, din->group_begin[shard->group_begin],
-                       din->group_begin[shard->group_end]);
-    for (unsigned f = 0; f < schema->item_count; f++)
-        gather_history(step, f, din->history_begin[shard->group_begin],
-                       din->history_begin[shard->group_end]);
 }
 
 /* ---- jobs ---------------------------------------------------------------- */
@@ -111,86 +50,55 @@ static void gather(struct learner_step *step, unsigned index)
 static void forward_rows(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    gather(step, job);
-    learner_din_forward_rows(&step->din, job);
+    learner_net_forward_rows(&step->net, job);
 }
 
 static void predict_rows(void *self, unsigned job)
 {
-    forward_rows(self, job);
     struct learner_step *step = self;
-    learner_din_predict_rows(&step->din, job);
+    learner_net_forward_rows(&step->net, job);
+    learner_net_predict_rows(&step->net, job);
 }
 
 static void forward_0(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    learner_din_forward_block(&step->din, 0, job);
+    learner_net_forward_block(&step->net, 0, job);
 }
 
 static void forward_1(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    learner_din_forward_block(&step->din, 1, job);
+    learner_net_forward_block(&step->net, 1, job);
 }
 
 static void backward_1(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    learner_din_backward_block(&step->din, 1, job);
+    learner_net_backward_block(&step->net, 1, job);
 }
 
 static void backward_0(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    learner_din_backward_block(&step->din, 0, job);
+    learner_net_backward_block(&step->net, 0, job);
 }
 
 static void backward_rows(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    learner_din_backward_rows(&step->din, job);
-}
-
-static void scatter_field(struct learner_step *step, unsigned field,
-                          float *drows)
-{
-    const struct learner_din *din = &step->din;
-    const struct learner_schema *schema = &din->model->schema;
-    const struct learner_step_input *input = step->input;
-    size_t E = schema->tables[schema->fields[field].table].dimension;
-    for (uint32_t i = 0; i < din->samples; i++) {
-        size_t row = input->index[(size_t)i * schema->field_count + field];
-        add(drows + row * E, learner_din_gradient(din, field, i), E);
-    }
-    if (schema->fields[field].group != LEARNER_ITEM)
-        return;
-    const float *from = din->dk + din->model->field_offset[field];
-    unsigned item = field - schema->profile_count;
-    for (size_t t = 0; t < din->behaviors; t++) {
-        size_t row = input->history_index[t * schema->item_count + item];
-        add(drows + row * E, from + t * din->model->ldD, E);
-    }
+    learner_net_backward_rows(&step->net, job);
 }
 
 /* Job 0: dense gradients; job t + 1: rows of table t. */
 static void collect(void *self, unsigned job)
 {
     struct learner_step *step = self;
-    const struct learner_schema *schema = &step->din.model->schema;
-    if (job == 0) {
-        learner_din_collect(&step->din, step->output->ddense);
-        return;
-    }
-    unsigned table = job - 1;
-    float *drows = step->output->drows[table];
-    size_t size = (size_t)step->input->row_count[table] *
-                  schema->tables[table].dimension;
-    if (size > 0)
-        memset(drows, 0, size * sizeof *drows);
-    for (unsigned f = 0; f < schema->field_count; f++)
-        if (schema->fields[f].table == table)
-            scatter_field(step, f, drows);
+    if (job == 0)
+        learner_net_collect(&step->net, step->output->ddense);
+    else
+        learner_net_collect_rows(&step->net, job - 1,
+                                 step->output->drows[job - 1]);
 }
 
 /* ---- the two entries ----------------------------------------------------- */
@@ -199,17 +107,24 @@ static enum base_status begin(struct learner_step *step,
                               const struct learner_step_input *input,
                               bool backward, struct base_error *error)
 {
-    const struct learner_batch *batch = input->batch;
     step->input = input;
-    enum base_status status =
-        learner_din_begin(&step->din, batch->groups, batch->group_begin,
-                          batch->history_begin, error);
+    enum base_status status = learner_net_begin(&step->net, input, error);
     if (status)
-        return base_wrap(error, "step of %u samples", batch->samples);
-    BASE_ASSERT(step->din.samples == batch->samples);
-    learner_pack_load(&step->din.pack, step->din.model, input->dense,
+        return base_wrap(error, "step of %u samples", input->batch->samples);
+    BASE_ASSERT(step->net.samples == input->batch->samples);
+    learner_pack_load(&step->net.pack, step->net.model, input->dense,
                       backward);
     return BASE_OK;
+}
+
+/* Through the MLP with the statistics of the batch, up to the logits. */
+static void forward(struct learner_step *step)
+{
+    struct learner_net *net = &step->net;
+    learner_pool_run(step->pool, forward_rows, step, net->shard_count);
+    learner_pool_run(step->pool, forward_0, step, learner_net_blocks(net, 0));
+    learner_pool_run(step->pool, forward_1, step, learner_net_blocks(net, 1));
+    learner_net_logits(net);
 }
 
 enum base_status learner_step_predict(struct learner_step *step,
@@ -222,46 +137,68 @@ enum base_status learner_step_predict(struct learner_step *step,
     enum base_status status = begin(step, input, false, error);
     if (status)
         return status;
-    learner_pool_run(step->pool, predict_rows, step, step->din.shard_count);
-    learner_din_probability(&step->din, probability);
+    if (learner_net_batch_statistics(&step->net))
+        forward(step);
+    else
+        learner_pool_run(step->pool, predict_rows, step,
+                         step->net.shard_count);
+    learner_net_probability(&step->net, probability);
     return BASE_OK;
 }
 
 /* All below 2^60: finite, and so are the squares that Adam keeps. */
 static bool all_bounded(const float *x, size_t size)
 {
-    uint32_t bad = 0;
+    int bad = 0;
     for (size_t i = 0; i < size; i++)
-        bad |= (base_get_u32(x + i) & 0x7fffffffu) >= (127u + 60) << 23;
+        bad |= !(x[i] < 0x1p60f && x[i] > -0x1p60f);
     return bad == 0;
 }
 
-/* Dice's statistics of the batch, which the moving ones are to take in. */
-static bool statistics_bounded(const struct learner_din *din)
+static bool tensor_bounded(const struct learner_tensor *tensor,
+                           const float *dense)
 {
-    if (din->model->config.activation != LEARNER_DICE)
-        return true;
-    for (unsigned i = 0; i < 2; i++) {
-        const struct learner_din_layer *layer = &din->layer[i];
-        if (!all_bounded(layer->mean, layer->out) ||
-            !all_bounded(layer->variance, layer->out))
-            return false;
-    }
-    return true;
+    return all_bounded(dense + tensor->offset,
+                       (size_t)tensor->shape[0] * tensor->shape[1]);
 }
 
-static bool output_finite(const struct learner_step *step)
+/* Dice's statistics of the batch, which the moving ones are to take in: the
+ * name of one that is not bounded, or NULL. */
+static const char *worst_statistic(const struct learner_net *net)
 {
-    const struct learner_model *model = step->din.model;
+    const struct learner_model *model = net->model;
+    if (!learner_model_has(model, TENSOR_MLP_0_MEAN))
+        return NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        const struct learner_layer *layer = &net->layer[i];
+        int place = model->place[TENSOR_MLP_0_MEAN + 2 * i];
+        if (!all_bounded(layer->mean, layer->out))
+            return model->tensors[place].name;
+        if (!all_bounded(layer->variance, layer->out))
+            return model->tensors[place + 1].name;
+    }
+    return NULL;
+}
+
+/* What is not finite, or NULL: the loss, then statistics, which make all that
+ * follows what they are, then gradients from the output backwards. */
+static const char *worst_of(const struct learner_step *step)
+{
+    const struct learner_model *model = step->net.model;
     const struct learner_step_output *output = step->output;
-    bool finite = output->loss - output->loss == 0 &&
-                  all_bounded(output->ddense, model->dense_size) &&
-                  statistics_bounded(&step->din);
-    for (unsigned t = 0; finite && t < model->schema.table_count; t++)
-        finite = all_bounded(output->drows[t],
-                             (size_t)step->input->row_count[t] *
-                                 model->schema.tables[t].dimension);
-    return finite;
+    const char *worst = worst_statistic(&step->net);
+    if (!(output->loss - output->loss == 0))
+        return "loss";
+    if (!worst && !all_bounded(output->ddense, model->dense_size))
+        for (unsigned i = model->tensor_count; !worst && i-- > 0;)
+            if (!tensor_bounded(&model->tensors[i], output->ddense))
+                worst = model->tensors[i].name;
+    for (unsigned t = 0; !worst && t < model->table_count; t++)
+        if (!all_bounded(output->drows[t],
+                         (size_t)step->input->row_count[t] *
+                             model->tables[t].dimension))
+            worst = model->tables[t].name;
+    return worst;
 }
 
 enum base_status learner_step_train(struct learner_step *step,
@@ -273,20 +210,19 @@ enum base_status learner_step_train(struct learner_step *step,
     enum base_status status = begin(step, input, true, error);
     if (status)
         return status;
-    struct learner_din *din = &step->din;
+    struct learner_net *net = &step->net;
     step->output = output;
-    learner_pool_run(step->pool, forward_rows, step, din->shard_count);
-    learner_pool_run(step->pool, forward_0, step, learner_din_blocks(din, 0));
-    learner_pool_run(step->pool, forward_1, step, learner_din_blocks(din, 1));
+    forward(step);
+    output->auxiliary = 0;
     output->loss =
-        learner_din_output(din, input->batch->label, input->batch->kind);
-    learner_pool_run(step->pool, backward_1, step, learner_din_blocks(din, 1));
-    learner_pool_run(step->pool, backward_0, step, learner_din_blocks(din, 0));
-    learner_pool_run(step->pool, backward_rows, step, din->shard_count);
-    learner_pool_run(step->pool, collect, step,
-                     din->model->schema.table_count + 1u);
-    output->finite = output_finite(step);
+        learner_net_loss(net, input->batch->label, input->batch->kind);
+    learner_pool_run(step->pool, backward_1, step, learner_net_blocks(net, 1));
+    learner_pool_run(step->pool, backward_0, step, learner_net_blocks(net, 0));
+    learner_pool_run(step->pool, backward_rows, step, net->shard_count);
+    learner_pool_run(step->pool, collect, step, net->model->table_count + 1u);
+    output->worst = worst_of(step);
+    output->finite = !output->worst;
     if (output->finite)
-        learner_din_move(din, output->dense);
+        learner_net_move(net, output->dense);
     return BASE_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One training step, and one prediction, over one journal batch. The model's
- * kind chooses the mathematics (din.c); this is the only door to it for the
+ * kind chooses the mathematics (net.h); this is the only door to it for the
  * trainer.
  *
  * The caller looks ids up once per batch: for every table a packed buffer of
@@ -13,8 +13,9 @@
  * 1. The results are a function of the inputs, config.shards and the
  *    arithmetic (learner_arithmetic()) only: any number of threads, AVX2 or
  *    AVX-512, gives the same bits.
- * 2. A probability depends on its own sample only; learner_score() gives the
- *    same bits for the same weights.
+ * 2. A probability depends on its own sample only, but with dice_batch, where
+ *    Dice's statistics are those of the batch; learner_score() gives the same
+ *    bits for the same weights.
  * 3. Nothing is allocated once the largest batch has been seen.
  *
  * Threads: one caller at a time; `threads - 1` workers of its own wait
@@ -64,7 +65,8 @@ struct learner_step_input {
 };
 #define LEARNER_NO_ROW UINT32_MAX
 
-/* probability (B): p(click) with Dice's moving statistics. Ids without a row
+/* probability (B): p(click) with Dice's moving statistics (dice_batch: the
+ * batch's). Ids without a row
  * point at a copy of the table's OOV row. Fails only with BASE_SYSTEM (no
  * memory). */
 enum base_status learner_step_predict(struct learner_step *step,
@@ -79,8 +81,8 @@ struct learner_step_output {
                             input's dense. */
     float *ddense;       /* (learner_dense_size) overwritten; 0 in statistics
                             and between tensors */
-    float *const *drows; /* [table] (U_t,E_t) overwritten, stride E_t; the sum
-                            over all cells that point at the row */
+    float *const *drows; /* [table] (U_t,W_t) overwritten; the sum over all
+                            cells that point at the row */
     double loss;         /* loss_scale x sum of the samples' losses /
                             config.batch_size + auxiliary_weight x auxiliary */
     double auxiliary;    /* the auxiliary loss in it, before its weight */

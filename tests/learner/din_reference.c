@@ -109,7 +109,7 @@ void din_reference_fini(struct din_reference *r)
 static double *tensor(const struct din_reference *r, double *slab,
                       unsigned place)
 {
-    return slab + r->model->tensors[place].offset;
+    return slab + r->model->tensors[r->model->place[place]].offset;
 }
 
 static double sigmoid(double x)
@@ -203,8 +203,8 @@ static void attend(struct din_reference *r, size_t i, size_t begin, size_t T,
     double *x = m->x + i * m->X, *part = x + m->P + D + m->C;
     double top = -INFINITY, sum = 0, *a = r->attention + pair;
     for (unsigned l = 0; l < 3; l++) {
-        w[l] = tensor(r, r->dense, DIN_ATTENTION_0_WEIGHT + 2 * l);
-        b[l] = tensor(r, r->dense, DIN_ATTENTION_0_BIAS + 2 * l);
+        w[l] = tensor(r, r->dense, TENSOR_ATTENTION_0_WEIGHT + 2 * l);
+        b[l] = tensor(r, r->dense, TENSOR_ATTENTION_0_BIAS + 2 * l);
     }
     for (size_t t = 0; t < T; t++) {
         const double *k = m->k + (begin + t) * D;
@@ -254,9 +254,9 @@ static void attend_backward(struct din_reference *r, size_t i, size_t begin,
     double *dq = m->dq + i * D, *da = m->da + pair, mixed = 0;
     double *dv = zeros(4 * D), *d0 = zeros(m->A0), *d1 = zeros(m->A1);
     for (unsigned l = 0; l < 3; l++) {
-        w[l] = tensor(r, r->dense, DIN_ATTENTION_0_WEIGHT + 2 * l);
-        dw[l] = tensor(r, r->ddense, DIN_ATTENTION_0_WEIGHT + 2 * l);
-        db[l] = tensor(r, r->ddense, DIN_ATTENTION_0_BIAS + 2 * l);
+        w[l] = tensor(r, r->dense, TENSOR_ATTENTION_0_WEIGHT + 2 * l);
+        dw[l] = tensor(r, r->ddense, TENSOR_ATTENTION_0_WEIGHT + 2 * l);
+        db[l] = tensor(r, r->ddense, TENSOR_ATTENTION_0_BIAS + 2 * l);
     }
     for (size_t j = 0; j < D; j++) {
         double ds = dpart[j] + dpart[D + j] * q[j];
@@ -317,7 +317,7 @@ static void activate(struct din_reference *r, unsigned l, bool moving)
     struct layer *layer = &r->memory->layer[l];
     size_t B = r->memory->B, n = layer->out;
     bool dice = r->model->config.activation == LEARNER_DICE;
-    const double *alpha = tensor(r, r->dense, DIN_MLP_0_ALPHA + l);
+    const double *alpha = tensor(r, r->dense, TENSOR_MLP_0_ALPHA + l);
     for (size_t j = 0; j < n; j++) {
         double mean = 0, variance = 0;
         for (size_t i = 0; i < B; i++)
@@ -325,8 +325,8 @@ static void activate(struct din_reference *r, unsigned l, bool moving)
         for (size_t i = 0; i < B; i++)
             variance += pow(layer->z[i * n + j] - mean, 2) / (double)B;
         if (dice && moving) {
-            mean = tensor(r, r->dense, DIN_MLP_0_MEAN + 2 * l)[j];
-            variance = tensor(r, r->dense, DIN_MLP_0_VARIANCE + 2 * l)[j];
+            mean = tensor(r, r->dense, TENSOR_MLP_0_MEAN + 2 * l)[j];
+            variance = tensor(r, r->dense, TENSOR_MLP_0_VARIANCE + 2 * l)[j];
         }
         r->mean[l][j] = mean;
         r->variance[l][j] = variance;
@@ -347,8 +347,8 @@ static void activate_backward(struct din_reference *r, unsigned l)
     struct layer *layer = &r->memory->layer[l];
     size_t B = r->memory->B, n = layer->out;
     bool dice = r->model->config.activation == LEARNER_DICE;
-    const double *alpha = tensor(r, r->dense, DIN_MLP_0_ALPHA + l);
-    double *dalpha = tensor(r, r->ddense, DIN_MLP_0_ALPHA + l);
+    const double *alpha = tensor(r, r->dense, TENSOR_MLP_0_ALPHA + l);
+    double *dalpha = tensor(r, r->ddense, TENSOR_MLP_0_ALPHA + l);
     for (size_t j = 0; j < n; j++) {
         double sd = layer->sd[j], by = sd + (r->authors ? 1e-9 : 0);
         double mean = r->mean[l][j], sum = 0, product = 0;
@@ -388,8 +388,8 @@ static double weigh(const struct din_reference *r, size_t i)
 void din_reference_forward(struct din_reference *r, bool moving)
 {
     struct din_reference_memory *m = r->memory;
-    const double *gamma = tensor(r, r->dense, DIN_BN_GAMMA);
-    const double *beta = tensor(r, r->dense, DIN_BN_BETA);
+    const double *gamma = tensor(r, r->dense, TENSOR_BN_GAMMA);
+    const double *beta = tensor(r, r->dense, TENSOR_BN_BETA);
     move_rows(r, false);
     each_sample(r, attend);
     for (size_t i = 0; i < m->B * m->X; i++)
@@ -399,8 +399,8 @@ void din_reference_forward(struct din_reference *r, bool moving)
         const double *in = l ? m->layer[0].f : m->y;
         for (size_t i = 0; i < m->B; i++)
             product(layer->z + i * layer->out, in + i * layer->in,
-                    tensor(r, r->dense, DIN_MLP_0_WEIGHT + 2 * l),
-                    tensor(r, r->dense, DIN_MLP_0_BIAS + 2 * l), layer->in,
+                    tensor(r, r->dense, TENSOR_MLP_0_WEIGHT + 2 * l),
+                    tensor(r, r->dense, TENSOR_MLP_0_BIAS + 2 * l), layer->in,
                     layer->out);
         activate(r, l, moving);
     }
@@ -409,8 +409,8 @@ void din_reference_forward(struct din_reference *r, bool moving)
         double *z = m->logit + 2 * i;
         size_t n = m->layer[1].out;
         product(z, m->layer[1].f + i * n,
-                tensor(r, r->dense, DIN_MLP_2_WEIGHT),
-                tensor(r, r->dense, DIN_MLP_2_BIAS), n, 2);
+                tensor(r, r->dense, TENSOR_MLP_2_WEIGHT),
+                tensor(r, r->dense, TENSOR_MLP_2_BIAS), n, 2);
         r->p[i] = sigmoid(z[0] - z[1]);
         double small = r->authors ? 1e-8 : 0, y = r->c->label[i] ? 1 : 0;
         r->weight[i] = weigh(r, i);
@@ -454,10 +454,10 @@ void din_reference_backward(struct din_reference *r)
         double g = output_gradient(r, i), d[2] = {g, -g};
         size_t n = m->layer[1].out;
         product_backward(m->layer[1].df + i * n,
-                         tensor(r, r->ddense, DIN_MLP_2_WEIGHT),
-                         tensor(r, r->ddense, DIN_MLP_2_BIAS), d,
+                         tensor(r, r->ddense, TENSOR_MLP_2_WEIGHT),
+                         tensor(r, r->ddense, TENSOR_MLP_2_BIAS), d,
                          m->layer[1].f + i * n,
-                         tensor(r, r->dense, DIN_MLP_2_WEIGHT), n, 2);
+                         tensor(r, r->dense, TENSOR_MLP_2_WEIGHT), n, 2);
     }
     for (unsigned l = 2; l-- > 0;) {
         struct layer *layer = &m->layer[l];
@@ -465,19 +465,19 @@ void din_reference_backward(struct din_reference *r)
         for (size_t i = 0; i < m->B; i++)
             product_backward(
                 (l ? m->layer[0].df : m->dx) + i * layer->in,
-                tensor(r, r->ddense, DIN_MLP_0_WEIGHT + 2 * l),
-                tensor(r, r->ddense, DIN_MLP_0_BIAS + 2 * l),
+                tensor(r, r->ddense, TENSOR_MLP_0_WEIGHT + 2 * l),
+                tensor(r, r->ddense, TENSOR_MLP_0_BIAS + 2 * l),
                 layer->df + i * layer->out,
                 (l ? m->layer[0].f : m->y) + i * layer->in,
-                tensor(r, r->dense, DIN_MLP_0_WEIGHT + 2 * l), layer->in,
+                tensor(r, r->dense, TENSOR_MLP_0_WEIGHT + 2 * l), layer->in,
                 layer->out);
     }
     for (size_t i = 0; i < m->B * m->X; i++) {
         size_t j = i % m->X;
         double factor = 1 / sqrt(1.001);
-        tensor(r, r->ddense, DIN_BN_GAMMA)[j] += m->dx[i] * m->x[i] * factor;
-        tensor(r, r->ddense, DIN_BN_BETA)[j] += m->dx[i];
-        m->dx[i] *= tensor(r, r->dense, DIN_BN_GAMMA)[j] * factor;
+        tensor(r, r->ddense, TENSOR_BN_GAMMA)[j] += m->dx[i] * m->x[i] * factor;
+        tensor(r, r->ddense, TENSOR_BN_BETA)[j] += m->dx[i];
+        m->dx[i] *= tensor(r, r->dense, TENSOR_BN_GAMMA)[j] * factor;
     }
     each_sample(r, attend_backward);
     move_rows(r, true);

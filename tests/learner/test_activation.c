@@ -46,7 +46,7 @@ static struct learner_activation_layer start(struct data *t,
         t->variance[j] = uniform(40000 + j) + 1.1f;
     }
     return (struct learner_activation_layer){
-        .kind = kind, .ld = LD, .alpha = t->alpha, .mean = t->mean,
+        .kind = kind, .ld = LD, .alpha = t->alpha, .epsilon = 1e-8f, .mean = t->mean,
         .variance = t->variance, .scale = t->scale};
 }
 
@@ -139,7 +139,7 @@ static void predicts_with_given_statistics(void **state)
         struct learner_activation_layer layer = start(&t, LEARNER_DICE);
         if (!kernels)
             continue;
-        learner_activation_scale(t.scale, t.variance, LD);
+        learner_activation_scale(t.scale, t.variance, LD, 1e-8f);
         learner_activation_forward(kernels, &layer, false, t.y, t.y, t.x, B, 0,
                                    LD);
         for (unsigned i = 0; i < B * LD; i++) {

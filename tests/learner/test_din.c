@@ -36,10 +36,16 @@ static size_t size_of(const struct learner_tensor *tensor)
     return (size_t)tensor->shape[0] * tensor->shape[1];
 }
 
+static const struct learner_tensor *named(const struct din_case *c,
+                                          enum learner_tensor_name name)
+{
+    return learner_tensor(c->model, (unsigned)c->model->place[name]);
+}
+
 /* Softmax sees no shift, so this gradient is rounding noise around 0. */
 static bool is_noise(const struct learner_model *model, unsigned i)
 {
-    return model->config.attention_softmax && i == DIN_ATTENTION_2_BIAS;
+    return model->config.attention_softmax && (int)i == model->place[TENSOR_ATTENTION_2_BIAS];
 }
 
 static void compare_gradients(const struct din_case *c,
@@ -79,14 +85,15 @@ static void compare(const struct din_case_spec *spec)
     compare_gradients(&c, &r, 2e-5);
     for (unsigned i = 0; i < learner_tensor_count(c.model); i++) {
         const struct learner_tensor *tensor = learner_tensor(c.model, i);
-        unsigned layer = (i - DIN_MLP_0_MEAN) / 2;
+        unsigned statistic =
+            i - (unsigned)c.model->place[TENSOR_MLP_0_MEAN];
         for (size_t j = 0; j < size_of(tensor); j++) {
             float old = before[tensor->offset + j];
             double want = old;
             if (!tensor->trained)
-                want = 0.99 * old + 0.01 * ((i - DIN_MLP_0_MEAN) % 2
-                                                ? r.variance[layer][j]
-                                                : r.mean[layer][j]);
+                want = 0.99 * old + 0.01 * (statistic % 2
+                                                ? r.variance[statistic / 2][j]
+                                                : r.mean[statistic / 2][j]);
             assert_true(fabs(c.dense[tensor->offset + j] - want) <=
                         (tensor->trained ? 0 : 1e-6));
         }
@@ -325,8 +332,7 @@ static void rejects_gradients_that_adam_cannot_square(void **state)
     struct din_case c;
     din_case_init(&c, &spec);
     size_t size = learner_dense_size(c.model);
-    const struct learner_tensor *last =
-        learner_tensor(c.model, DIN_MLP_2_WEIGHT);
+    const struct learner_tensor *last = named(&c, TENSOR_MLP_2_WEIGHT);
     for (size_t i = 0; i < (size_t)last->shape[0] * last->shape[1]; i++)
         c.dense[last->offset + i] *= 1e22f;
     float *before = din_case_memory(size), largest = 0;
@@ -344,9 +350,10 @@ static void rejects_gradients_that_adam_cannot_square(void **state)
     din_case_fini(&c);
 }
 
-static void set_tensor(struct din_case *c, unsigned place, float value)
+static void set_tensor(struct din_case *c, enum learner_tensor_name name,
+                       float value)
 {
-    const struct learner_tensor *tensor = learner_tensor(c->model, place);
+    const struct learner_tensor *tensor = named(c, name);
     for (size_t i = 0; i < (size_t)tensor->shape[0] * tensor->shape[1]; i++)
         c->dense[tensor->offset + i] = value;
 }
@@ -362,10 +369,10 @@ static void rejects_statistics_that_are_too_large(void **state)
     size_t size = learner_dense_size(c.model);
     float *before = din_case_memory(size);
     memset(c.label, 1, c.batch.samples);
-    set_tensor(&c, DIN_MLP_0_BIAS, 1e20f);
-    set_tensor(&c, DIN_MLP_2_WEIGHT, 0);
-    set_tensor(&c, DIN_MLP_2_BIAS, -200);
-    c.dense[learner_tensor(c.model, DIN_MLP_2_BIAS)->offset] = 200;
+    set_tensor(&c, TENSOR_MLP_0_BIAS, 1e20f);
+    set_tensor(&c, TENSOR_MLP_2_WEIGHT, 0);
+    set_tensor(&c, TENSOR_MLP_2_BIAS, -200);
+    c.dense[named(&c, TENSOR_MLP_2_BIAS)->offset] = 200;
     memcpy(before, c.dense, size * sizeof *before);
     din_case_train(&c, 1);
     assert_true(isfinite(c.output.loss));
@@ -446,7 +453,7 @@ static void starts_as_configured(void **state)
     assert_int_equal(trained, learner_dense_trained(c.model));
     c.model->config.seed++;
     learner_model_start(c.model, again);
-    const struct learner_tensor *w = learner_tensor(c.model, DIN_MLP_0_WEIGHT);
+    const struct learner_tensor *w = named(&c, TENSOR_MLP_0_WEIGHT);
     assert_memory_not_equal(c.dense + w->offset, again + w->offset, 64);
     free(again);
     din_case_fini(&c);

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "learner/din.h"
+#include "learner/net.h"
 #include "tests/learner/din_reference.h"
 #include "tests/learner/safetensors.h"
 
@@ -161,7 +161,7 @@ static void load_torch(struct din_case *c, const struct safetensors *file,
 /* Softmax sees no shift, so this gradient is rounding noise around 0. */
 static bool is_noise(const struct learner_model *model, unsigned i)
 {
-    return model->config.attention_softmax && i == DIN_ATTENTION_2_BIAS;
+    return model->config.attention_softmax && (int)i == model->place[TENSOR_ATTENTION_2_BIAS];
 }
 
 static void check_plain(const struct din_case *c,
@@ -304,7 +304,7 @@ static void load_authors(struct din_case *c, const struct safetensors *file)
         }
     }
     free(sl), free(y), free(mh), free(ch);
-    for (unsigned i = 0; i < DIN_MLP_0_MEAN; i++) {
+    for (unsigned i = 0; learner_tensor(c->model, i)->trained; i++) {
         const struct learner_tensor *tensor = learner_tensor(c->model, i);
         set_floats(c->dense + tensor->offset, file, "w.", authors_names[i],
                    size_of(tensor));
@@ -339,7 +339,7 @@ static void agrees_with_the_authors(void **state)
                     c.history_begin[i + 1] - c.history_begin[i], 1e-12);
     free(alphas);
     /* stored as float: 2^-24 relative */
-    for (unsigned i = 0; i < DIN_MLP_0_MEAN; i++) {
+    for (unsigned i = 0; learner_tensor(c.model, i)->trained; i++) {
         const struct learner_tensor *tensor = learner_tensor(c.model, i);
         if (!is_noise(c.model, i))
             assert_golden(&file, "g.", authors_names[i],

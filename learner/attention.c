@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention of a query q (K) of each sample to the keys k_t (K) of its
+ * group's behaviors:
+ *
+ *   unit   v = [q; k; q - k; q . k] or [q; q (x) k; k],
+ *          a_t = w2 sigma(W1 sigma(W0 v + b0) + b1) + b2
+ *   inner  a_t = q . k_t
+ *
+ * through a softmax over t where configured, and the weighted sum of keys;
+ * forward and backward. pack.h says how the first layer is split. Pairs are
+ * walked in tiles: rows of the first layers are laid out for up to NET_TILE
+ * pairs of several samples, so that short histories fill the products too. */
+#include <string.h>
+
+#include "learner/net.h"
+
+/* count pairs of one sample with consecutive behaviors */
+struct run {
+    uint32_t sample, behavior, count;
+};
+
+struct tile {
+    struct run runs[NET_TILE];
+    unsigned run_count;
+    size_t first, rows;             /* pairs */
+    uint32_t group, sample, offset; /* where the next tile starts */
+};
+
+static void first_tile(const struct learner_net *net,
+                       const struct learner_shard *shard, struct tile *tile)
+{
+    tile->group = shard->group_begin;
+    tile->sample = net->group_begin[tile->group];
+    tile->offset = 0;
+    tile->rows = 0;
+    tile->first = net->pair_begin[tile->group];
+}
+
+/* The next at most NET_TILE pairs; false at the end of the shard. */
+static bool next_tile(const struct learner_net *net,
+                      const struct learner_shard *shard, struct tile *tile)
+{
+    tile->first += tile->rows;
+    tile->rows = 0;
+    tile->run_count = 0;
+    while (tile->rows < NET_TILE && tile->group < shard->group_end) {
+        uint32_t size = learner_net_history(net, tile->group);
+        if (size == 0 || tile->sample == net->group_begin[tile->group + 1]) {
+            tile->group++;
+            tile->sample = net->group_begin[tile->group];
+            continue;
+        }
+        uint32_t count = size - tile->offset;
+        if (count > NET_TILE - tile->rows)
+            count = (uint32_t)(NET_TILE - tile->rows);
+        tile->runs[tile->run_count++] = (struct run){
+            tile->sample, net->history_begin[tile->group] + tile->offset,
+            count};
+        tile->rows += count;
+        tile->offset += count;
+        if (tile->offset == size) {
+            tile->offset = 0;
+            tile->sample++;
+        }
+    }
+    return tile->rows > 0;
+}
+
+static bool is_outer(const struct learner_net *net)
+{
+    return net->model->config.attention == LEARNER_ATTENTION_OUTER;
+}
+
+/* product (rows,ldK) = q . k */
+static void multiply_pairs(const struct learner_net *net,
+                           const struct tile *tile, float *product)
+{
+    size_t ldK = net->model->ldK;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        net->kernels->row_multiply(product, net->query + run->sample * ldK,
+                                   net->key + run->behavior * ldK, ldK,
+                                   run->count, ldK);
+        product += run->count * ldK;
+    }
+}
+
+/* h0 (rows,ldA0) += k M, M = sum_i q_i Wo_i of each sample */
+static void add_outer(const struct learner_net *net,
+                      const struct learner_shard *shard,
+                      const struct tile *tile, float *h0)
+{
+    const struct learner_model *model = net->model;
+    size_t K = model->K, ldK = model->ldK, ldA0 = model->ldA0;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        net->kernels->gemm(shard->outer, K * ldA0,
+                           net->query + run->sample * ldK, ldK, net->pack.ao,
+                           K * ldA0, 1, K, K * ldA0, net->pack.zero);
+        net->kernels->gemm(h0, ldA0, net->key + run->behavior * ldK, ldK,
+                           shard->outer, ldA0, run->count, K, ldA0, NULL);
+        h0 += run->count * ldA0;
+    }
+}
+
+/* h0, h1 (rows,ldA0), (rows,ldA1) and the scores of a tile */
+static void score_tile(struct learner_net *net,
+                       const struct learner_shard *shard,
+                       const struct tile *tile, float *h0, float *h1)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    const struct learner_pack *pack = &net->pack;
+    size_t ldK = model->ldK, ldA0 = model->ldA0, ldA1 = model->ldA1;
+    float *at = h0;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        kernels->row_add(at, net->qp + run->sample * ldA0,
+                         net->kp + run->behavior * ldA0, ldA0, run->count,
+                         ldA0);
+        at += run->count * ldA0;
+    }
+    if (is_outer(net)) {
+        add_outer(net, shard, tile, h0);
+    } else {
+        multiply_pairs(net, tile, shard->product);
+        kernels->gemm(h0, ldA0, shard->product, ldK, pack->ap, ldA0,
+                      tile->rows, model->K, ldA0, NULL);
+    }
+    kernels->sigmoid(h0, tile->rows * ldA0);
+    kernels->gemm(h1, ldA1, h0, ldA0, pack->a1, ldA1, tile->rows, model->A0,
+                  ldA1, pack->a1_bias);
+    kernels->sigmoid(h1, tile->rows * ldA1);
+    kernels->row_dot(net->a + tile->first, h1, ldA1, tile->rows, ldA1,
+                     pack->a2, pack->a2_bias);
+}
+
+static void score_unit(struct learner_net *net,
+                       const struct learner_shard *shard)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    const struct learner_pack *pack = &net->pack;
+    struct learner_range rows = learner_net_range(net, shard);
+    size_t ldK = model->ldK, ldA0 = model->ldA0;
+    kernels->gemm(net->qp + rows.sample * ldA0, ldA0,
+                  net->query + rows.sample * ldK, ldK, pack->aq, ldA0,
+                  rows.samples, model->K, ldA0, pack->a0_bias);
+    kernels->gemm(net->kp + rows.behavior * ldA0, ldA0,
+                  net->key + rows.behavior * ldK, ldK, pack->ak, ldA0,
+                  rows.behaviors, model->K, ldA0, pack->zero);
+    struct tile tile;
+    first_tile(net, shard, &tile);
+    while (next_tile(net, shard, &tile)) {
+        bool keep = net->training;
+        score_tile(net, shard, &tile,
+                   keep ? net->h0 + tile.first * ldA0 : shard->tile0,
+                   keep ? net->h1 + tile.first * model->ldA1 : shard->tile1);
+    }
+}
+
+/* a (n) = softmax(a), in place. exponential() works on whole vectors, hence
+ * by way of `lanes`. */
+static void softmax(const struct learner_kernels *kernels, float *a, size_t n)
+{
+    float top = a[0], sum = 0, lanes[16] = {0};
+    for (size_t i = 1; i < n; i++)
+        top = a[i] > top ? a[i] : top;
+    for (size_t i = 0; i < n; i += 16) {
+        size_t count = n - i < 16 ? n - i : 16;
+        for (size_t j = 0; j < count; j++)
+            lanes[j] = a[i + j] - top;
+        kernels->exponential(lanes, 16);
+        for (size_t j = 0; j < count; j++) {
+            a[i + j] = lanes[j];
+            sum += lanes[j];
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        a[i] /= sum;
+}
+
+/* da (n): gradient of the weights in, of the scores out */
+static void softmax_backward(float *da, const float *a, size_t n)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += da[i] * a[i];
+    for (size_t i = 0; i < n; i++)
+        da[i] = a[i] * (da[i] - sum);
+}
+
+/* One sample with all behaviors of its group. */
+struct pairs {
+    size_t first, size;     /* pairs */
+    size_t sample, behavior;
+};
+
+/* work(net, pairs) for each sample of the shard that has a history */
+static void each_sample(struct learner_net *net,
+                        const struct learner_shard *shard,
+                        void (*work)(struct learner_net *net,
+                                     const struct pairs *pairs))
+{
+    for (uint32_t g = shard->group_begin; g < shard->group_end; g++) {
+        struct pairs pairs = {net->pair_begin[g], learner_net_history(net, g),
+                              net->group_begin[g], net->history_begin[g]};
+        if (pairs.size == 0)
+            continue;
+        for (; pairs.sample < net->group_begin[g + 1]; pairs.sample++) {
+            work(net, &pairs);
+            pairs.first += pairs.size;
+        }
+    }
+}
+
+static void score_inner(struct learner_net *net, const struct pairs *pairs)
+{
+    size_t ldK = net->model->ldK;
+    net->kernels->row_dot(net->a + pairs->first,
+                          net->key + pairs->behavior * ldK, ldK, pairs->size,
+                          ldK, net->query + pairs->sample * ldK, 0.0f);
+}
+
+static void normalize(struct learner_net *net, const struct pairs *pairs)
+{
+    softmax(net->kernels, net->a + pairs->first, pairs->size);
+}
+
+void learner_attention_forward(struct learner_net *net,
+                               const struct learner_shard *shard)
+{
+    if (net->model->has_unit)
+        score_unit(net, shard);
+    else
+        each_sample(net, shard, score_inner);
+    if (net->model->config.attention_softmax)
+        each_sample(net, shard, normalize);
+}
+
+static void pool(struct learner_net *net, const struct pairs *pairs)
+{
+    size_t ldK = net->model->ldK;
+    net->kernels->weighted_sum(net->interest + pairs->sample * ldK,
+                               net->key + pairs->behavior * ldK, ldK,
+                               pairs->size, ldK, net->a + pairs->first);
+}
+
+void learner_attention_pool(struct learner_net *net,
+                            const struct learner_shard *shard)
+{
+    struct learner_range rows = learner_net_range(net, shard);
+    size_t ldI = net->model->ldI;
+    memset(net->interest + rows.sample * ldI, 0,
+           rows.samples * ldI * sizeof *net->interest);
+    each_sample(net, shard, pool);
+}
+
+/* ---- backward --------------------------------------------------------------- */
+
+static void unpool(struct learner_net *net, const struct pairs *pairs)
+{
+    size_t ldK = net->model->ldK, begin = pairs->behavior * ldK;
+    const float *dinterest = net->dinterest + pairs->sample * ldK;
+    net->kernels->row_dot(net->da + pairs->first, net->key + begin, ldK,
+                          pairs->size, ldK, dinterest, 0.0f);
+    net->kernels->row_spread(net->dkey + begin, ldK, pairs->size, ldK,
+                             net->a + pairs->first, dinterest);
+}
+
+void learner_attention_unpool(struct learner_net *net,
+                              const struct learner_shard *shard)
+{
+    each_sample(net, shard, unpool);
+}
+
+static void normalize_backward(struct learner_net *net,
+                               const struct pairs *pairs)
+{
+    softmax_backward(net->da + pairs->first, net->a + pairs->first,
+                     pairs->size);
+}
+
+static void score_inner_backward(struct learner_net *net,
+                                 const struct pairs *pairs)
+{
+    size_t ldK = net->model->ldK, begin = pairs->behavior * ldK;
+    const float *da = net->da + pairs->first;
+    net->kernels->weighted_sum(net->dquery + pairs->sample * ldK,
+                               net->key + begin, ldK, pairs->size, ldK, da);
+    net->kernels->row_spread(net->dkey + begin, ldK, pairs->size, ldK, da,
+                             net->query + pairs->sample * ldK);
+}
+
+/* d0 (rows,ldA0): gradient of the first layer's input of a tile, into dqp and
+ * dkp */
+static void scatter_split(struct learner_net *net, const struct tile *tile,
+                          const float *d0)
+{
+    size_t ldA0 = net->model->ldA0;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        net->kernels->row_add_backward(net->dqp + run->sample * ldA0,
+                                       net->dkp + run->behavior * ldA0, d0,
+                                       ldA0, run->count, ldA0);
+        d0 += run->count * ldA0;
+    }
+}
+
+/* through q . k */
+static void backward_product(struct learner_net *net,
+                             const struct learner_shard *shard,
+                             const struct tile *tile, const float *d0)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    size_t ldK = model->ldK, ldA0 = model->ldA0;
+    multiply_pairs(net, tile, shard->product);
+    kernels->gemm_tn(shard->partial.dap, ldA0, shard->product, ldK, d0, ldA0,
+                     model->K, tile->rows, ldA0, NULL);
+    kernels->gemm(shard->dproduct, ldK, d0, ldA0, net->pack.ap_turned, ldK,
+                  tile->rows, model->A0, ldK, net->pack.zero);
+    const float *dproduct = shard->dproduct;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        size_t sample = run->sample, behavior = run->behavior;
+        kernels->row_multiply_backward(
+            net->dquery + sample * ldK, net->dkey + behavior * ldK, dproduct,
+            net->query + sample * ldK, net->key + behavior * ldK, ldK,
+            run->count, ldK);
+        dproduct += run->count * ldK;
+    }
+}
+
+/* through q (x) k: with dM = k^T d0 of a run, dWo_i += q_i dM, dq_i +=
+ * dM . Wo_i, dk += d0 M^T */
+static void backward_outer(struct learner_net *net,
+                           const struct learner_shard *shard,
+                           const struct tile *tile, const float *d0)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    size_t K = model->K, A0 = model->A0, ldK = model->ldK, ldA0 = model->ldA0;
+    const float *zero = net->pack.zero;
+    for (unsigned i = 0; i < tile->run_count; i++) {
+        const struct run *run = &tile->runs[i];
+        const float *q = net->query + run->sample * ldK;
+        const float *k = net->key + run->behavior * ldK;
+        float *dq = net->dquery + run->sample * ldK;
+        kernels->gemm_tn(shard->douter, ldA0, k, ldK, d0, ldA0, K, run->count,
+                         ldA0, zero);
+        kernels->row_spread(shard->partial.dao, K * ldA0, K, K * ldA0, q,
+                            shard->douter);
+        kernels->row_dot(shard->row, net->pack.ao, K * ldA0, K, K * ldA0,
+                         shard->douter, 0.0f);
+        for (size_t j = 0; j < K; j++)
+            dq[j] += shard->row[j];
+        kernels->gemm(shard->outer_turned, A0 * ldK, q, ldK,
+                      net->pack.ao_turned, A0 * ldK, 1, K, A0 * ldK, zero);
+        kernels->gemm(net->dkey + run->behavior * ldK, ldK, d0, ldA0,
+                      shard->outer_turned, ldK, run->count, A0, ldK, NULL);
+        d0 += run->count * ldA0;
+    }
+}
+
+static void backward_tile(struct learner_net *net,
+                          const struct learner_shard *shard,
+                          const struct tile *tile)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    const struct learner_pack *pack = &net->pack;
+    const struct learner_partial *partial = &shard->partial;
+    size_t ldA0 = model->ldA0, ldA1 = model->ldA1;
+    const float *h0 = net->h0 + tile->first * ldA0;
+    const float *h1 = net->h1 + tile->first * ldA1;
+    const float *da = net->da + tile->first;
+    float *d0 = shard->tile0, *d1 = shard->tile1;
+    for (size_t i = 0; i < tile->rows; i++)
+        *partial->da2_bias += da[i];
+    kernels->weighted_sum(partial->da2, h1, ldA1, tile->rows, ldA1, da);
+    kernels->output_backward(d1, h1, ldA1, tile->rows, ldA1, da, pack->a2);
+    kernels->column_sum(partial->da1_bias, d1, ldA1, tile->rows, ldA1);
+    kernels->gemm_tn(partial->da1, ldA1, h0, ldA0, d1, ldA1, model->A0,
+                     tile->rows, ldA1, NULL);
+    kernels->gemm(d0, ldA0, d1, ldA1, pack->a1_turned, ldA0, tile->rows,
+                  model->A1, ldA0, pack->zero);
+    kernels->sigmoid_backward(d0, h0, tile->rows * ldA0);
+    if (is_outer(net))
+        backward_outer(net, shard, tile, d0);
+    else
+        backward_product(net, shard, tile, d0);
+    scatter_split(net, tile, d0);
+}
+
+/* The parts of the first layer that were made once per sample and behavior */
+static void backward_split(struct learner_net *net,
+                           const struct learner_shard *shard,
+                           const struct learner_range *rows)
+{
+    const struct learner_kernels *kernels = net->kernels;
+    const struct learner_model *model = net->model;
+    const struct learner_pack *pack = &net->pack;
+    const struct learner_partial *partial = &shard->partial;
+    size_t K = model->K, ldK = model->ldK, A0 = model->A0, ldA0 = model->ldA0;
+    const float *dqp = net->dqp + rows->sample * ldA0;
+    const float *dkp = net->dkp + rows->behavior * ldA0;
+    kernels->column_sum(partial->da0_bias, dqp, ldA0, rows->samples, ldA0);
+    kernels->gemm_tn(partial->daq, ldA0, net->query + rows->sample * ldK, ldK,
+                     dqp, ldA0, K, rows->samples, ldA0, NULL);
+    kernels->gemm_tn(partial->dak, ldA0, net->key + rows->behavior * ldK, ldK,
+                     dkp, ldA0, K, rows->behaviors, ldA0, NULL);
+    kernels->gemm(net->dquery + rows->sample * ldK, ldK, dqp, ldA0,
+                  pack->aq_turned, ldK, rows->samples, A0, ldK, NULL);
+    kernels->gemm(net->dkey + rows->behavior * ldK, ldK, dkp, ldA0,
+                  pack->ak_turned, ldK, rows->behaviors, A0, ldK, NULL);
+}
+
+void learner_attention_backward(struct learner_net *net,
+                                const struct learner_shard *shard)
+{
+    struct learner_range rows = learner_net_range(net, shard);
+    size_t ldA0 = net->model->ldA0;
+    if (net->model->config.attention_softmax)
+        each_sample(net, shard, normalize_backward);
+    if (!net->model->has_unit) {
+        each_sample(net, shard, score_inner_backward);
+        return;
+    }
+    memset(net->dqp + rows.sample * ldA0, 0,
+           rows.samples * ldA0 * sizeof *net->dqp);
+    memset(net->dkp + rows.behavior * ldA0, 0,
+           rows.behaviors * ldA0 * sizeof *net->dkp);
+    struct tile tile;
+    first_tile(net, shard, &tile);
+    while (next_tile(net, shard, &tile))
+        backward_tile(net, shard, &tile);
+    backward_split(net, shard, &rows);
+}

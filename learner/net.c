@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The row phases: in which order a shard's parts are computed, forward and
+ * backward; see net.h. */
+#include "learner/net.h"
+
+#include <string.h>
+
+struct learner_range learner_net_range(const struct learner_net *net,
+                                       const struct learner_shard *shard)
+{
+    uint32_t sample = net->group_begin[shard->group_begin];
+    uint32_t behavior = net->history_begin[shard->group_begin];
+    return (struct learner_range){
+        sample, net->group_begin[shard->group_end] - sample, behavior,
+        net->history_begin[shard->group_end] - behavior};
+}
+
+void learner_net_forward_rows(struct learner_net *net, unsigned index)
+{
+    const struct learner_shard *shard = &net->shards[index];
+    const struct learner_model *model = net->model;
+    struct learner_range rows = learner_net_range(net, shard);
+    learner_embedding_gather(net, &rows);
+    if (model->has_mlp)
+        learner_compose_pool(net, shard);
+    if (model->has_first_order || model->has_wide)
+        learner_wide_forward(net, shard);
+    if (!model->has_mlp)
+        return;
+    if (model->has_attention) {
+        learner_attention_forward(net, shard);
+        learner_attention_pool(net, shard);
+    }
+    learner_compose_forward(net, shard);
+    if (model->has_factors)
+        learner_factor_forward(net, &rows);
+}
+
+void learner_net_backward_rows(struct learner_net *net, unsigned index)
+{
+    const struct learner_shard *shard = &net->shards[index];
+    const struct learner_model *model = net->model;
+    memset(net->partials + index * net->partial_size, 0,
+           net->partial_size * sizeof *net->partials);
+    if (model->has_first_order)
+        learner_wide_backward(net, shard);
+    if (!model->has_mlp)
+        return;
+    learner_compose_backward(net, shard);
+    if (model->has_attention) {
+        learner_attention_unpool(net, shard);
+        learner_attention_backward(net, shard);
+    }
+}
