@@ -26,43 +26,97 @@ static void place_text(const struct place *place, char *text, size_t size)
         snprintf(text, size, "%s[%ld]", place->name, place->index);
 }
 
+static enum base_status refuse_value(const struct interest_model *model,
+                                     int group, unsigned field,
+                                     const struct place *place,
+                                     const char *what,
+                                     struct base_error *error)
+{
+    char where[64];
+    place_text(place, where, sizeof where);
+    return base_fail(error, BASE_DATA,
+                     "request: %s: field \"%s\" must be %s", where,
+                     interest_field(model, group, field), what);
+}
+
+/* One value as training takes it. */
 static enum base_status set_id(const struct interest_model *model, int group,
                                unsigned field, const json_t *value,
                                const struct place *place, uint64_t *id,
                                struct base_error *error)
 {
-    char digits[32], where[64];
+    char digits[32];
+    *id = 0;
+    if (json_is_null(value))
+        return BASE_OK;
+    if (interest_field_transform(model, group, field) == INTEREST_BUCKET) {
+        if (!json_is_number(value))
+            return refuse_value(model, group, field, place, "a number", error);
+        *id = interest_bucket_id(model, group, field,
+                                 json_number_value(value));
+        return BASE_OK;
+    }
     if (json_is_string(value)) {
         *id = interest_id(model, group, field, json_string_value(value),
                           json_string_length(value));
         return BASE_OK;
     }
-    if (json_is_integer(value)) {
-        int size = snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT,
-                            json_integer_value(value));
-        *id = interest_id(model, group, field, digits, (size_t)size);
-        return BASE_OK;
+    if (!json_is_integer(value))
+        return refuse_value(model, group, field, place,
+                            interest_field_places(model, group, field) > 1
+                                ? "a string, an integer or a list of them"
+                                : "a string or an integer",
+                            error);
+    int size = snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT,
+                        json_integer_value(value));
+    *id = interest_id(model, group, field, digits, (size_t)size);
+    return BASE_OK;
+}
+
+/* A field's values into its places: the first ones that are not null, as
+ * training takes them. */
+static enum base_status set_ids(const struct interest_model *model, int group,
+                                unsigned field, const json_t *value,
+                                const struct place *place, uint64_t *ids,
+                                struct base_error *error)
+{
+    unsigned places = interest_field_places(model, group, field), used = 0;
+    if (places == 1)
+        return set_id(model, group, field, value, place, ids, error);
+    size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    for (size_t i = 0; i < count && used < places; i++) {
+        const json_t *one =
+            json_is_array(value) ? json_array_get(value, i) : value;
+        if (json_is_null(one))
+            continue;
+        enum base_status status =
+            set_id(model, group, field, one, place, &ids[used++], error);
+        if (status != BASE_OK)
+            return status;
     }
-    *id = 0;
-    if (json_is_null(value))
-        return BASE_OK;
-    place_text(place, where, sizeof where);
-    return base_fail(error, BASE_DATA,
-                     "request: %s: field \"%s\" must be a string or an "
-                     "integer",
-                     where, interest_field(model, group, field));
+    return BASE_OK;
+}
+
+/* What ids are where nothing is said: unknown. */
+static void clear_ids(const struct interest_model *model, int group,
+                      uint64_t *ids)
+{
+    for (unsigned i = 0; i < interest_field_count(model, group); i++)
+        ids[i] = interest_field_places(model, group, i) == 1 ? 0
+                                                             : INTEREST_ABSENT;
 }
 
 static int find_field(const struct interest_model *model, int group,
                       const char *name)
 {
     for (unsigned i = 0; i < interest_field_count(model, group); i++)
-        if (strcmp(interest_field(model, group, i), name) == 0)
+        if (interest_field_places(model, group, i) > 0 &&
+            strcmp(interest_field(model, group, i), name) == 0)
             return (int)i;
     return -1;
 }
 
-/* ids (fields of the group), zeroed before. */
+/* ids (fields of the group), of which the object says some. */
 static enum base_status read_object(const struct interest_model *model,
                                     int group, json_t *object,
                                     const struct place *place, uint64_t *ids,
@@ -71,6 +125,7 @@ static enum base_status read_object(const struct interest_model *model,
     char where[64];
     const char *name;
     json_t *value;
+    clear_ids(model, group, ids);
     place_text(place, where, sizeof where);
     if (!json_is_object(object))
         return base_fail(error, BASE_DATA, "request: %s must be an object",
@@ -82,8 +137,8 @@ static enum base_status read_object(const struct interest_model *model,
             return base_fail(error, BASE_DATA,
                              "request: %s: the model has no %s field \"%.80s\"",
                              where, group_names[group], name);
-        enum base_status status = set_id(model, group, (unsigned)field, value,
-                                         place, &ids[field], error);
+        enum base_status status = set_ids(model, group, (unsigned)field, value,
+                                          place, &ids[field], error);
         if (status != BASE_OK)
             return status;
     }
@@ -101,6 +156,7 @@ static enum base_status read_single(const struct interest_model *model,
     *ids = made;
     if (!made)
         return base_fail(error, BASE_SYSTEM, "request: no memory");
+    clear_ids(model, group, made);
     return object ? read_object(model, group, object, &place, made, error)
                   : BASE_OK;
 }
@@ -166,9 +222,13 @@ static enum base_status keep_texts(json_t *list, struct rank_request *request,
 static void derive(const struct interest_model *model, int group,
                    json_t *object, int64_t time_ms, uint64_t *ids)
 {
-    for (unsigned i = 0; i < interest_field_count(model, group); i++)
-        if (!json_object_get(object, interest_field(model, group, i)))
+    for (unsigned i = 0; i < interest_field_count(model, group); i++) {
+        enum interest_transform transform =
+            interest_field_transform(model, group, i);
+        if ((transform == INTEREST_HOUR || transform == INTEREST_WEEKDAY) &&
+            !json_object_get(object, interest_field(model, group, i)))
             ids[i] = interest_time_id(model, group, i, time_ms);
+    }
 }
 
 static enum base_status read_time(const struct interest_model *model,

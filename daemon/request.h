@@ -5,9 +5,11 @@
  *                  of more than 1024 the newest count
  *    "candidates": [{"goods": "g7", ...}, ...],
  *    "time_ms": 1763789000000}                   may be left out
- * Values are strings or integers; a field that is left out is unknown (id 0),
- * unless training takes it from an event's time and time_ms is given; a name
- * that the model does not have is an error. Uses only libinterest. */
+ * Values are strings or integers, numbers where training puts them into
+ * buckets, lists where a field takes several values (more than it takes are
+ * ignored, as in training); a field that is left out is unknown, unless
+ * training takes it from an event's time and time_ms is given; a name that the
+ * model does not have is an error. Uses only libinterest. */
 #ifndef DAEMON_REQUEST_H
 #define DAEMON_REQUEST_H
 

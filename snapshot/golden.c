@@ -13,7 +13,8 @@ enum { PURPOSE_GOLDEN = 0x676f6c64, CANDIDATES = 3 };
 static const uint32_t lengths[] = {0, 5, 17, 40};
 
 /* Draws ids: mostly keys of the field's table (row 0 gives "unknown"), each
- * eighth one that no table has, so that the OOV row is scored too. */
+ * eighth one that no table has, so that the OOV row is scored too. A place of
+ * a multi-hot field behind its first is absent half of the time. */
 struct draw {
     const struct learner_schema *schema;
     const struct snapshot_weights *weights;
@@ -24,10 +25,16 @@ static void draw_ids(struct draw *draw, unsigned first_field, unsigned fields,
                      size_t rows, uint64_t *ids)
 {
     for (size_t i = 0; i < rows * fields; i++) {
-        unsigned number = draw->schema->fields[first_field + i % fields].table;
-        const struct snapshot_table *table = &draw->weights->tables[number];
+        const struct learner_field *field =
+            &draw->schema->fields[first_field + i % fields];
+        const struct snapshot_table *table =
+            &draw->weights->tables[field->table];
         uint64_t bits = base_random_u64(0, PURPOSE_GOLDEN, draw->position,
                                         draw->count++);
+        if (field->continues && bits >> 63) {
+            ids[i] = LEARNER_ABSENT;
+            continue;
+        }
         ids[i] = bits % 8 == 0 ? base_random_mix(bits)
                                : table->keys[base_random_below(
                                      base_random_mix(bits), table->rows)];

@@ -17,6 +17,7 @@
 #include "snapshot/interest.h"
 
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -33,7 +34,7 @@ struct shape {
     struct shape *next;
     struct learner_model *model; /* OWNS */
     uint64_t config_hash;
-    bool hour[LEARNER_FIELDS_MAX]; /* a time's UTC hour of the day */
+    struct snapshot_transform transforms[LEARNER_FIELDS_MAX]; /* of fields */
 };
 
 struct served {
@@ -106,8 +107,23 @@ static bool same_fields(const struct learner_schema *a,
     for (unsigned i = 0; i < a->field_count; i++) {
         const struct learner_field *x = &a->fields[i], *y = &b->fields[i];
         if (strcmp(x->name, y->name) != 0 || x->group != y->group ||
+            x->continues != y->continues ||
             strcmp(a->tables[x->table].name, b->tables[y->table].name) != 0)
             return false;
+    }
+    return true;
+}
+
+static bool same_transforms(const struct snapshot_transform *a,
+                            const struct snapshot_transform *b)
+{
+    for (unsigned i = 0; i < LEARNER_FIELDS_MAX; i++) {
+        if (a[i].kind != b[i].kind || a[i].bound_count != b[i].bound_count)
+            return false;
+        for (unsigned j = 0; j < a[i].bound_count; j++)
+            if (a[i].bounds[j] < b[i].bounds[j] ||
+                a[i].bounds[j] > b[i].bounds[j])
+                return false;
     }
     return true;
 }
@@ -120,7 +136,7 @@ static enum base_status find_shape(struct interest_model *model,
     if (model->shapes &&
         (!same_fields(learner_model_schema(model->shapes->model),
                       &manifest->schema) ||
-         memcmp(model->shapes->hour, manifest->hour, sizeof manifest->hour)))
+         !same_transforms(model->shapes->transforms, manifest->transforms)))
         return base_fail(error, BASE_CONFIG,
                          "its fields are not those of the served version; "
                          "close the model and open it again");
@@ -140,7 +156,7 @@ static enum base_status find_shape(struct interest_model *model,
         return status;
     }
     made->config_hash = manifest->config_hash;
-    memcpy(made->hour, manifest->hour, sizeof made->hour);
+    memcpy(made->transforms, manifest->transforms, sizeof made->transforms);
     made->next = model->shapes;
     model->shapes = made;
     *shape = made;
@@ -421,19 +437,75 @@ uint64_t interest_id(const struct interest_model *model, int group,
                       value, size);
 }
 
-uint64_t interest_time_id(const struct interest_model *model, int group,
-                          unsigned index, int64_t time_ms)
+unsigned interest_field_places(const struct interest_model *model, int group,
+                               unsigned index)
+{
+    const struct learner_field *field =
+        field_of(schema_of(model), group, index);
+    return field && !field->continues ? field->more + 1u : 0;
+}
+
+/* Of a field, with its table's seed; NULL where there is no such field. */
+static const struct snapshot_transform *
+transform_of(const struct interest_model *model, int group, unsigned index,
+             uint64_t *seed)
 {
     const struct shape *shape = atomic_load(&model->shape);
     const struct learner_schema *schema = learner_model_schema(shape->model);
     const struct learner_field *field = field_of(schema, group, index);
-    if (!field || !shape->hour[field - schema->fields])
+    if (!field)
+        return NULL;
+    *seed = learner_table_seed(schema->tables[field->table].name);
+    return &shape->transforms[field - schema->fields];
+}
+
+enum interest_transform
+interest_field_transform(const struct interest_model *model, int group,
+                         unsigned index)
+{
+    static const enum interest_transform kinds[] = {
+        [SNAPSHOT_TRANSFORM_NONE] = INTEREST_VALUE,
+        [SNAPSHOT_TRANSFORM_HOUR] = INTEREST_HOUR,
+        [SNAPSHOT_TRANSFORM_WEEKDAY] = INTEREST_WEEKDAY,
+        [SNAPSHOT_TRANSFORM_BUCKET] = INTEREST_BUCKET,
+    };
+    uint64_t seed;
+    const struct snapshot_transform *transform =
+        transform_of(model, group, index, &seed);
+    return transform ? kinds[transform->kind] : INTEREST_VALUE;
+}
+
+uint64_t interest_time_id(const struct interest_model *model, int group,
+                          unsigned index, int64_t time_ms)
+{
+    enum { HOUR_MS = 3600000, DAY_MS = 24 * HOUR_MS, THURSDAY = 3 };
+    uint64_t seed;
+    const struct snapshot_transform *transform =
+        transform_of(model, group, index, &seed);
+    int64_t within = time_ms % DAY_MS;
+    within += within < 0 ? DAY_MS : 0;
+    int64_t day = (time_ms - within) / DAY_MS; /* 1970 began on a Thursday */
+    if (transform && transform->kind == SNAPSHOT_TRANSFORM_HOUR)
+        return learner_id_of_int(seed, within / HOUR_MS);
+    if (transform && transform->kind == SNAPSHOT_TRANSFORM_WEEKDAY)
+        return learner_id_of_int(seed, ((day + THURSDAY) % 7 + 7) % 7);
+    return 0;
+}
+
+uint64_t interest_bucket_id(const struct interest_model *model, int group,
+                            unsigned index, double value)
+{
+    uint64_t seed;
+    const struct snapshot_transform *transform =
+        transform_of(model, group, index, &seed);
+    if (!transform || transform->kind != SNAPSHOT_TRANSFORM_BUCKET ||
+        isnan(value))
         return 0;
-    int64_t within = time_ms % 86400000;
-    within += within < 0 ? 86400000 : 0;
-    return learner_id_of_int(
-        learner_table_seed(schema->tables[field->table].name),
-        within / 3600000);
+    int64_t bucket = 0;
+    while (bucket < transform->bound_count &&
+           transform->bounds[bucket] <= value)
+        bucket++;
+    return learner_id_of_int(seed, bucket);
 }
 
 /* ---- scoring ------------------------------------------------------------- */
@@ -588,6 +660,8 @@ static int score(struct interest_scorer *scorer, const struct served *served,
         .items = request->items,
         .context = request->context,
     };
+    if (attention) /* kinds without attention leave it alone */
+        memset(attention, 0, request->candidates * used * sizeof *attention);
     if (learner_score(scorer->scratch, &parameters, &inner, probability,
                       attention, &why))
         return pass(error, &why);

@@ -70,8 +70,9 @@ INTEREST_API int interest_descriptor(const struct interest_model *model);
 INTEREST_API void interest_get_version(const struct interest_model *model,
                                        struct interest_version *version);
 
-/* Feature fields, in the order in which ids are given below. `group` is 0
- * profile, 1 item, 2 context. NULL past the end of that group. BORROWS until
+/* Feature fields of the model, in the order in which ids are given below: a
+ * model may use a part of the stream's features only. `group` is 0 profile, 1
+ * item, 2 context. NULL past the end of that group. BORROWS until
  * interest_close. The answers never change: a version with other fields is
  * refused by interest_refresh (INTEREST_FORMAT), since requests in the making
  * would not fit; close and open again. */
@@ -80,21 +81,45 @@ INTEREST_API const char *interest_field(const struct interest_model *model,
 INTEREST_API unsigned interest_field_count(const struct interest_model *model,
                                            int group);
 
+/* A feature of several values (genres) takes a run of fields: `places` of the
+ * first is the length of the run, of those that continue it 0; of any other
+ * field 1. Its values' ids stand in any order in the run, INTEREST_ABSENT in
+ * places that are not used; all of them absent: unknown. */
+#define INTEREST_ABSENT UINT64_MAX
+INTEREST_API unsigned interest_field_places(const struct interest_model *model,
+                                            int group, unsigned index);
+
+/* What training makes a field's id of. */
+enum interest_transform {
+    INTEREST_VALUE,   /* of the value: interest_id */
+    INTEREST_HOUR,    /* of a time, UTC hour of the day: interest_time_id */
+    INTEREST_WEEKDAY, /* of a time, UTC day of the week: interest_time_id */
+    INTEREST_BUCKET   /* of a number's bucket: interest_bucket_id */
+};
+INTEREST_API enum interest_transform
+interest_field_transform(const struct interest_model *model, int group,
+                         unsigned index);
+
 /* Id of a feature value of field (group, index): a string's UTF-8 bytes, or
  * the decimal digits of an integer (42 and "42" are the same). 0: unknown. */
 INTEREST_API uint64_t interest_id(const struct interest_model *model, int group,
                                   unsigned index, const char *value,
                                   size_t size);
 
-/* Id of a field that training derives from an event's time (the UTC hour of
- * its day): what it has at time_ms, milliseconds since 1970. 0 for a field
- * that is no such thing. */
+/* Id of a field that training derives from an event's time: what it has at
+ * time_ms, milliseconds since 1970. 0 for a field that is no such thing. */
 INTEREST_API uint64_t interest_time_id(const struct interest_model *model,
                                        int group, unsigned index,
                                        int64_t time_ms);
 
+/* Id of a field that training derives from a number by its bounds (age). 0 for
+ * a field that is no such thing, and where `value` is not a number. */
+INTEREST_API uint64_t interest_bucket_id(const struct interest_model *model,
+                                         int group, unsigned index,
+                                         double value);
+
 struct interest_request {
-    const uint64_t *profile; /* (profile fields) ids; 0 = unknown */
+    const uint64_t *profile; /* (profile fields) ids; 0: unknown */
     const uint64_t *history; /* (history_size, item fields) oldest first */
     size_t history_size;
     const uint64_t *items;   /* (candidates, item fields) */
@@ -112,7 +137,10 @@ INTEREST_API void interest_scorer_close(struct interest_scorer *scorer);
 /* probability (candidates): p(click), corrected where only a share of the
  * negatives was trained. Of the history the newest behaviors are used, as many
  * as training used. attention (candidates, history_size) or NULL: the weight
- * of each behavior, 0 where it was not used. version (may be NULL) says which
+ * of each behavior, 0 where it was not used, and of a model without attention
+ * (lr, base, wide_deep, pnn, deepfm). Where the model's Dice takes the
+ * statistics of a batch (dice_statistics), the batch is the request: its
+ * candidates' scores depend on each other. version (may be NULL) says which
  * version scored. */
 INTEREST_API int interest_score(struct interest_scorer *scorer,
                                 const struct interest_request *request,

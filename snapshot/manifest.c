@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "learner/settings.h"
+
 const char *const snapshot_group_words[] = {"profile", "item", "context",
                                             NULL};
-const char *const snapshot_kind_words[] = {"din", NULL};
-const char *const snapshot_activation_words[] = {"prelu", "dice", NULL};
 
 void snapshot_folder_print(uint64_t epoch, uint64_t version,
                            char name[SNAPSHOT_FOLDER_NAME])
@@ -90,6 +90,19 @@ void snapshot_golden_fini(struct snapshot_golden *golden)
     free(golden->profile);
     free(golden->scores);
     *golden = (struct snapshot_golden){0};
+}
+
+void snapshot_manifest_describe(struct snapshot_manifest *manifest,
+                                const struct learner_model *model)
+{
+    manifest->schema = *learner_model_schema(model);
+    manifest->model = *learner_model_get_config(model);
+    manifest->model.fields_off = 0; /* the schema has them left out already */
+    manifest->config_hash =
+        learner_config_hash(&manifest->schema, &manifest->model);
+    manifest->table_count = learner_model_tables(model);
+    for (unsigned i = 0; i < manifest->table_count; i++)
+        manifest->tables[i] = *learner_model_table(model, i);
 }
 
 void snapshot_manifest_fini(struct snapshot_manifest *manifest)
@@ -179,13 +192,17 @@ static json_t *window_json(const struct learner_window *window)
 static json_t *tables_json(const struct snapshot_manifest *manifest)
 {
     json_t *list = json_array();
-    for (unsigned i = 0; i < manifest->schema.table_count; i++) {
-        const struct learner_table_spec *table = &manifest->schema.tables[i];
+    for (unsigned i = 0; i < manifest->table_count; i++) {
+        const struct learner_table_spec *table = &manifest->tables[i];
+        const struct learner_schema *schema = &manifest->schema;
+        int dimension =
+            i < schema->table_count ? schema->tables[i].dimension : 0;
         json_array_append_new(
-            list, json_pack("{s:s, s:i, s:I, s:o}", "name", table->name,
-                            "dimension", (int)table->dimension, "rows",
-                            (json_int_t)manifest->rows[i], "seed",
-                            u64_json(learner_table_seed(table->name))));
+            list,
+            json_pack("{s:s, s:i, s:i, s:I, s:o}", "name", table->name,
+                      "dimension", dimension, "width", (int)table->dimension,
+                      "rows", (json_int_t)manifest->rows[i], "seed",
+                      u64_json(learner_table_seed(table->name))));
     }
     return list;
 }
@@ -195,26 +212,40 @@ static json_t *fields_json(const struct learner_schema *schema)
     json_t *list = json_array();
     for (unsigned i = 0; i < schema->field_count; i++) {
         const struct learner_field *field = &schema->fields[i];
-        json_array_append_new(
-            list, json_pack("{s:s, s:s, s:s}", "name", field->name, "group",
-                            snapshot_group_words[field->group], "table",
-                            schema->tables[field->table].name));
+        json_t *object = json_pack(
+            "{s:s, s:s, s:s}", "name", field->name, "group",
+            snapshot_group_words[field->group], "table",
+            schema->tables[field->table].name);
+        if (field->continues)
+            json_object_set_new(object, "continues", json_true());
+        json_array_append_new(list, object);
     }
     return list;
 }
 
+static json_t *switch_json(const struct base_setting *setting,
+                           const char *text)
+{
+    switch (setting->type) {
+    case BASE_SETTING_BOOL: return json_boolean(strcmp(text, "true") == 0);
+    case BASE_SETTING_DOUBLE: return json_real(strtod(text, NULL));
+    case BASE_SETTING_UNSIGNED:
+    case BASE_SETTING_SIGNED: return json_integer(strtoll(text, NULL, 10));
+    default: return json_string(text);
+    }
+}
+
 static json_t *model_json(const struct learner_model_config *model)
 {
-    return json_pack(
-        "{s:s, s:s, s:b, s:[i, i], s:[i, i], s:I, s:i, s:o, s:f, s:f}",
-        "kind", snapshot_kind_words[model->kind], "activation",
-        snapshot_activation_words[model->activation], "attention_softmax",
-        (int)model->attention_softmax, "attention_hidden",
-        (int)model->attention_hidden[0], (int)model->attention_hidden[1],
-        "mlp_hidden", (int)model->mlp_hidden[0], (int)model->mlp_hidden[1],
-        "batch_size", (json_int_t)model->batch_size, "shards",
-        (int)model->shards, "seed", u64_json(model->seed), "learning_rate",
-        (double)model->learning_rate, "row_limit", (double)model->row_limit);
+    const struct base_settings *switches = &learner_model_switches;
+    json_t *object = json_object();
+    for (unsigned i = 0; i < switches->count; i++) {
+        char text[64];
+        base_settings_text(switches, i, model, text, sizeof text);
+        json_object_set_new(object, switches->table[i].name,
+                            switch_json(&switches->table[i], text));
+    }
+    return object;
 }
 
 static json_t *files_json(const struct snapshot_manifest *manifest)
@@ -287,7 +318,9 @@ snapshot_manifest_write(const struct snapshot_manifest *manifest, char **text,
     json_t *offsets = NULL, *stream = NULL;
     if (manifest->epoch > SNAPSHOT_INTEGER_MAX ||
         manifest->version > SNAPSHOT_INTEGER_MAX ||
-        manifest->position > SNAPSHOT_INTEGER_MAX)
+        manifest->position > SNAPSHOT_INTEGER_MAX ||
+        manifest->model.seed > SNAPSHOT_INTEGER_MAX ||
+        manifest->model.rate_decay_samples > SNAPSHOT_INTEGER_MAX)
         return base_fail(error, BASE_DATA,
                          "manifest: a number is above 2^53 - 1");
     enum base_status status = object_of(manifest->offsets_json,

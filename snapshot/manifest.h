@@ -10,7 +10,7 @@
 #include "snapshot/tensors.h"
 
 enum {
-    SNAPSHOT_FORMAT = 1,
+    SNAPSHOT_FORMAT = 2,
     SNAPSHOT_MODEL_NAME = 64,     /* with its NUL */
     SNAPSHOT_FOLDER_NAME = 64,    /* "v<epoch>-<version>", with its NUL */
     SNAPSHOT_FILES_MAX = LEARNER_TABLES_MAX + 1,
@@ -29,6 +29,21 @@ struct snapshot_golden {
     float *scores; /* OWNS (candidates) */
 };
 
+/* What training makes a field's id of: its value, or a number that is derived
+ * from a time (UTC) or a value. */
+enum snapshot_transform_kind {
+    SNAPSHOT_TRANSFORM_NONE,
+    SNAPSHOT_TRANSFORM_HOUR,    /* of the day, 0 to 23 */
+    SNAPSHOT_TRANSFORM_WEEKDAY, /* 0 = Monday */
+    SNAPSHOT_TRANSFORM_BUCKET,  /* how many bounds are <= the value */
+};
+enum { SNAPSHOT_BOUNDS_MAX = 64 };
+struct snapshot_transform {
+    enum snapshot_transform_kind kind;
+    unsigned bound_count;
+    double bounds[SNAPSHOT_BOUNDS_MAX]; /* ascending */
+};
+
 struct snapshot_manifest {
     char model_name[SNAPSHOT_MODEL_NAME];
     uint64_t epoch, version;
@@ -40,14 +55,16 @@ struct snapshot_manifest {
     int64_t newest_event_ms, created_ms;
     char arithmetic[32];
     uint64_t config_hash;
-    struct learner_schema schema;
-    struct learner_model_config model;
+    struct learner_schema schema;      /* the model's own */
+    struct learner_model_config model; /* fields_off is 0 */
+    unsigned table_count; /* the schema's tables and, behind, one of crosses */
+    struct learner_table_spec tables[LEARNER_TABLES_MAX]; /* with widths */
     uint64_t rows[LEARNER_TABLES_MAX]; /* with the OOV row */
     char *offsets_json; /* OWNS; NULL: none; applied_offsets */
     char *stream_json;  /* OWNS; NULL: none; the next three are read from it */
     uint32_t history_max;  /* behaviors of a trained history; 0: not said */
     double negative_keep;  /* share of negatives that was trained; 1: all */
-    bool hour[LEARNER_FIELDS_MAX]; /* field is a time's UTC hour of the day */
+    struct snapshot_transform transforms[LEARNER_FIELDS_MAX]; /* of fields */
     struct learner_window metrics_samples, metrics_time, metrics_total;
     unsigned file_count;
     struct snapshot_file files[SNAPSHOT_FILES_MAX];
@@ -55,6 +72,9 @@ struct snapshot_manifest {
     struct snapshot_golden golden[SNAPSHOT_GOLDEN_MAX];
 };
 
+/* Takes schema, switches, tables and config_hash of a model. */
+void snapshot_manifest_describe(struct snapshot_manifest *manifest,
+                                const struct learner_model *model);
 void snapshot_manifest_fini(struct snapshot_manifest *manifest);
 
 /* Makes room for a golden request; BASE_SYSTEM without memory. */
@@ -94,9 +114,7 @@ const struct snapshot_file *
 snapshot_manifest_file(const struct snapshot_manifest *manifest,
                        const char *name);
 
-/* Words of the manifest for enumerations, in their order; NULL ends. */
+/* Words of enum learner_group; NULL ends. */
 extern const char *const snapshot_group_words[];
-extern const char *const snapshot_kind_words[];
-extern const char *const snapshot_activation_words[];
 
 #endif

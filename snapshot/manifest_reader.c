@@ -7,8 +7,11 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "learner/settings.h"
 
 /* One object of the text and where it stands, for the error texts. */
 struct place {
@@ -90,16 +93,6 @@ static enum base_status get_hash(const struct place *place, const char *key,
     return BASE_OK;
 }
 
-static enum base_status get_float(const struct place *place, const char *key,
-                                  float *value)
-{
-    const json_t *json = json_object_get(place->json, key);
-    if (!json_is_number(json) || !isfinite((float)json_number_value(json)))
-        return refuse(place, key, "must be a finite number");
-    *value = (float)json_number_value(json);
-    return BASE_OK;
-}
-
 /* null is "undefined": not a number. */
 static enum base_status get_metric(const struct place *place, const char *key,
                                    double *value)
@@ -175,30 +168,53 @@ static enum base_status read_parent(const struct place *root,
     return status;
 }
 
+/* A table of fields, or the one of crosses, which is the last. */
+static enum base_status add_table(const struct place *place,
+                                  struct snapshot_manifest *manifest,
+                                  uint16_t dimension)
+{
+    struct learner_schema *schema = &manifest->schema;
+    const struct learner_table_spec *table =
+        &manifest->tables[manifest->table_count];
+    if (manifest->table_count != schema->table_count)
+        return refuse(place, "dimension", "is 0, but it is not the last table");
+    if (!dimension)
+        return strcmp(table->name, LEARNER_CROSS_TABLE) == 0
+                   ? BASE_OK
+                   : refuse(place, "dimension", "is 0: the table is of no "
+                                                "field");
+    schema->tables[schema->table_count] = *table;
+    schema->tables[schema->table_count++].dimension = dimension;
+    return BASE_OK;
+}
+
 static enum base_status read_table(const struct place *place,
                                    struct snapshot_manifest *manifest)
 {
-    struct learner_schema *schema = &manifest->schema;
-    struct learner_table_spec *table = &schema->tables[schema->table_count];
+    struct learner_table_spec *table = &manifest->tables[manifest->table_count];
     uint64_t seed;
+    uint16_t dimension = 0;
     enum base_status status =
         get_text(place, "name", table->name, sizeof table->name);
     if (!status && !snapshot_name_usable(table->name))
         status = refuse(place, "name", "may only have letters, digits, _, -");
-    for (unsigned i = 0; !status && i < schema->table_count; i++)
-        if (strcmp(schema->tables[i].name, table->name) == 0)
+    for (unsigned i = 0; !status && i < manifest->table_count; i++)
+        if (strcmp(manifest->tables[i].name, table->name) == 0)
             status = refuse(place, "name", "comes twice");
     if (!status)
-        status = get_u16(place, "dimension", 1, LEARNER_DIMENSION_MAX,
+        status = get_u16(place, "dimension", 0, LEARNER_DIMENSION_MAX,
+                         &dimension);
+    if (!status)
+        status = get_u16(place, "width", 1, LEARNER_DIMENSION_MAX + 1,
                          &table->dimension);
     if (!status)
         status = get_integer(place, "rows", 1, SNAPSHOT_ROWS_MAX,
-                             &manifest->rows[schema->table_count]);
+                             &manifest->rows[manifest->table_count]);
     if (!status)
         status = get_u64(place, "seed", &seed);
     if (!status && seed != learner_table_seed(table->name))
         status = refuse(place, "seed", "is not XXH3-64 of the table's name");
-    return status;
+    return status ? status : add_table(place, manifest, dimension);
 }
 
 static enum base_status read_tables(const struct place *root,
@@ -210,9 +226,33 @@ static enum base_status read_tables(const struct place *root,
     for (size_t i = 0; !status && i < json_array_size(list); i++) {
         struct place place = element(root, "tables", list, i);
         status = read_table(&place, manifest);
-        manifest->schema.table_count++;
+        manifest->table_count++;
     }
     return status;
+}
+
+/* A column of a multi-hot field's run behind its first. */
+static enum base_status read_continues(const struct place *place,
+                                       struct learner_schema *schema,
+                                       struct learner_field *field)
+{
+    const json_t *json = json_object_get(place->json, "continues");
+    if (!json)
+        return BASE_OK;
+    if (!json_is_boolean(json))
+        return refuse(place, "continues", "must be true or false");
+    field->continues = json_is_true(json);
+    if (!field->continues)
+        return BASE_OK;
+    if (schema->field_count == 0 || field[-1].group != field->group ||
+        field[-1].table != field->table)
+        return refuse(place, "continues",
+                      "the field before has another group or table");
+    do
+        field--;
+    while (field->continues);
+    field->more++;
+    return BASE_OK;
 }
 
 static enum base_status read_field(const struct place *place,
@@ -241,7 +281,7 @@ static enum base_status read_field(const struct place *place,
     uint16_t *counts[] = {&schema->profile_count, &schema->item_count,
                           &schema->context_count};
     ++*counts[group];
-    return BASE_OK;
+    return read_continues(place, schema, field);
 }
 
 static enum base_status read_fields(const struct place *root,
@@ -260,63 +300,50 @@ static enum base_status read_fields(const struct place *root,
     return status;
 }
 
-static enum base_status get_widths(const struct place *place, const char *key,
-                                   uint16_t widths[2])
+/* The text that base_settings_set() takes; false where the type is wrong. */
+static bool switch_text(const struct base_setting *setting, const json_t *json,
+                        char *text, size_t size)
 {
-    const json_t *list;
-    enum base_status status = get_list(place, key, 2, 2, &list);
-    for (size_t i = 0; !status && i < 2; i++) {
-        const json_t *json = json_array_get(list, i);
-        json_int_t width = json_integer_value(json);
-        if (!json_is_integer(json) || width < 1 || width > 4096)
-            return refuse(place, key, "must be two widths from 1 to 4096");
-        widths[i] = (uint16_t)width;
+    switch (setting->type) {
+    case BASE_SETTING_BOOL:
+        snprintf(text, size, "%s", json_is_true(json) ? "true" : "false");
+        return json_is_boolean(json);
+    case BASE_SETTING_DOUBLE:
+        snprintf(text, size, "%.17g", json_number_value(json));
+        return json_is_number(json);
+    case BASE_SETTING_UNSIGNED:
+    case BASE_SETTING_SIGNED:
+        snprintf(text, size, "%lld", (long long)json_integer_value(json));
+        return json_is_integer(json);
+    default:
+        snprintf(text, size, "%.40s",
+                 json_is_string(json) ? json_string_value(json) : "");
+        return json_is_string(json);
     }
-    return status;
 }
 
-static enum base_status read_words(const struct place *place,
-                                   struct learner_model_config *model)
-{
-    unsigned kind = 0, activation = 0;
-    const json_t *softmax = json_object_get(place->json, "attention_softmax");
-    enum base_status status =
-        find_word(place, "kind", snapshot_kind_words, &kind);
-    if (!status)
-        status = find_word(place, "activation", snapshot_activation_words,
-                           &activation);
-    if (!status && !json_is_boolean(softmax))
-        status = refuse(place, "attention_softmax", "must be true or false");
-    model->kind = (enum learner_kind)kind;
-    model->activation = (enum learner_activation)activation;
-    model->attention_softmax = json_is_true(softmax);
-    return status;
-}
-
+/* Every switch must be there: one that is not known would change scores. */
 static enum base_status read_model(const struct place *root,
                                    struct learner_model_config *model)
 {
+    static const struct base_setting_place nowhere = {.file = "manifest"};
+    const struct base_settings *switches = &learner_model_switches;
     struct place place;
-    uint64_t batch_size = 0;
     enum base_status status = get_object(root, "model", &place);
-    if (!status)
-        status = read_words(&place, model);
-    if (!status)
-        status = get_widths(&place, "attention_hidden",
-                            model->attention_hidden);
-    if (!status)
-        status = get_widths(&place, "mlp_hidden", model->mlp_hidden);
-    if (!status)
-        status = get_integer(&place, "batch_size", 1, 1 << 20, &batch_size);
-    model->batch_size = (uint32_t)batch_size;
-    if (!status)
-        status = get_u16(&place, "shards", 1, UINT16_MAX, &model->shards);
-    if (!status)
-        status = get_u64(&place, "seed", &model->seed);
-    if (!status)
-        status = get_float(&place, "learning_rate", &model->learning_rate);
-    if (!status)
-        status = get_float(&place, "row_limit", &model->row_limit);
+    for (unsigned i = 0; !status && i < switches->count; i++) {
+        const struct base_setting *setting = &switches->table[i];
+        const json_t *json = json_object_get(place.json, setting->name);
+        char text[64];
+        if (!json)
+            status = refuse(&place, setting->name, "is missing");
+        else if (!switch_text(setting, json, text, sizeof text))
+            status = refuse(&place, setting->name, "is of another type");
+        else if (base_settings_set(switches, i, text, &nowhere, model, NULL))
+            status = refuse(&place, setting->name,
+                            setting->type == BASE_SETTING_ENUM
+                                ? "is a word that this program does not know"
+                                : "is out of range");
+    }
     return status;
 }
 
@@ -369,9 +396,9 @@ static bool belongs(const struct snapshot_manifest *manifest, const char *name)
 {
     if (strcmp(name, SNAPSHOT_DENSE_FILE) == 0)
         return true;
-    for (unsigned i = 0; i < manifest->schema.table_count; i++) {
+    for (unsigned i = 0; i < manifest->table_count; i++) {
         char expected[sizeof manifest->files[0].name];
-        snapshot_table_file(manifest->schema.tables[i].name, expected,
+        snapshot_table_file(manifest->tables[i].name, expected,
                             sizeof expected);
         if (strcmp(name, expected) == 0)
             return true;
@@ -401,7 +428,7 @@ static enum base_status read_files(const struct place *root,
                                    struct snapshot_manifest *manifest)
 {
     const json_t *list;
-    size_t expected = (size_t)manifest->schema.table_count + 1;
+    size_t expected = (size_t)manifest->table_count + 1;
     enum base_status status =
         get_list(root, "files", expected, expected, &list);
     for (size_t i = 0; !status && i < json_array_size(list); i++) {
@@ -587,7 +614,51 @@ static enum base_status keep_object(const struct place *root, const char *key,
     return BASE_OK;
 }
 
-/* Transforms of fields; a word that is not known here is the caller's. */
+static enum base_status read_bounds(const struct place *place,
+                                    struct snapshot_transform *transform)
+{
+    const json_t *list;
+    enum base_status status =
+        get_list(place, "bounds", 1, SNAPSHOT_BOUNDS_MAX, &list);
+    for (size_t i = 0; !status && i < json_array_size(list); i++) {
+        const json_t *bound = json_array_get(list, i);
+        double value = json_number_value(bound);
+        if (!json_is_number(bound) || fabs(value) > 0x1p53 ||
+            (i && !(value > transform->bounds[i - 1])))
+            return refuse(place, "bounds", "must be ascending numbers");
+        transform->bounds[i] = value;
+        transform->bound_count = (unsigned)i + 1;
+    }
+    return status;
+}
+
+/* A transform that is not known here is an error: requests could not be made
+ * as training makes them. */
+static enum base_status read_transform(const struct place *transforms,
+                                       const char *field,
+                                       struct snapshot_transform *transform)
+{
+    static const char *const words[] = {
+        [SNAPSHOT_TRANSFORM_NONE] = "none",
+        [SNAPSHOT_TRANSFORM_HOUR] = "hour",
+        [SNAPSHOT_TRANSFORM_WEEKDAY] = "weekday",
+        [SNAPSHOT_TRANSFORM_BUCKET] = "bucket",
+        NULL,
+    };
+    struct place place;
+    unsigned kind;
+    if (!json_object_get(transforms->json, field))
+        return BASE_OK;
+    enum base_status status = get_object(transforms, field, &place);
+    if (!status)
+        status = find_word(&place, "transform", words, &kind);
+    if (status)
+        return status;
+    transform->kind = (enum snapshot_transform_kind)kind;
+    return kind == SNAPSHOT_TRANSFORM_BUCKET ? read_bounds(&place, transform)
+                                             : BASE_OK;
+}
+
 static enum base_status read_transforms(const struct place *stream,
                                         struct snapshot_manifest *manifest)
 {
@@ -595,11 +666,9 @@ static enum base_status read_transforms(const struct place *stream,
     if (!json_object_get(stream->json, "transforms"))
         return BASE_OK;
     enum base_status status = get_object(stream, "transforms", &place);
-    for (unsigned i = 0; !status && i < manifest->schema.field_count; i++) {
-        const char *word = json_string_value(json_object_get(
-            place.json, manifest->schema.fields[i].name));
-        manifest->hour[i] = word && strcmp(word, "hour") == 0;
-    }
+    for (unsigned i = 0; !status && i < manifest->schema.field_count; i++)
+        status = read_transform(&place, manifest->schema.fields[i].name,
+                                &manifest->transforms[i]);
     return status;
 }
 

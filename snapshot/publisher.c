@@ -352,9 +352,6 @@ static void describe_checkpoint(const struct learner_checkpoint_info *info,
     manifest->journal_hash = (struct snapshot_hash){info->journal_hash[0],
                                                     info->journal_hash[1]};
     manifest->newest_event_ms = status->newest_event_ms;
-    manifest->config_hash = learner_config_hash(&info->schema, &info->model);
-    manifest->schema = info->schema;
-    manifest->model = info->model;
     manifest->metrics_samples = status->last_samples;
     manifest->metrics_time = status->last_time;
     manifest->metrics_total = status->total;
@@ -374,11 +371,13 @@ enum base_status snapshot_publish(struct snapshot_publisher *publisher,
         learner_checkpoint_open(checkpoint_path, &checkpoint, error);
     if (status)
         return base_wrap(error, "publish %s", checkpoint_path);
-    describe_checkpoint(learner_checkpoint_get_info(checkpoint), &manifest);
-    status = learner_model_new(&manifest.schema, &manifest.model, &model,
-                               error);
+    const struct learner_checkpoint_info *info =
+        learner_checkpoint_get_info(checkpoint);
+    status = learner_model_new(&info->schema, &info->model, &model, error);
     if (status)
         goto cleanup;
+    describe_checkpoint(info, &manifest);
+    snapshot_manifest_describe(&manifest, model);
     manifest.offsets_json = strdup(offsets_json ? offsets_json : "{}");
     if (publisher->config.stream_json)
         manifest.stream_json = strdup(publisher->config.stream_json);

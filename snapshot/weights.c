@@ -145,6 +145,28 @@ static enum base_status open_table(int folder, const struct snapshot_file *file,
 
 /* ---- both ---------------------------------------------------------------- */
 
+static enum base_status check_widths(const struct snapshot_manifest *manifest,
+                                     const struct learner_model *model,
+                                     struct base_error *error)
+{
+    unsigned count = learner_model_tables(model);
+    if (manifest->table_count != count)
+        return base_fail(error, BASE_CORRUPT,
+                         "the manifest has %u tables; the model has %u",
+                         manifest->table_count, count);
+    for (unsigned i = 0; i < count; i++) {
+        const struct learner_table_spec *had = &manifest->tables[i];
+        const struct learner_table_spec *want = learner_model_table(model, i);
+        if (strcmp(had->name, want->name) || had->dimension != want->dimension)
+            return base_fail(error, BASE_CORRUPT,
+                             "table '%s' has rows of %u floats; the model has "
+                             "'%s' of %u",
+                             had->name, had->dimension, want->name,
+                             want->dimension);
+    }
+    return BASE_OK;
+}
+
 enum base_status snapshot_weights_open(int folder,
                                        const struct snapshot_manifest *manifest,
                                        const struct learner_model *model,
@@ -155,14 +177,15 @@ enum base_status snapshot_weights_open(int folder,
     const struct snapshot_file *file =
         snapshot_manifest_file(manifest, SNAPSHOT_DENSE_FILE);
     BASE_ASSERT(file);
-    enum base_status status =
-        open_dense(folder, file, model, weights, error);
-    for (unsigned i = 0; !status && i < manifest->schema.table_count; i++) {
+    enum base_status status = check_widths(manifest, model, error);
+    if (!status)
+        status = open_dense(folder, file, model, weights, error);
+    for (unsigned i = 0; !status && i < manifest->table_count; i++) {
         char name[sizeof file->name];
         struct snapshot_table *table = &weights->tables[i];
         table->rows = manifest->rows[i];
-        table->dimension = manifest->schema.tables[i].dimension;
-        snapshot_table_file(manifest->schema.tables[i].name, name,
+        table->dimension = manifest->tables[i].dimension;
+        snapshot_table_file(manifest->tables[i].name, name,
                             sizeof name);
         file = snapshot_manifest_file(manifest, name);
         BASE_ASSERT(file);

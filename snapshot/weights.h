@@ -18,7 +18,7 @@ struct snapshot_table {
     const uint64_t *keys; /* (rows) */
     const float *values;  /* (rows, dimension) */
     uint64_t rows;
-    size_t dimension;
+    size_t dimension; /* floats of a row: all its parameters */
 };
 
 struct snapshot_weights {

@@ -153,7 +153,7 @@ static enum base_status add_table(int folder,
                                   struct base_error *error)
 {
     const struct learner_table_spec *table =
-        &learner_model_schema(content->model)->tables[number];
+        learner_model_table(content->model, number);
     uint64_t capacity = snapshot_index_capacity(keys->count);
     struct snapshot_tensor tensors[] = {
         {.name = "index", .dtype = SNAPSHOT_U32, .dimensions = 1,
@@ -207,12 +207,11 @@ static enum base_status write_tensors(int folder,
                                       struct snapshot_manifest *manifest,
                                       struct base_error *error)
 {
-    const struct learner_schema *schema = &manifest->schema;
     enum base_status status =
         write_dense(folder, content, &manifest->files[0], error);
     manifest->file_count = 1;
-    for (unsigned i = 0; !status && i < schema->table_count; i++) {
-        const char *name = schema->tables[i].name;
+    for (unsigned i = 0; !status && i < manifest->table_count; i++) {
+        const char *name = manifest->tables[i].name;
         if (!snapshot_name_usable(name))
             return base_fail(error, BASE_CONFIG,
                              "table '%s': a published table's name may only "

@@ -195,8 +195,10 @@ static void check_manifest(void)
     assert_true(json_number_value(json_object_get(stream, "negative_keep")) ==
                 1);
     assert_int_equal(json_object_size(transforms), 1);
-    assert_string_equal(json_string_value(json_object_get(transforms, "hour")),
-                        "hour");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(transforms, "hour"),
+                                          "transform")),
+        "hour");
     assert_int_equal(
         json_object_size(json_object_get(manifest, "applied_offsets")), 4);
     json_decref(manifest);

@@ -156,7 +156,7 @@ static int set_up(void **state)
     struct snapshot_manifest manifest;
     struct snapshot_announcement said;
     fixture_manifest(&fixture, &manifest);
-    manifest.stream_json = strdup("{\"transforms\":{\"pid\":\"hour\"}}");
+    manifest.stream_json = strdup("{\"transforms\":{\"pid\":{\"transform\":\"hour\"}}}");
     int status = snapshot_publisher_put(publisher, &content, &manifest, &said,
                                         &error);
     snapshot_manifest_fini(&manifest);

@@ -201,7 +201,7 @@ def main():
         text = file.read()
     check_hash(text, expected, "manifest.json")
     manifest = json.loads(text)
-    check(manifest["format"] == 1 and manifest["kind"] == "base", "format")
+    check(manifest["format"] == 2 and manifest["kind"] == "base", "format")
     check(name == f"v{manifest['epoch']}-{manifest['version']}", "version")
     model = Model(os.path.join(folder, name), manifest)
     check(manifest["golden"], "no golden requests")

@@ -57,7 +57,7 @@ static void fill_dense(struct fixture *fixture, uint64_t seed)
 
 static void fill_table(struct fixture *fixture, unsigned table, uint64_t seed)
 {
-    size_t width = fixture->schema.tables[table].dimension;
+    size_t width = learner_model_table(fixture->model, table)->dimension;
     fixture->keys[table] = calloc(fixture->rows, sizeof(uint64_t));
     fixture->values[table] = calloc(fixture->rows * width, sizeof(float));
     assert_non_null(fixture->keys[table]);
@@ -79,7 +79,7 @@ static void init(struct fixture *fixture, uint64_t seed, uint64_t rows)
                           &error))
         fail_msg("%s", error.text);
     fill_dense(fixture, seed);
-    for (unsigned i = 0; i < fixture->schema.table_count; i++)
+    for (unsigned i = 0; i < learner_model_tables(fixture->model); i++)
         fill_table(fixture, i, seed);
 }
 
@@ -140,7 +140,7 @@ give_rows(void *self, unsigned table,
           void *each_self, struct base_error *error)
 {
     struct fixture *fixture = self;
-    size_t width = fixture->schema.tables[table].dimension;
+    size_t width = learner_model_table(fixture->model, table)->dimension;
     (void)error;
     for (uint64_t i = 0; i < fixture->rows; i++) {
         enum base_status status =
@@ -167,10 +167,7 @@ void fixture_manifest(const struct fixture *fixture,
     manifest->position = fixture->position;
     manifest->journal_hash = (struct snapshot_hash){fixture->position, 1};
     manifest->newest_event_ms = 1500000000000;
-    manifest->config_hash =
-        learner_config_hash(&fixture->schema, &fixture->config);
-    manifest->schema = fixture->schema;
-    manifest->model = fixture->config;
+    snapshot_manifest_describe(manifest, fixture->model);
     manifest->metrics_total = (struct learner_window){
         .begin_ms = 5, .samples = 10, .positives = 3, .users = 2, .auc = 0.75,
         .user_auc = (double)NAN, .log_loss = 0.5, .calibration = 1.0625};
@@ -190,7 +187,7 @@ static const float *find(const void *tables, unsigned table, uint64_t key)
     if (fixture->keys[table][low] != key)
         low = 0;
     return fixture->values[table] +
-           low * fixture->schema.tables[table].dimension;
+           low * learner_model_table(fixture->model, table)->dimension;
 }
 
 struct learner_parameters fixture_parameters(const struct fixture *fixture)

@@ -474,7 +474,7 @@ static void test_manifest_attacks(void **state)
     json_decref(bad);
 
     bad = json_deep_copy(good);
-    json_object_set_new(bad, "format", json_integer(2));
+    json_object_set_new(bad, "format", json_integer(3));
     store_manifest(&bench, bad);
     expect_refused(&bench, "format", "update it");
     json_decref(bad);

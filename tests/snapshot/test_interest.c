@@ -157,6 +157,41 @@ static void publish_with(struct snapshot_publisher *publisher,
     snapshot_manifest_fini(&manifest);
 }
 
+#define TRANSFORMS(bounds)                                                     \
+    "{\"pid\":{\"transform\":\"hour\"},\"cate\":{\"transform\":\"none\"},"      \
+    "\"goods\":{\"transform\":\"weekday\"},\"gender\":{\"transform\":"         \
+    "\"bucket\",\"bounds\":[" bounds "]}}"
+
+/* Days of the week and buckets of test_stream. */
+static void check_derived(const struct interest_model *model)
+{
+    static const struct {
+        double value;
+        const char *bucket;
+    } ages[] = {{-1e300, "0"}, {17.9, "0"}, {18, "1"},  {24, "1"},
+                {24.5, "2"},   {59, "2"},   {60, "3"}, {1e300, "3"}};
+    const int64_t day = 86400000;
+    assert_int_equal(interest_field_transform(model, 0, 0), INTEREST_BUCKET);
+    assert_int_equal(interest_field_transform(model, 1, 0), INTEREST_WEEKDAY);
+    assert_int_equal(interest_field_transform(model, 1, 1), INTEREST_VALUE);
+    assert_int_equal(interest_field_transform(model, 2, 0), INTEREST_HOUR);
+    assert_int_equal(interest_field_transform(model, 2, 1), INTEREST_VALUE);
+    for (size_t i = 0; i < sizeof ages / sizeof ages[0]; i++)
+        assert_true(interest_bucket_id(model, 0, 0, ages[i].value) ==
+                    interest_id(model, 0, 0, ages[i].bucket, 1));
+    assert_true(interest_bucket_id(model, 0, 0, (double)NAN) == 0);
+    assert_true(interest_bucket_id(model, 1, 0, 1) == 0);
+    /* 1970-01-01 was a Thursday, 2026-11-22 is a Sunday. */
+    assert_true(interest_time_id(model, 1, 0, 0) ==
+                interest_id(model, 1, 0, "3", 1));
+    assert_true(interest_time_id(model, 1, 0, -1) ==
+                interest_id(model, 1, 0, "2", 1));
+    assert_true(interest_time_id(model, 1, 0, -4 * day) ==
+                interest_id(model, 1, 0, "6", 1));
+    assert_true(interest_time_id(model, 1, 0, 1795305600000) ==
+                interest_id(model, 1, 0, "6", 1));
+}
+
 /* What the manifest says of the stream: no more behaviors than training had,
  * the odds of what was thinned out, and fields that are hours. */
 static void test_stream(void **state)
@@ -170,7 +205,7 @@ static void test_stream(void **state)
     struct snapshot_publisher *publisher = fixture_publisher(*state);
     publish_with(publisher, &fixture,
                  "{\"history_max\":10,\"negative_keep\":0.25,"
-                 "\"transforms\":{\"pid\":\"hour\",\"cate\":\"none\"}}");
+                 "\"transforms\":" TRANSFORMS("18,24.5,60") "}");
     struct interest_model *model = open_model(*state);
     struct interest_scorer *scorer = open_scorer(model);
     fixture_request(&fixture, 1, T, N, &request);
@@ -199,7 +234,11 @@ static void test_stream(void **state)
                 interest_id(model, 2, 0, "23", 2));
     assert_true(interest_time_id(model, 1, 1, 0) == 0);
     assert_true(interest_time_id(model, 2, 1, 0) == 0);
+    check_derived(model);
     publish_with(publisher, &fixture, "{}");
+    refuse(model, INTEREST_FORMAT, "its fields are not those");
+    publish_with(publisher, &fixture,
+                 "{\"transforms\":" TRANSFORMS("18,25,60") "}");
     refuse(model, INTEREST_FORMAT, "its fields are not those");
     interest_scorer_close(scorer);
     interest_close(model);
@@ -223,6 +262,8 @@ static void test_fields_and_ids(void **state)
     assert_string_equal(interest_field(model, 1, 1), "cate");
     assert_string_equal(interest_field(model, 2, 0), "pid");
     assert_null(interest_field(model, 1, 2));
+    assert_int_equal(interest_field_places(model, 1, 1), 1);
+    assert_int_equal(interest_field_places(model, 1, 2), 0);
     assert_null(interest_field(model, 7, 0));
     uint64_t seed = learner_table_seed("goods");
     assert_true(interest_id(model, 1, 0, "42", 2) ==

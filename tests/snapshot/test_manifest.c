@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "learner/settings.h"
 #include "tests/snapshot/fixture.h"
 
 static void fill(struct snapshot_manifest *manifest, struct fixture *fixture)
@@ -28,7 +29,9 @@ static void fill(struct snapshot_manifest *manifest, struct fixture *fixture)
     manifest->offsets_json = strdup("{\"impressions\":[12,13]}");
     manifest->stream_json =
         strdup("{\"history_max\":50,\"negative_keep\":0.5,\"transforms\":"
-               "{\"pid\":\"hour\"},\"later\":[1]}");
+               "{\"gender\":{\"transform\":\"bucket\",\"bounds\":[1,2.5]},"
+               "\"goods\":{\"transform\":\"weekday\"},"
+               "\"pid\":{\"transform\":\"hour\"}},\"later\":[1]}");
     manifest->metrics_time.log_loss = 0.123456789;
     manifest->file_count = 5;
     strcpy(manifest->files[0].name, "dense.safetensors");
@@ -92,7 +95,18 @@ static void test_round_trip(void **state)
     assert_string_equal(out.stream_json, in.stream_json);
     assert_int_equal(out.history_max, 50);
     assert_true(out.negative_keep == 0.5);
-    assert_true(!out.hour[0] && !out.hour[1] && !out.hour[2] && out.hour[3]);
+    assert_int_equal(out.transforms[0].kind, SNAPSHOT_TRANSFORM_BUCKET);
+    assert_int_equal(out.transforms[0].bound_count, 2);
+    assert_true(out.transforms[0].bounds[1] == 2.5);
+    assert_int_equal(out.transforms[1].kind, SNAPSHOT_TRANSFORM_WEEKDAY);
+    assert_int_equal(out.transforms[2].kind, SNAPSHOT_TRANSFORM_NONE);
+    assert_int_equal(out.transforms[3].kind, SNAPSHOT_TRANSFORM_HOUR);
+    for (unsigned i = 0; i < learner_model_settings.count; i++) {
+        const struct base_setting *setting = &learner_model_settings.table[i];
+        assert_memory_equal((char *)&out.model + setting->offset,
+                            (char *)&in.model + setting->offset,
+                            setting->size);
+    }
     assert_true(isnan(out.metrics_total.user_auc));
     assert_true(out.metrics_time.log_loss == 0.123456789);
     assert_memory_equal(out.golden[0].scores, in.golden[0].scores,
@@ -140,8 +154,9 @@ static void set(json_t *at, const char *path, const char *value)
 static const struct {
     const char *path, *value, *complaint; /* value NULL: key removed */
 } damages[] = {
-    {"format", "2", "reads format 1"},
-    {"format", "\"1\"", "format:"},
+    {"format", "3", "reads format 2"},
+    {"format", "1", "reads format 2"},
+    {"format", "\"2\"", "format:"},
     {"kind", "\"delta\"", "kind:"},
     {"kind", NULL, "kind:"},
     {"model_name", "\"\"", "model_name:"},
@@ -160,7 +175,10 @@ static const struct {
     {"tables.0.name", "\"../x\"", "tables.name:"},
     {"tables.0.name", "\"goods\"", "tables.seed:"},
     {"tables.1.name", "\"gender\"", "tables.name: comes twice"},
-    {"tables.0.dimension", "0", "tables.dimension:"},
+    {"tables.0.dimension", "0", "tables.dimension: is 0: the table is of no"},
+    {"tables.0.width", "0", "tables.width:"},
+    {"tables.0.width", "130", "tables.width:"},
+    {"tables.0.width", "null", "tables.width:"},
     {"tables.0.dimension", "129", "tables.dimension:"},
     {"tables.0.dimension", "5", "config_hash:"},
     {"tables.0.rows", "0", "tables.rows:"},
@@ -169,15 +187,21 @@ static const struct {
     {"fields.0.group", "\"user\"", "fields.group:"},
     {"fields.0.group", "\"context\"", "fields.group:"},
     {"fields.0.table", "\"nowhere\"", "fields.table:"},
-    {"model.kind", "\"lr\"", "model.kind:"},
+    {"fields.0.continues", "true", "fields.continues:"},
+    {"fields.2.continues", "true", "fields.continues:"},
+    {"fields.2.continues", "1", "fields.continues:"},
+    {"model.kind", "\"none\"", "model.kind: is a word"},
+    {"model.kind", "1", "model.kind: is of another type"},
+    {"model.kind", "\"lr\"", "config_hash:"},
+    {"model.pooling", NULL, "model.pooling: is missing"},
     {"model.activation", "\"tanh\"", "model.activation:"},
     {"model.attention_softmax", "0", "model.attention_softmax:"},
-    {"model.attention_hidden", "[80]", "model.attention_hidden:"},
-    {"model.attention_hidden", "[80,0]", "model.attention_hidden:"},
-    {"model.mlp_hidden", "[200,100000]", "model.mlp_hidden:"},
+    {"model.attention_hidden_1", "[80]", "model.attention_hidden_1:"},
+    {"model.attention_hidden_2", "0", "model.attention_hidden_2:"},
+    {"model.mlp_hidden_1", "100000", "model.mlp_hidden_1:"},
     {"model.batch_size", "0", "model.batch_size:"},
     {"model.shards", "65536", "model.shards:"},
-    {"model.seed", "1", "model.seed:"},
+    {"model.seed", "\"1\"", "model.seed:"},
     {"model.learning_rate", "1e300", "model.learning_rate:"},
     {"applied_offsets", "[]", "applied_offsets:"},
     {"stream", "[]", "stream:"},
@@ -187,6 +211,12 @@ static const struct {
     {"stream.negative_keep", "1.5", "stream.negative_keep:"},
     {"stream.negative_keep", "\"all\"", "stream.negative_keep:"},
     {"stream.transforms", "[]", "transforms:"},
+    {"stream.transforms.pid", "\"hour\"", "transforms.pid:"},
+    {"stream.transforms.pid.transform", "\"year\"", "pid.transform:"},
+    {"stream.transforms.gender.bounds", "[]", "gender.bounds:"},
+    {"stream.transforms.gender.bounds", "[2,2]", "gender.bounds:"},
+    {"stream.transforms.gender.bounds", "[1e16]", "gender.bounds:"},
+    {"stream.transforms.gender.bounds", "[\"1\"]", "gender.bounds:"},
     {"metrics.total.auc", "\"high\"", "total.auc:"},
     {"metrics.time.samples", "-2", "time.samples:"},
     {"files", "[]", "files:"},
@@ -274,7 +304,7 @@ static void test_text(void **state)
     for (size_t part = 0; part < size; part += 13)
         assert_int_equal(snapshot_manifest_read(good, part, &manifest, &error),
                          BASE_CORRUPT);
-    static const char twice[] = "{\"format\":1,\"format\":1}";
+    static const char twice[] = "{\"format\":2,\"format\":2}";
     assert_int_equal(
         snapshot_manifest_read(twice, sizeof twice - 1, &manifest, &error),
         BASE_CORRUPT);
