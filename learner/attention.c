@@ -180,14 +180,20 @@ static void softmax(const struct learner_kernels *kernels, float *a, size_t n)
         a[i] /= sum;
 }
 
-/* da (n): gradient of the weights in, of the scores out */
+/* da (n): gradient of the weights in, of the scores out. What the mean lost to
+ * rounding is taken out of what is left: the biases see nothing but the sum,
+ * which is 0 but for rounding. */
 static void softmax_backward(float *da, const float *a, size_t n)
 {
-    float sum = 0;
+    float sum = 0, rest = 0;
     for (size_t i = 0; i < n; i++)
         sum += da[i] * a[i];
+    for (size_t i = 0; i < n; i++) {
+        da[i] -= sum;
+        rest += da[i] * a[i];
+    }
     for (size_t i = 0; i < n; i++)
-        da[i] = a[i] * (da[i] - sum);
+        da[i] = a[i] * (da[i] - rest);
 }
 
 /* One sample with all behaviors of its group. */
