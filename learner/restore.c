@@ -305,6 +305,8 @@ static enum base_status make_parts(struct learner_trainer *trainer,
                                      config->window_samples, error);
     if (!status)
         status = make_slab(trainer, error);
+    if (status)
+        return status;
     struct learner_cut_config cut = {
         .tables = trainer->tables,
         .table_count = learner_model_tables(trainer->model),
@@ -312,8 +314,6 @@ static enum base_status make_parts(struct learner_trainer *trainer,
         .kept = config->checkpoints_kept,
         .label = trainer->label,
     };
-    if (status)
-        return status;
     learner_optimizer_init(&trainer->updater, &config->model);
     learner_trainer_connect(trainer, &cut);
     return learner_cut_new(&cut, &trainer->cut, error);

@@ -10,10 +10,15 @@
 
 #include "base/random.h"
 
-enum { FIELDS = 5, ITEMS = 2 }; /* gender; goods, cate; pid, hour */
+enum {
+    FIELDS = 5, ITEMS = 2, /* gender; goods, cate; pid, hour */
+    RICH_FIELDS = 13,
+    RICH_ITEMS = 6,
+};
 
 struct stream {
     struct stream_config config;
+    unsigned fields, items; /* F, f */
     _Atomic uint64_t limit;
     _Atomic int failure;
     uint64_t *ids, *user, *history;
@@ -23,31 +28,71 @@ struct stream {
     struct learner_final *final;
 };
 
+struct line {
+    const char *name, *table;
+    enum learner_group group;
+    uint16_t dimension, more;
+    bool continues;
+};
+
+static void put_schema(struct learner_schema *schema, const struct line *lines,
+                       unsigned count)
+{
+    uint16_t *const counts[] = {&schema->profile_count, &schema->item_count,
+                                &schema->context_count};
+    memset(schema, 0, sizeof *schema);
+    for (unsigned i = 0; i < count; i++) {
+        struct learner_field *field = &schema->fields[i];
+        uint16_t t = 0;
+        while (t < schema->table_count &&
+               strcmp(schema->tables[t].name, lines[i].table) != 0)
+            t++;
+        if (t == schema->table_count) {
+            snprintf(schema->tables[t].name, LEARNER_NAME_MAX, "%s",
+                     lines[i].table);
+            schema->tables[t].dimension = lines[i].dimension;
+            schema->table_count++;
+        }
+        snprintf(field->name, LEARNER_NAME_MAX, "%s", lines[i].name);
+        field->group = lines[i].group;
+        field->table = t;
+        field->more = lines[i].more;
+        field->continues = lines[i].continues;
+        ++*counts[lines[i].group];
+    }
+    schema->field_count = (uint16_t)count;
+}
+
 void stream_schema(struct learner_schema *schema)
 {
-    static const struct {
-        const char *name;
-        enum learner_group group;
-        uint16_t dimension;
-    } fields[FIELDS] = {
-        {"gender", LEARNER_PROFILE, 4}, {"goods", LEARNER_ITEM, 18},
-        {"cate", LEARNER_ITEM, 18},     {"pid", LEARNER_CONTEXT, 4},
-        {"hour", LEARNER_CONTEXT, 4},
+    const struct line lines[FIELDS] = {
+        {"gender", "gender", LEARNER_PROFILE, 4, 0, false},
+        {"goods", "goods", LEARNER_ITEM, 18, 0, false},
+        {"cate", "cate", LEARNER_ITEM, 18, 0, false},
+        {"pid", "pid", LEARNER_CONTEXT, 4, 0, false},
+        {"hour", "hour", LEARNER_CONTEXT, 4, 0, false},
     };
-    memset(schema, 0, sizeof *schema);
-    schema->field_count = schema->table_count = FIELDS;
-    schema->profile_count = 1;
-    schema->item_count = ITEMS;
-    schema->context_count = 2;
-    for (uint16_t i = 0; i < FIELDS; i++) {
-        snprintf(schema->fields[i].name, LEARNER_NAME_MAX, "%s",
-                 fields[i].name);
-        snprintf(schema->tables[i].name, LEARNER_NAME_MAX, "%s",
-                 fields[i].name);
-        schema->fields[i].group = fields[i].group;
-        schema->fields[i].table = i;
-        schema->tables[i].dimension = fields[i].dimension;
-    }
+    put_schema(schema, lines, FIELDS);
+}
+
+void stream_rich_schema(struct learner_schema *schema, uint16_t E)
+{
+    const struct line lines[RICH_FIELDS] = {
+        {"gender", "gender", LEARNER_PROFILE, E, 0, false},
+        {"age", "age", LEARNER_PROFILE, E, 0, false},
+        {"goods", "goods", LEARNER_ITEM, E, 0, false},
+        {"shop", "shop", LEARNER_ITEM, E, 0, false},
+        {"cate", "cate", LEARNER_ITEM, E, 0, false},
+        {"genres", "genres", LEARNER_ITEM, E, 2, false},
+        {"genres.2", "genres", LEARNER_ITEM, E, 0, true},
+        {"genres.3", "genres", LEARNER_ITEM, E, 0, true},
+        {"pid", "pid", LEARNER_CONTEXT, E, 0, false},
+        {"hour", "hour", LEARNER_CONTEXT, E, 0, false},
+        {"tags", "tags", LEARNER_CONTEXT, E, 1, false},
+        {"tags.2", "tags", LEARNER_CONTEXT, E, 0, true},
+        {"cate_seen", "cate", LEARNER_CONTEXT, E, 0, false},
+    };
+    put_schema(schema, lines, RICH_FIELDS);
 }
 
 struct stream *stream_new(const struct stream_config *config)
@@ -57,14 +102,16 @@ struct stream *stream_new(const struct stream_config *config)
     if (!stream)
         abort();
     stream->config = *config;
-    stream->ids = calloc(B * FIELDS, sizeof *stream->ids);
+    stream->fields = config->rich ? RICH_FIELDS : FIELDS;
+    stream->items = config->rich ? RICH_ITEMS : ITEMS;
+    stream->ids = calloc(B * stream->fields, sizeof *stream->ids);
     stream->user = calloc(B, sizeof *stream->user);
     stream->event_ms = calloc(B, sizeof *stream->event_ms);
     stream->label = calloc(B, 1);
     stream->kind = calloc(B, 1);
     stream->group_begin = calloc(B + 1, sizeof *stream->group_begin);
     stream->history_begin = calloc(B + 1, sizeof *stream->history_begin);
-    stream->history = calloc(B * config->history_max * ITEMS + 1,
+    stream->history = calloc(B * config->history_max * stream->items + 1,
                              sizeof *stream->history);
     stream->final = calloc(B, sizeof *stream->final);
     return stream;
@@ -115,15 +162,31 @@ static uint64_t popular(uint64_t bits, uint64_t n)
     return (uint64_t)(u * u * u * (double)n);
 }
 
-/* A goods of the interest, and its category. */
+/* A multi-hot value: each place is there or not. */
+static void put_places(uint64_t *ids, unsigned places, uint64_t bits)
+{
+    for (unsigned i = 0; i < places; i++, bits >>= 8)
+        ids[i] = bits % 3 ? 1 + (bits >> 3) % 18 : LEARNER_ABSENT;
+}
+
+/* A goods of the interest, as of `position`, and what is known of it. */
 static void put_item(const struct stream *stream, uint64_t *item,
-                     uint64_t bits, uint64_t interest)
+                     uint64_t bits, uint64_t interest, uint64_t position)
 {
     const struct stream_config *config = &stream->config;
     uint64_t n = config->goods / config->interests + 1;
     uint64_t goods = popular(bits, n) * config->interests + interest;
+    if (config->fashion)
+        goods += position / config->fashion * config->interests;
     item[0] = base_random_mix(goods + 1);
-    item[1] = base_random_mix(goods % config->cates + 1000000007);
+    uint64_t cate = base_random_mix(goods % config->cates + 1000000007);
+    item[1] = cate;
+    if (!config->rich)
+        return;
+    item[0] *= bits % 97 != 0; /* now and then unknown */
+    item[1] = base_random_mix(goods % 37 + 2000000011);
+    item[2] = cate;
+    put_places(item + 3, 3, base_random_mix(goods * 31 + 5));
 }
 
 static uint32_t history_length(const struct stream *stream, uint64_t at)
@@ -153,11 +216,19 @@ static void put_sample(struct stream *stream, uint64_t position, uint32_t i,
     uint64_t shown = unit(stream, 2, position) < 0.5f
                          ? interest
                          : draw(stream, 3, position, 0) % config->interests;
-    uint64_t *ids = stream->ids + (size_t)i * FIELDS;
+    uint64_t *ids = stream->ids + (size_t)i * stream->fields;
+    unsigned profile = config->rich ? 2 : 1;
+    uint64_t *context = ids + profile + stream->items;
     ids[0] = user % 3; /* 0: unknown */
-    put_item(stream, ids + 1, draw(stream, 4, position, 0), shown);
-    ids[3] = 1 + draw(stream, 5, position, 0) % 4;
-    ids[4] = 1 + position / 100 % 24;
+    put_item(stream, ids + profile, draw(stream, 4, position, 0), shown,
+             position);
+    context[0] = 1 + draw(stream, 5, position, 0) % 4;
+    context[1] = 1 + position / 100 % 24;
+    if (config->rich) {
+        ids[1] = 1 + user % 7;
+        put_places(context + 2, 2, draw(stream, 12, position, 0));
+        context[4] = ids[profile + 2];
+    }
     stream->user[i] = user;
     stream->event_ms[i] = 1600000000000 + (int64_t)position * 100;
     stream->label[i] =
@@ -198,8 +269,9 @@ static uint32_t put_groups(struct stream *stream, uint64_t first)
         stream->group_begin[groups] = i;
         stream->history_begin[groups] = behaviors;
         for (uint32_t t = 0; t < length; t++, behaviors++)
-            put_item(stream, stream->history + (size_t)behaviors * ITEMS,
-                     draw(stream, 11, at, t), interest_of(stream, user));
+            put_item(stream,
+                     stream->history + (size_t)behaviors * stream->items,
+                     draw(stream, 11, at, t), interest_of(stream, user), at);
         for (; size && i < config->batch_size; size--, i++)
             put_sample(stream, first + i, i, user);
     }

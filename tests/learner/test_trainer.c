@@ -20,171 +20,20 @@
 #include "base/random.h"
 #include "learner/checkpoint.h"
 #include "learner/learner.h"
-#include "stream.h"
+#include "trainer_run.h"
 
-enum { B = 32, END = 40 * B };
-
-/* One state folder with its journal and the trainer that runs on it. */
-struct run {
-    char folder[256];
-    struct stream *stream;
-    struct learner_trainer_config config;
-    struct learner_trainer *trainer;
-    _Atomic uint64_t position, oldest_kept, request; /* checkpointed() */
-    _Atomic unsigned calls, failures;
-    uint64_t widest; /* between two checkpoints; read after the calls */
-    char path[1200], reason[1000]; /* read after the calls counted */
-};
-
-static void checkpointed(void *self, const char *path, uint64_t position,
-                         uint64_t oldest_kept, uint64_t request)
-{
-    struct run *run = self;
-    snprintf(run->path, sizeof run->path, "%s", path);
-    if (position - run->position > run->widest)
-        run->widest = position - run->position;
-    atomic_store(&run->position, position);
-    atomic_store(&run->oldest_kept, oldest_kept);
-    atomic_store(&run->request, request);
-    atomic_fetch_add(&run->calls, 1);
-}
-
-static void failed(void *self, const struct base_error *error)
-{
-    struct run *run = self;
-    snprintf(run->reason, sizeof run->reason, "%s", error->text);
-    atomic_fetch_add(&run->failures, 1);
-}
-
-static void run_init(struct run *run, bool fnw)
-{
-    const struct stream_config stream = {
-        .seed = 5, .batch_size = B, .group_max = 4,
-        .lengths = STREAM_GEOMETRIC, .history_mean = 6, .history_max = 20,
-        .users = 300, .goods = 400, .cates = 20, .interests = 4, .fnw = fnw,
-    };
-    memset(run, 0, sizeof *run);
-    const char *base = getenv("TMPDIR");
-    snprintf(run->folder, sizeof run->folder, "%s/test_trainer.XXXXXX",
-             base ? base : "/tmp");
-    assert_non_null(mkdtemp(run->folder));
-    run->stream = stream_new(&stream);
-    struct learner_trainer_config *config = &run->config;
-    stream_schema(&config->schema);
-    learner_model_config_default(&config->model);
-    config->model.batch_size = B;
-    config->model.mlp_hidden[0] = 32;
-    config->model.mlp_hidden[1] = 16;
-    config->model.attention_hidden[0] = 16;
-    config->model.attention_hidden[1] = 8;
-    config->model.learning_rate = 0.01f;
-    config->threads = 1;
-    config->window_ms = 7000;
-    config->window_samples = 150;
-    config->checkpoints_kept = 2;
-    config->source = stream_source(run->stream);
-    config->hook_self = run;
-    config->checkpointed = checkpointed;
-    config->failed = failed;
-    snprintf(config->folder, sizeof config->folder, "%s/checkpoints",
-             run->folder);
-}
-
-static void run_fini(struct run *run)
-{
-    struct base_error error;
-    learner_trainer_free(run->trainer);
-    stream_free(run->stream);
-    assert_int_equal(base_file_remove(run->folder, &error), BASE_OK);
-}
-
-static void run_open(struct run *run)
-{
-    struct base_error error;
-    if (learner_trainer_open(&run->config, &run->trainer, &error))
-        fail_msg("%s", error.text);
-}
-
-static void run_start(struct run *run, uint64_t limit)
-{
-    struct base_error error;
-    if (!run->trainer)
-        run_open(run);
-    stream_set_limit(run->stream, limit);
-    assert_int_equal(learner_trainer_start(run->trainer, &error), BASE_OK);
-}
-
-static void wait_trained(struct run *run, uint64_t position)
-{
-    while (learner_trainer_position(run->trainer) < position)
-        usleep(200);
-}
-
-static void run_stop(struct run *run, bool checkpoint)
-{
-    struct base_error error;
-    if (learner_trainer_stop(run->trainer, checkpoint, &error))
-        fail_msg("%s", error.text);
-    learner_trainer_free(run->trainer);
-    run->trainer = NULL;
-}
-
-/* Trains to `limit` and ends with a checkpoint. */
-static void run_to(struct run *run, uint64_t limit)
-{
-    run_start(run, limit);
-    wait_trained(run, limit);
-    run_stop(run, true);
-    assert_int_equal(run->position, limit);
-}
+enum { B = RUN_BATCH, END = RUN_END };
 
 /* Trains what is left up to END, and learns the path of its checkpoint. */
 static void name_end(struct run *run)
 {
     run_start(run, END);
-    wait_trained(run, END);
+    run_wait(run, END);
     learner_trainer_checkpoint(run->trainer);
     while (run->calls == 0)
         usleep(200);
     run_stop(run, false);
     assert_int_equal(run->position, END);
-}
-
-static struct learner_checkpoint *open_path(const char *path)
-{
-    struct learner_checkpoint *checkpoint;
-    struct base_error error;
-    if (learner_checkpoint_open(path, &checkpoint, &error))
-        fail_msg("%s", error.text);
-    return checkpoint;
-}
-
-/* All that a later weight or metric depends on. */
-static void check_same(const char *left, const char *right)
-{
-    struct learner_checkpoint *a = open_path(left), *b = open_path(right);
-    const struct learner_checkpoint_info *ia = learner_checkpoint_get_info(a);
-    const struct learner_checkpoint_info *ib = learner_checkpoint_get_info(b);
-    const struct learner_checkpoint_parts *pa =
-        learner_checkpoint_get_parts(a);
-    const struct learner_checkpoint_parts *pb =
-        learner_checkpoint_get_parts(b);
-    assert_true(ia->position == ib->position);
-    assert_memory_equal(ia->digest, ib->digest, sizeof ia->digest);
-    assert_memory_equal(ia->journal_hash, ib->journal_hash, 16);
-    assert_memory_equal(ia->rows, ib->rows, sizeof ia->rows);
-    assert_true(pa->dense_step == pb->dense_step);
-    for (unsigned i = LEARNER_CUT_METRICS; i < LEARNER_CUT_PARTS; i++) {
-        assert_int_equal(pa->part[i].size, pb->part[i].size);
-        assert_memory_equal(pa->part[i].bytes, pb->part[i].bytes,
-                            pa->part[i].size);
-    }
-    assert_memory_equal(&ia->status.total, &ib->status.total,
-                        sizeof ia->status.total);
-    assert_int_equal(ia->status.samples, ib->status.samples);
-    assert_int_equal(ia->status.batches, ib->status.batches);
-    learner_checkpoint_free(a);
-    learner_checkpoint_free(b);
 }
 
 static void restarts(bool fnw)
@@ -204,12 +53,12 @@ static void restarts(bool fnw)
         if (bits >> 60 < 12) /* one in the middle, training on meanwhile */
             learner_trainer_checkpoint(broken.trainer);
         if (bits >> 50 & 1)
-            wait_trained(&broken, to);
+            run_wait(&broken, to);
         run_stop(&broken, bits >> 51 & 1);
     }
     assert_true(broken.calls >= 2);
     run_to(&broken, END);
-    check_same(straight.path, broken.path);
+    run_check_same(straight.path, broken.path);
     run_fini(&straight);
     run_fini(&broken);
 }
@@ -236,7 +85,7 @@ static void threads_do_not_change_a_bit(void **state)
         run_init(&more, false);
         more.config.threads = threads;
         run_to(&more, END);
-        check_same(one.path, more.path);
+        run_check_same(one.path, more.path);
         run_fini(&more);
     }
     run_fini(&one);
@@ -248,7 +97,7 @@ static void a_checkpoint_while_training_is_exact(void **state)
     struct run busy, straight;
     run_init(&busy, false);
     run_start(&busy, 1000 * B);
-    wait_trained(&busy, 3 * B);
+    run_wait(&busy, 3 * B);
     uint64_t request = learner_trainer_checkpoint(busy.trainer);
     while (busy.calls == 0)
         usleep(100);
@@ -257,7 +106,7 @@ static void a_checkpoint_while_training_is_exact(void **state)
     run_stop(&busy, false);
     run_init(&straight, false);
     run_to(&straight, busy.position);
-    check_same(straight.path, busy.path);
+    run_check_same(straight.path, busy.path);
     run_fini(&straight);
     run_fini(&busy);
 }
@@ -271,7 +120,7 @@ static void it_learns(void **state)
     run_init(&run, false);
     run.config.window_ms = 100 * 4000; /* 4,000 samples */
     run_start(&run, 640 * B);
-    wait_trained(&run, 640 * B);
+    run_wait(&run, 640 * B);
     unsigned n = learner_trainer_windows(run.trainer, windows, 64);
     assert_int_equal(n, 5);
     assert_true(windows[n - 1].log_loss < windows[0].log_loss - 0.03);
@@ -324,7 +173,7 @@ static void a_damaged_checkpoint_is_passed_over(void **state)
     assert_int_equal(run.oldest_kept, 4 * B);
     run_init(&straight, false);
     run_to(&straight, 8 * B);
-    check_same(straight.path, run.path);
+    run_check_same(straight.path, run.path);
     run_fini(&straight);
     run_fini(&run);
 }
@@ -416,7 +265,7 @@ static void instruction_sets_do_not_change_a_bit(void **state)
              there.config.folder);
     assert_int_equal(system(command), 0);
     name_end(&there);
-    check_same(here.path, there.path);
+    run_check_same(here.path, there.path);
     run_fini(&here);
     run_fini(&there);
 }
@@ -459,7 +308,7 @@ static void kills_do_not_change_a_bit(void **state)
         assert_int_equal(waitpid(child, NULL, 0), child);
     }
     name_end(&killed);
-    check_same(straight.path, killed.path);
+    run_check_same(straight.path, killed.path);
     run_fini(&straight);
     run_fini(&killed);
 }
@@ -470,7 +319,7 @@ static void what_is_not_finite_is_rejected_and_counted(void **state)
     struct run run, fresh;
     struct learner_status status;
     run_init(&run, false);
-    run.config.model.row_limit = 1e30f;
+    run.config.model.row_limit = 1e29f;
     run_to(&run, 5 * B);
     run_open(&run);
     learner_trainer_status(run.trainer, &status);
@@ -481,10 +330,10 @@ static void what_is_not_finite_is_rejected_and_counted(void **state)
     assert_int_equal(status.rows[1], 1); /* nothing but the OOV row */
     /* And not a weight is different from the start. */
     run_init(&fresh, false);
-    fresh.config.model.row_limit = 1e30f;
+    fresh.config.model.row_limit = 1e29f;
     run_to(&fresh, 0);
-    struct learner_checkpoint *a = open_path(run.path);
-    struct learner_checkpoint *b = open_path(fresh.path);
+    struct learner_checkpoint *a = run_open_path(run.path);
+    struct learner_checkpoint *b = run_open_path(fresh.path);
     assert_memory_equal(learner_checkpoint_get_info(a)->digest,
                         learner_checkpoint_get_info(b)->digest, 16);
     learner_checkpoint_free(a);
@@ -505,7 +354,7 @@ static void requests_are_answered_idle_paused_or_busy(void **state)
     struct run run;
     run_init(&run, false);
     run_start(&run, 2 * B);
-    wait_trained(&run, 2 * B);
+    run_wait(&run, 2 * B);
     while (!learner_trainer_idle(run.trainer))
         usleep(100);
     assert_int_equal(learner_trainer_checkpoint(run.trainer), 1);
@@ -525,7 +374,7 @@ static void requests_are_answered_idle_paused_or_busy(void **state)
     assert_true(run.position == 2 * B && run.request == 4);
     assert_int_equal(learner_trainer_position(run.trainer), 2 * B);
     learner_trainer_pause(run.trainer, false);
-    wait_trained(&run, 4 * B);
+    run_wait(&run, 4 * B);
     assert_int_equal(learner_trainer_checkpoint(run.trainer), 5);
     wait_calls(&run, 5);
     assert_true(run.position == 4 * B && run.request == 5);
@@ -547,7 +396,7 @@ static void checkpoints_follow_the_journal(void **state)
     run_init(&run, false);
     run.config.checkpoint_bytes = 2 * B * 24; /* two batches at most */
     run_start(&run, END);
-    wait_trained(&run, END);
+    run_wait(&run, END);
     run_stop(&run, true);
     assert_int_equal(run.position, END);
     assert_true(run.calls >= END / (2 * B));
@@ -563,7 +412,7 @@ static void a_failing_source_ends_the_thread_aloud(void **state)
     struct base_error error;
     run_init(&run, false);
     run_start(&run, 2 * B);
-    wait_trained(&run, 2 * B);
+    run_wait(&run, 2 * B);
     stream_set_failure(run.stream, BASE_CORRUPT);
     while (run.failures == 0)
         usleep(100);
