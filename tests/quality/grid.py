@@ -22,7 +22,13 @@ class Model:
         return dict(self.settings)["kind"]
 
 
+# As in the authors' code; a data set's configuration may name another one.
+ACTIVATIONS = {"din": "dice", "gru_att": "dice", "dien": "dice"}
+
+
 def _model(name, title, speed, twin=False, **settings):
+    settings = {"activation": ACTIVATIONS.get(settings["kind"], "prelu"),
+                **settings}
     return Model(name, title, tuple(settings.items()), twin, speed)
 
 
@@ -90,31 +96,25 @@ TWINS = (
 )
 
 
+PAPERS_ORDER = tuple(model for model in LADDER
+                     if model.name in ("base", "din", "dien"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
-    data: str  # key of the data set in this report: "globo"
+    data: str  # key of the data set in the report: "globo", "globo_all"
     model: Model
     seed: int
-    borders: bool = False  # with frozen copies at each day's beginning
+    borders: bool = False  # a frozen copy predicts each day too
 
 
-def runs(data, item, budgeted=True):
-    """Of the 10 % sample: the ladder of all seeds first."""
-    made = [Run(data, model, seed) for seed in SEEDS for model in LADDER]
-    made += [Run(data, model, SEEDS[0], True) for model in LADDER
-             if model.name in ("base", "din", "dien")]
-    made += [Run(data, model, SEEDS[0]) for model in TWINS]
-    made += [Run(data, model, seed) for seed in SEEDS
-             for model in regularizers(item) + DIN_GRID]
-    made += [Run(data, model, seed) for seed in SEEDS for model in EXTRA]
-    return made
+def runs(data, models, seeds=SEEDS):
+    return [Run(data, model, seed) for seed in seeds for model in models]
 
 
-def ladder(data, seeds=SEEDS):
-    return [Run(data, model, seed) for seed in seeds for model in LADDER]
-
-
-def full(data):
-    """All users: the three of the papers' order."""
-    return [Run(data, model, SEEDS[0]) for model in LADDER
-            if model.name in ("base", "din", "dien")]
+def ladder(data, seeds=SEEDS, fresh=False):
+    """With `fresh` the models of the papers' order are also compared with
+    frozen copies, in the first seed: their own predictions do not change."""
+    return [Run(data, model, seed, fresh and seed == seeds[0] and
+                model in PAPERS_ORDER)
+            for seed in seeds for model in LADDER]

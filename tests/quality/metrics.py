@@ -7,6 +7,7 @@ label (S) 0 or 1, score (S) anything that orders, user (S) ids."""
 import numpy as np
 
 DAY_MS = 86_400_000
+LENGTHS = ((0, 0), (1, 1), (2, 4), (5, 9), (10, 19), (20, 49), (50, 1023))
 SMALLEST = 1e-7  # of p and 1 - p in the log loss: float32 rounds to 0 and 1
 
 
@@ -81,10 +82,14 @@ def measure(label, p, user):
             "user_auc": user_auc(label, p, user)}
 
 
-def measure_days(label, p, user, event_ms):
-    """{"all": .., "days": {day since 1970: ..}}."""
-    day = event_ms // DAY_MS
+def measure_slices(label, p, user, event_ms, length, period_days=1):
+    """{"all": .., "days": {"<day since 1970>": ..}, "lengths": {"2-4": ..}}:
+    by day of the impression (or first day of a longer period) and by behaviors
+    in the history."""
+    def of(chosen):
+        return measure(label[chosen], p[chosen], user[chosen])
+    day = event_ms // DAY_MS // period_days * period_days
     return {"all": measure(label, p, user),
-            "days": {int(d): measure(label[day == d], p[day == d],
-                                     user[day == d])
-                     for d in np.unique(day)}}
+            "days": {str(d): of(day == d) for d in np.unique(day)},
+            "lengths": {f"{low}-{high}": of((length >= low) & (length <= high))
+                        for low, high in LENGTHS}}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains the grid's models, a process each, two at a time, and keeps what
 they predicted: a run that is known is not repeated, one that was cut off
-begins anew. Results are keyed by the model's configuration hash, the learner
-that was linked, the data and the seed."""
+begins anew. Results are keyed by the model's whole configuration, the learner
+that was linked, the arithmetic, the data and the seed."""
 
 import json
 import os
@@ -60,6 +60,7 @@ class Job:
         self.folder = os.path.join(cache, "runs", "-".join((
             run.data, run.model.name, str(run.seed), digest(
                 self.described["config_hash"], self.described["arithmetic"],
+                ("file", source.config), *self.sets,
                 tools.twin if run.model.twin else tools.learner,
                 os.path.basename(columns.folder), run.seed, run.borders))))
         self.position, self.begun, self.process = 0, None, None
@@ -123,17 +124,20 @@ class Job:
 
     def _measure(self, result):
         c = self.columns
+
+        def measure(p):
+            return metrics.measure_slices(c.label, p, c.user, c.event_ms,
+                                          c.lengths(),
+                                          self.source.period_days)
         for name in ("predictions", "frozen"):
             if os.path.exists(self.path(name)):
                 p = self.predictions(name)
-                result[name] = metrics.measure_days(c.label, p, c.user,
-                                                    c.event_ms)
+                result[name] = measure(p)
                 if name == "frozen":
                     # The same samples of the model that went on.
                     went_on = self.predictions()
                     went_on[~np.isfinite(p)] = np.nan
-                    result["compared"] = metrics.measure_days(
-                        c.label, went_on, c.user, c.event_ms)
+                    result["compared"] = measure(went_on)
 
 
 class Pool:

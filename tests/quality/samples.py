@@ -29,6 +29,7 @@ class Source:
     title: str
     item: str
     path: str
+    period_days: int  # of the tables by day: MovieLens has few ratings a day
 
     @property
     def adapter(self):
@@ -44,9 +45,9 @@ class Source:
 
 SOURCES = {source.name: source for source in (
     Source("globo", "Globo.com news, 1 to 16 October 2017", "article",
-           "globo/clicks.tsv.zst"),
+           "globo/clicks.tsv.zst", 1),
     Source("movielens", "MovieLens 100k, 1997 to 1998", "item",
-           "ml-100k/ml-100k.inter"),
+           "ml-100k/ml-100k.inter", 7),
 )}
 
 
@@ -80,6 +81,19 @@ class Columns:
     @property
     def samples(self):
         return len(self.label)
+
+    def lengths(self):
+        """(S) behaviors in each sample's history."""
+        # Entries of a batch end with its totals, where no group begins.
+        ends = (self.batches["groups_at"] + self.batches["groups"]).astype(
+            np.int64)
+        begins = np.ones(len(self.group_begin), bool)
+        begins[ends] = False
+        at = np.flatnonzero(begins)
+
+        def sizes(begin):
+            return begin[at + 1].astype(np.int64) - begin[at]
+        return np.repeat(sizes(self.history_begin), sizes(self.group_begin))
 
     def day_borders(self):
         """Position of the first sample of each UTC day but the first."""

@@ -73,16 +73,19 @@ class Metrics(unittest.TestCase):
         self.assertAlmostEqual(metrics.rela_impr(0.7, 0.6), 100)
         self.assertAlmostEqual(metrics.rela_impr(0.55, 0.6), -50)
 
-    def test_days_and_missing_predictions(self):
+    def test_slices_and_missing_predictions(self):
         label, p, user = self.draw(1, 50, 40)
+        length = np.arange(50) % 25
         p[3] = np.nan
         event_ms = np.repeat(np.array([10, 11]), 25) * metrics.DAY_MS + 5
-        found = metrics.measure_days(label, p, user, event_ms)
-        self.assertEqual(sorted(found["days"]), [10, 11])
-        self.assertEqual(found["days"][10]["missing"], 1)
-        self.assertEqual(found["days"][11]["samples"], 25)
+        found = metrics.measure_slices(label, p, user, event_ms, length)
+        self.assertEqual(sorted(found["days"]), ["10", "11"])
+        self.assertEqual(found["days"]["10"]["missing"], 1)
+        self.assertEqual(found["days"]["11"]["samples"], 25)
+        self.assertEqual(found["lengths"]["2-4"]["samples"], 5)
+        self.assertEqual(found["lengths"]["20-49"]["samples"], 10)
         first = np.arange(25) != 3
-        self.assertAlmostEqual(found["days"][10]["auc"],
+        self.assertAlmostEqual(found["days"]["10"]["auc"],
                                pairs(label[:25][first], p[:25][first]))
         self.assertEqual(found["all"]["samples"], 49)
 
