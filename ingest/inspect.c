@@ -40,9 +40,14 @@ enum ingest_inspect ingest_inspect_named(const char *name)
 static void print_ids(FILE *out, const uint8_t *ids, unsigned count)
 {
     fputc('[', out);
-    for (unsigned i = 0; i < count; i++)
-        fprintf(out, "%s\"%016" PRIx64 "\"", i ? "," : "",
-                base_get_u64(ids + 8 * (size_t)i));
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t id = base_get_u64(ids + 8 * (size_t)i);
+        fputs(i ? "," : "", out);
+        if (id == LEARNER_ABSENT)
+            fputs("null", out);
+        else
+            fprintf(out, "\"%016" PRIx64 "\"", id);
+    }
     fputc(']', out);
 }
 

@@ -2,7 +2,8 @@
 /* What the state holds, as JSON lines for audits and tests: `interestd
  * inspect`. Each function opens the store read-only, beside a running daemon
  * or without one, and sees one commit. Lines have no blanks, fields have this
- * order, numbers are decimal, ids, users and hashes are hex digits in strings:
+ * order, numbers are decimal, ids, users and hashes are hex digits in strings
+ * (null: a place of a multi-hot field that is not used):
  *
  * ledger, by topic (impressions first), then partition; only buckets and
  * reasons that are not 0, in the order of reason.h:

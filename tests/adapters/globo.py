@@ -4,7 +4,8 @@
 
 Each click becomes a page of five impressions one second before it, the
 clicked article and four others (candidates.py), and the click that names its
-impression. The stream ends with 16 October 2017 (UTC), where the data set's
+impression. With a share of the users, those of the others are left out; what
+they clicked still decides what is shown, and a page is the same. The stream ends with 16 October 2017 (UTC), where the data set's
 own trickles out. Both files are in order of event time. The data are for
 research only: nothing of them may enter the repository.
 Exit status 77 where the data are absent."""
@@ -15,7 +16,7 @@ import os
 import subprocess
 import sys
 
-from candidates import Candidates
+from candidates import Candidates, share_of_users
 from container import Writer, encode_long, encode_string
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -42,22 +43,22 @@ def rows(path, limit):
             yield int(f[0]), f[1], int(f[3]), int(f[4]), f[6:12]
 
 
-def write(source, impressions, clicks, seed):
-    """Returns (impressions, clicks) written."""
+def write(source, impressions, clicks, seed, keep=None):
+    """keep: whether a user's events are written; None: all are."""
     candidates = Candidates(seed)
     category_of = {}
-    shown = 0
-    for click_ms, user, article, category, context in source:
+    for index, (click_ms, user, article, category, context) in \
+            enumerate(source):
         category_of[article] = category
+        if keep and not keep(user):
+            candidates.add_click(user, article, click_ms)
+            continue
         now_ms = click_ms - SHOWN_BEFORE_MS
-        page = candidates.others(user, article, now_ms)
-        page.insert(candidates.place(len(page) + 1), article)
         user_raw = encode_string(user)
         head = user_raw + number(now_ms)
         tail = b"".join(number(int(value)) for value in context)
-        for item in page:
-            shown += 1
-            name = encode_string(f"i{shown}")
+        for place, item in enumerate(candidates.page(user, article, now_ms)):
+            name = encode_string(f"i{index}.{place}")
             impressions.append(b"".join((
                 name, head, number(item), number(category_of[item]), tail)))
             if item == article:
@@ -77,6 +78,8 @@ def main():
     parser.add_argument("output", help="folder for the two files")
     parser.add_argument("--clicks", type=int, default=-1,
                         help="only the first N clicks")
+    parser.add_argument("--users", type=float, default=100,
+                        help="only this share of the users, in percent")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data", default=DATA)
     arguments = parser.parse_args()
@@ -90,7 +93,7 @@ def main():
             Writer(os.path.join(arguments.output, "clicks.avro"),
                    schema("globo_click.avsc")) as clicks:
         write(rows(arguments.data, arguments.clicks), impressions, clicks,
-              arguments.seed)
+              arguments.seed, share_of_users(arguments.users))
     print(f"globo: {impressions.records} impressions, {clicks.records} clicks")
     return 0
 

@@ -26,7 +26,7 @@ import container  # noqa: E402
 
 IMPRESSIONS, CLICKS = 0, 1
 TOPICS = ("impressions", "clicks")
-GROUPS = ("profile", "item", "context")
+ABSENT = (1 << 64) - 1  # place of a multi-hot field that is not used
 AHEAD_MS = 300_000
 
 Event = collections.namedtuple(
@@ -53,6 +53,50 @@ def identify_value(table_seed, value):
     return identify(table_seed, str(value).encode())
 
 
+def in_order(features):
+    """Features by group: profile, item, then the others as they come."""
+    groups = ["profile", "item"]
+    groups += [f["group"] for f in features if f["group"] not in groups]
+    return sorted(features, key=lambda f: groups.index(f["group"]))
+
+
+class Field:
+    """One feature: from a record to one id, or to `values` of them."""
+
+    def __init__(self, feature, topic):
+        self.path = feature["path"]
+        if topic == CLICKS:
+            self.path = feature.get("click", self.path)
+        self.seed = seed(feature.get("table", feature["name"]))
+        self.derive = getattr(self, feature.get("transform", "none"))
+        self.bounds = feature.get("bounds", ())
+        self.values = feature.get("values", 1)
+
+    def none(self, value):
+        return value
+
+    def hour(self, value):
+        return value // 3_600_000 % 24
+
+    def weekday(self, value):
+        # 5 January 1970 was a Monday.
+        return (value // 86_400_000 - 4) % 7
+
+    def bucket(self, value):
+        return sum(bound <= value for bound in self.bounds)
+
+    def ids(self, record):
+        value = record[self.path]
+        if self.values == 1:
+            return [0 if value is None else
+                    identify_value(self.seed, self.derive(value))]
+        if not isinstance(value, list):
+            value = [value]
+        found = [identify_value(self.seed, x) for x in value
+                 if x is not None][:self.values]
+        return found + [ABSENT] * (self.values - len(found))
+
+
 class Mapping:
     """How one topic's record becomes an event, after the configuration."""
 
@@ -65,18 +109,9 @@ class Mapping:
         self.event_id = part.get("event_id") or None
         self.impression = part.get("impression") or None
         self.event_max = config.get("ingest", {}).get("event_max", 1 << 20)
-        self.fields = []
-        for group in GROUPS:
-            if topic == CLICKS and group != "item":
-                continue
-            for field in config["features"]:
-                if field["group"] != group:
-                    continue
-                path = field["path"]
-                if topic == CLICKS:
-                    path = field.get("click", path)
-                self.fields.append((seed(field.get("table", field["name"])),
-                                    path, field.get("transform") == "hour"))
+        self.fields = [Field(feature, topic)
+                       for feature in in_order(config["features"])
+                       if topic == IMPRESSIONS or feature["group"] == "item"]
         self._schemas = {}
 
     def _schema(self, path):
@@ -108,12 +143,8 @@ class Mapping:
         return bool(record[self.user]) and \
             (not self.event_id or bool(record[self.event_id]))
 
-    def ids(self, record, event_ms):
-        found = []
-        for table_seed, path, hour in self.fields:
-            value = event_ms // 3_600_000 % 24 if hour else record[path]
-            found.append(identify_value(table_seed, value))
-        return tuple(found)
+    def ids(self, record):
+        return tuple(x for field in self.fields for x in field.ids(record))
 
     def identity(self, record, user, ids, event_ms):
         """(event id, id of the impression that it is or names)"""
@@ -144,7 +175,7 @@ def partition_events(mapping, partition, log):
         stamp = min(event_ms, kafka_ms) if kafka_ms > 0 else event_ms
         own_ms = max(own_ms, stamp)
         user = identify_value(seed("user"), record[mapping.user])
-        ids = mapping.ids(record, event_ms)
+        ids = mapping.ids(record)
         event_id, impression = mapping.identity(record, user, ids, event_ms)
         yield Event(own_ms, own_ms, mapping.topic, partition, offset,
                     event_ms, user, event_id, impression, ids)

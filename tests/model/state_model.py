@@ -26,7 +26,7 @@ import sys
 
 import yaml
 
-from events import CLICKS, IMPRESSIONS, TOPICS, merged
+from events import ABSENT, CLICKS, IMPRESSIONS, TOPICS, in_order, merged
 
 BUCKETS = ("positive", "negative", "joined_click", "behavior", "organic",
            "duplicate", "late", "orphan", "evicted", "unlabelled",
@@ -47,7 +47,8 @@ def mix(x):
 
 
 def hexadecimal(ids):
-    return "[" + ",".join(f'"{x:016x}"' for x in ids) + "]"
+    return "[" + ",".join("null" if x == ABSENT else f'"{x:016x}"'
+                          for x in ids) + "]"
 
 
 def listed(counts):
@@ -99,9 +100,8 @@ class Model:
             setattr(self, name, settings[name])
         self.fnw = self.label_mode == "fnw"
         self.batch_size = config.get("learner", {}).get("batch_size", 128)
-        items = [f["group"] for f in sorted(
-            config["features"],
-            key=lambda f: ("profile", "item", "context").index(f["group"]))]
+        items = [f["group"] for f in in_order(config["features"])
+                 for _ in range(f.get("values", 1))]
         self.item = slice(items.index("item"),
                           items.index("item") + items.count("item"))
         self.journal = journal

@@ -23,6 +23,16 @@ import state_model
 import stream
 
 DEAD, TRUNCATED = 2, 6
+# Beside the stream's own: a multi-hot field of which one place is used, a user
+# id as a feature, derived numbers in a group of their own.
+FEATURES = [
+    {"name": "kinds", "group": "item", "dimension": 8, "path": "cate",
+     "values": 3, "table": "cate"},
+    {"name": "user", "group": "profile", "dimension": 4, "path": "user_id"},
+    {"name": "age", "group": "profile", "dimension": 4, "path": "age_level",
+     "transform": "bucket", "bounds": [1, 3, 4.5]},
+    {"name": "weekday", "group": "when", "dimension": 4, "path": "event_ms",
+     "transform": "weekday"}]
 PARTITIONS = 4
 PAGES = 1200
 SETTINGS = {
@@ -73,6 +83,7 @@ class Differential(unittest.TestCase):
                 return os.path.join(folder, name)
             config = merge(stream.config(), {
                 "kafka.brokers": "127.0.0.1:1", **settings})
+            config["features"] += FEATURES
             logs = logs_of(seed)
             model = state_model.run(config, "/", logs, path("model"))
             self.assertGreater(model.position, 500)

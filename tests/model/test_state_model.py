@@ -10,9 +10,9 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from events import (CLICKS, IMPRESSIONS, Mapping, identify, identify_value,
-                    merged, partition_events, seed)
-from state_model import Model
+from events import (ABSENT, CLICKS, IMPRESSIONS, Mapping, identify,
+                    identify_value, merged, partition_events, seed)
+from state_model import Model, hexadecimal
 import container
 
 SECOND = 1000
@@ -140,6 +140,53 @@ def goods(*values):
 
 
 END = WINDOW + LATENESS + 1000 * SECOND
+
+
+class Features(unittest.TestCase):
+    def ids(self, record, *features):
+        settings = dict(config(), features=[
+            {"name": "f", "path": "x", **feature} for feature in features])
+        return Mapping(IMPRESSIONS, settings, "").ids(record)
+
+    def number(self, value, name="f"):
+        return identify(seed(name), str(value).encode())
+
+    def test_runs(self):
+        run = {"group": "item", "values": 3}
+        self.assertEqual(self.ids({"x": [b"a", None, b"b"]}, run), (
+            identify(seed("f"), b"a"), identify(seed("f"), b"b"), ABSENT))
+        self.assertEqual(self.ids({"x": [1, 2, 3, 4]}, run),
+                         tuple(self.number(x) for x in (1, 2, 3)))
+        for nothing in (None, [], [None]):
+            self.assertEqual(self.ids({"x": nothing}, run), (ABSENT,) * 3)
+        self.assertEqual(self.ids({"x": 7}, run),
+                         (self.number(7), ABSENT, ABSENT))
+
+    def test_derived_numbers(self):
+        ages = {"group": "profile", "transform": "bucket",
+                "bounds": [18, 25.5]}
+        for age, bucket in ((17, 0), (18, 1), (25, 1), (26, 2)):
+            self.assertEqual(self.ids({"x": age}, ages),
+                             (self.number(bucket),))
+        self.assertEqual(self.ids({"x": None}, ages), (0,))
+        days = {"group": "time", "transform": "weekday"}
+        # A Tuesday, 17 October 2017, and the moment before it.
+        self.assertEqual(self.ids({"x": 1_508_198_400_000}, days),
+                         (self.number(1),))
+        self.assertEqual(self.ids({"x": 1_508_198_399_999}, days),
+                         (self.number(0),))
+
+    def test_order_of_groups(self):
+        features = [{"name": name, "group": group, "path": name}
+                    for name, group in (("a", "time"), ("b", "context"),
+                                        ("c", "item"), ("d", "time"),
+                                        ("e", "profile"))]
+        self.assertEqual(
+            self.ids(dict.fromkeys("abcde", 1), *features),
+            tuple(self.number(1, name) for name in "ecadb"))
+
+    def test_absent_places_are_null(self):
+        self.assertEqual(hexadecimal([1, ABSENT]), '["0000000000000001",null]')
 
 
 class Window(unittest.TestCase):
