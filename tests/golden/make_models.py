@@ -6,8 +6,9 @@ float64 (model.py has the equations, optimizers.py the update rules).
 Writes models/*.safetensors next to this file: the streams (schema and 20
 batches each), and per case its switches, weights, what the first batch gives
 (prediction, attention, losses, every gradient, moved statistics), and 20
-steps of training. Each case is run in float32 too, and a case whose steps
-amplify rounding beyond a quarter of the test's tolerance is refused.
+steps of training. Each case is run in float32 too: weights with which
+rounding alone takes more than a quarter of the test's tolerance are not used,
+the next ones are.
 
     /usr/bin/python3 tests/golden/make_models.py [CASE ...]
 """
@@ -284,6 +285,11 @@ def start_weights(case, shape, schema, seed):
             x = 0.5 + x.abs()
         if "gates.bias" in key:
             x = 1 + x
+        # an attention that looks at something: a flat one has gradients that
+        # are sums of what cancels
+        if key.startswith(("attention", "query", "gru1", "gru2")) and \
+                key.endswith("weight"):
+            x = 3 * x
         w[key] = x.float().double()
     wide = 1 if first_order(case) else 0
     for t in shape.tables:
@@ -347,17 +353,25 @@ def noise(case, key):
     return case["attention_softmax"] and key == "attention.2.bias"
 
 
-def amplification(case, shape, w, rows, batches, exact):
-    """How far the same steps in float32 end from those in float64."""
+def distance(case, parts, exact):
+    """(largest difference of a tensor by its maximum, the tensor's name)"""
+    return max((widest(part[key].double(), right[key]), key)
+               for part, right in zip(parts, exact) for key in right
+               if not noise(case, key))
+
+
+def rounding(case, shape, w, rows, batches, first, exact, gradients):
+    """How far float32 is from float64, as shares of the test's tolerances:
+    gradients of the first batch, and where the steps end."""
     single = [{key: x.float() for key, x in part.items()}
               for part in (w, rows)]
+    found = differentiate(case, shape, *single, first)[2:4]
+    value, key = distance(case, found, gradients)
     curve, *after = train(case, shape, *single, batches)
-    worst = {"curve": widest(curve, exact[0])}
-    for part, right in zip(after, exact[1:]):
-        for key in right:
-            if not noise(case, key):
-                worst[key] = widest(part[key].double(), right[key])
-    return max((value, key) for key, value in worst.items())
+    return max((value / 2e-5, "gradient of " + key),
+               (widest(curve, exact[0]) / 2e-4, "losses"),
+               *((value / 2e-4, key + " after steps") for value, key in
+                 [distance(case, after, exact[1:])]))
 
 
 def padded(case, batch):
@@ -370,20 +384,20 @@ def padded(case, batch):
 def case_values(name):
     case, stream, given = make_case(name)
     schema, batches = make_stream(stream)
-    shape = Shape(case, schema)
+    shape, first = Shape(case, schema), padded(case, batches[0])
     for attempt in range(50):
         w, rows = start_weights(case, shape, schema,
                                 1000 * attempt + sum(name.encode()))
+        loss, auxiliary, g, row_g, moved = differentiate(case, shape, w, rows,
+                                                         first)
         exact = train(case, shape, w, rows, batches)
-        worst = amplification(case, shape, w, rows, batches, exact)
-        if worst[0] < 5e-5:
+        worst = rounding(case, shape, w, rows, batches, first, exact,
+                         (g, row_g))
+        if worst[0] < 0.25:
             break
     else:
         raise SystemExit(f"{name}: ill-conditioned: {worst}")
-    first = padded(case, batches[0])
     forward = Forward(case, shape, w, rows, first, False)
-    loss, auxiliary, g, row_g, moved = differentiate(case, shape, w, rows,
-                                                     first)
     after = {key: x.clone() for key, x in w.items() if key in moved}
     move(case, after, moved)
     out = {"stream." + stream: torch.zeros(1, dtype=torch.int64),
@@ -433,8 +447,8 @@ def main():
     for name in sys.argv[1:] or CASES:
         values, worst, attempt = case_values(name)
         write_safetensors(os.path.join(folder, name + ".safetensors"), values)
-        print(f"{name}: float32 ends {worst[0]:.1e} off in {worst[1]}"
-              f" (attempt {attempt})", flush=True)
+        print(f"{name}: float32 takes {worst[0]:.2f} of the tolerance,"
+              f" {worst[1]} (attempt {attempt})", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ void safetensors_open(struct safetensors *file, const char *path)
     uint64_t header_size;
     memcpy(&header_size, file->bytes, sizeof header_size);
     file->header = demand(calloc(1, header_size + 1), "memory");
-    memcpy(file->header, file->bytes + 8, header_size);
+    for (uint64_t i = 0, at = 0; i < header_size; i++)
+        if (file->bytes[8 + i] != ' ')
+            file->header[at++] = file->bytes[8 + i];
     file->data = file->bytes + 8 + header_size;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads golden files: safetensors with F32, F64 and I64 tensors and a header
- * without blanks. A missing tensor or file aborts the test. */
+/* Reads golden files: safetensors with F32, F64 and I64 tensors; names
+ * have no blanks. A missing tensor or file aborts the test. */
 #ifndef TESTS_LEARNER_SAFETENSORS_H
 #define TESTS_LEARNER_SAFETENSORS_H
 
@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 struct safetensors {
-    char *bytes, *header, *data;
+    char *bytes, *header /* its blanks taken out */, *data;
 };
 
 void safetensors_open(struct safetensors *file, const char *path);

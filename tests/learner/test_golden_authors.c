@@ -24,7 +24,7 @@
 #include "tests/learner/golden.h"
 
 #define FOLDER "../shared/golden/"
-enum { B = 8, T_MAX = 100, TABLES = 3, E = 18, STEPS = 3 };
+enum { B = 8 /* of the first two batches */, T_MAX = 100, TABLES = 3, E = 18, STEPS = 3 };
 
 /* Of a tensor's maximum: gradients; losses; after steps. */
 static const double GRADIENT = 2e-5, LOSS = 2e-6, AFTER = 2e-4;
@@ -139,6 +139,7 @@ static void name_of(const struct safetensors *file, const char *ours,
 
 /* One group a user, padding cut off. */
 struct world {
+    const struct theirs *theirs;
     struct safetensors file;
     struct learner_model *model;
     struct learner_step *step;
@@ -193,21 +194,37 @@ static void put(uint32_t *to, const struct cells *cells, size_t cell)
     to[1] = (uint32_t)cells->cat[cell * cells->of];
 }
 
+/* The loss is a mean over the batch, and not all are as large. */
+static void take_model(struct world *w, uint32_t samples)
+{
+    struct base_error error;
+    if (w->model &&
+        learner_model_get_config(w->model)->batch_size == samples)
+        return;
+    learner_step_free(w->step);
+    learner_model_free(w->model);
+    w->model = make_model(w->theirs, samples, 1);
+    assert_int_equal(learner_step_new(w->model, 2, &w->step, &error), 0);
+}
+
 static void load_batch(struct world *w, unsigned number)
 {
     char key[32];
+    snprintf(key, sizeof key, "batch%u.uid", number);
+    size_t samples = safetensors_get(&w->file, key, NULL);
     snprintf(key, sizeof key, "batch%u.mh", number);
-    size_t T = safetensors_get(&w->file, key, NULL) / B;
-    double *y = get(w, number, "y", 2 * B), *size = get(w, number, "sl", B);
-    double *uid = get(w, number, "uid", B);
-    struct cells target = {get(w, number, "mid", B),
-                           get(w, number, "cat", B), 1};
-    struct cells history = {get(w, number, "mh", B * T),
-                            get(w, number, "ch", B * T), 1};
-    struct cells negative = {get(w, number, "nm", 5 * B * T),
-                             get(w, number, "nc", 5 * B * T), 5};
+    size_t T = safetensors_get(&w->file, key, NULL) / samples;
+    double *y = get(w, number, "y", 2 * samples);
+    double *size = get(w, number, "sl", samples);
+    double *uid = get(w, number, "uid", samples);
+    struct cells target = {get(w, number, "mid", samples),
+                           get(w, number, "cat", samples), 1};
+    struct cells history = {get(w, number, "mh", samples * T),
+                            get(w, number, "ch", samples * T), 1};
+    struct cells negative = {get(w, number, "nm", 5 * samples * T),
+                             get(w, number, "nc", 5 * samples * T), 5};
     uint32_t n = 0;
-    for (unsigned i = 0; i < B; i++) {
+    for (uint32_t i = 0; i < samples; i++) {
         w->label[i] = y[2 * i] == 1;
         w->index[3 * i] = (uint32_t)uid[i];
         put(w->index + 3 * i + 1, &target, i);
@@ -222,7 +239,8 @@ static void load_batch(struct world *w, unsigned number)
                             history.cat, negative.mid, negative.cat};
     for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
         free(memory[i]);
-    point(w, B, (uint32_t)T);
+    take_model(w, (uint32_t)samples);
+    point(w, (uint32_t)samples, (uint32_t)T);
 }
 
 /* ---- weights and gradients under their names ----------------------------------------- */
@@ -300,9 +318,9 @@ static bool open_world(struct world **made, const struct theirs *theirs)
     }
     struct world *w = *made = calloc(1, sizeof *w);
     assert_non_null(w);
-    struct base_error error;
+    w->theirs = theirs;
     safetensors_open(&w->file, path);
-    w->model = make_model(theirs, B, 1);
+    take_model(w, B);
     w->dense = golden_memory(learner_dense_size(w->model));
     w->ddense = golden_memory(learner_dense_size(w->model));
     learner_model_start(w->model, w->dense);
@@ -327,7 +345,6 @@ static bool open_world(struct world **made, const struct theirs *theirs)
             w->rows[t][i] = (float)values[i];
         free(values);
     }
-    assert_int_equal(learner_step_new(w->model, 2, &w->step, &error), 0);
     load_batch(w, 0);
     return true;
 }
@@ -567,7 +584,8 @@ static void starts_with_their_losses(void **state)
     }
 }
 
-int main(void)
+/* An argument chooses tests, as "dien: *". */
+int main(int count, char **arguments)
 {
     static const CMUnitTestFunction functions[] = {
         gives_their_gradients, gives_their_attention, takes_their_steps,
@@ -584,5 +602,7 @@ int main(void)
         tests[i + 1].test_func = functions[i % 4];
         tests[i + 1].initial_state = (void *)(uintptr_t)&models[i / 4];
     }
+    if (count > 1)
+        cmocka_set_test_filter(arguments[1]);
     return cmocka_run_group_tests_name("authors", tests, NULL, NULL);
 }
