@@ -361,7 +361,7 @@ struct learner_status {
     char rejected_for[LEARNER_NAME_MAX];
     int64_t newest_event_ms;             /* of a trained sample */
     uint64_t rows[LEARNER_TABLES_MAX];   /* of the model's tables */
-    uint64_t evicted;                    /* rows, by this process */
+    uint64_t evicted;                    /* rows, since the beginning */
     uint64_t admission_waiting; /* ids counted but not admitted, about */
     /* Means over the newest closed window of `window_samples` trained
      * samples, the open one where none has closed; not a number where there

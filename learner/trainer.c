@@ -654,5 +654,7 @@ void learner_trainer_measure(struct learner_trainer *trainer)
     shared->evicted = 0;
     for (unsigned t = 0; t < learner_model_tables(trainer->model); t++)
         shared->evicted += trainer->gather.eviction.evicted[t];
+    shared->admission_waiting =
+        learner_admission_waiting(trainer->gather.admission);
     shared->cut_waits = learner_cut_waits(trainer->cut);
 }

@@ -425,6 +425,161 @@ static void a_failing_source_ends_the_thread_aloud(void **state)
     run_fini(&run);
 }
 
+struct seen {
+    uint64_t next, samples;
+    double sum;
+};
+
+static void predicted(void *self, const struct learner_batch *batch,
+                      const float *probability)
+{
+    struct run *run = self;
+    struct seen *seen = run->extra;
+    assert_true(batch->first == seen->next);
+    seen->next = batch->end;
+    for (uint32_t i = 0; i < batch->samples; i++)
+        seen->sum += (double)probability[i];
+    seen->samples += batch->samples;
+}
+
+/* Trained to the half, then frozen: another's total is not moved by what it
+ * has not trained, the weights stay, nothing is written. */
+static void a_frozen_model_predicts_and_measures_alone(void **state)
+{
+    (void)state;
+    struct run run;
+    struct learner_status before, after;
+    struct seen seen = {.next = END / 2};
+    run_init(&run, false);
+    run.config.window_samples = B;
+    run_to(&run, END / 2);
+    run.config.frozen = true;
+    run.config.predicted = predicted;
+    run.config.checkpoint_bytes = 1;
+    run.extra = &seen;
+    run_open(&run);
+    learner_trainer_status(run.trainer, &before);
+    assert_int_equal(before.position, END / 2);
+    run_start(&run, END);
+    run_wait(&run, END);
+    unsigned calls = run.calls;
+    learner_trainer_checkpoint(run.trainer); /* names the one there is */
+    while (run.calls == calls)
+        usleep(100);
+    assert_int_equal(run.position, END / 2);
+    learner_trainer_status(run.trainer, &after);
+    run_stop(&run, true);
+    assert_int_equal(after.samples, END);
+    assert_int_equal(after.total.samples, END);
+    assert_int_equal(after.last_samples.samples, B);
+    assert_int_equal(after.checkpoints, 0);
+    assert_true(after.loss == before.loss);
+    assert_memory_equal(after.rows, before.rows, sizeof before.rows);
+    assert_int_equal(seen.samples, END / 2);
+    /* The same weights again, the same predictions. */
+    double sum = seen.sum;
+    seen = (struct seen){.next = END / 2};
+    run_start(&run, END);
+    run_wait(&run, END);
+    run_stop(&run, true);
+    assert_true(seen.sum == sum);
+    /* And they are not those of a model that trains on. */
+    seen = (struct seen){.next = END / 2};
+    run.config.frozen = false;
+    run.config.checkpoint_bytes = 0;
+    run_start(&run, END);
+    run_wait(&run, END);
+    run_stop(&run, false);
+    assert_true(seen.sum != sum);
+    run_fini(&run);
+}
+
+/* A frozen model without a checkpoint answers no request, but stops. */
+static void a_frozen_fresh_model_writes_nothing(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run.config.frozen = true;
+    run_start(&run, 4 * B);
+    run_wait(&run, 4 * B);
+    learner_trainer_checkpoint(run.trainer);
+    run_stop(&run, true);
+    assert_int_equal(run.calls, 0);
+    run_open(&run);
+    assert_int_equal(learner_trainer_position(run.trainer), 0);
+    run_fini(&run);
+}
+
+/* A model that joins the journal late. */
+static void a_fresh_model_begins_where_it_is_told(void **state)
+{
+    (void)state;
+    struct run run, zero;
+    struct learner_status status;
+    run_init(&run, false);
+    run.config.begin = 20 * B;
+    run_to(&run, 22 * B);
+    run.config.begin = 30 * B; /* there is a checkpoint now */
+    run_to(&run, 25 * B);
+    run_open(&run);
+    learner_trainer_status(run.trainer, &status);
+    assert_int_equal(status.begin, 20 * B);
+    assert_int_equal(status.position, 25 * B);
+    assert_int_equal(status.samples, 5 * B);
+    run_init(&zero, false);
+    run_to(&zero, 0);
+    zero.config.begin = 20 * B; /* no: its own is at 0 */
+    run_open(&zero);
+    assert_int_equal(learner_trainer_position(zero.trainer), 0);
+    run_fini(&zero);
+    run_fini(&run);
+}
+
+/* Training losses: those of a window, and they fall. */
+static void the_status_says_the_loss(void **state)
+{
+    (void)state;
+    struct run run;
+    struct learner_status early, late;
+    run_init(&run, false);
+    run.config.window_samples = 20 * B;
+    run_to(&run, 10 * B); /* no window has closed */
+    run_open(&run);
+    learner_trainer_status(run.trainer, &early);
+    assert_true(early.loss > 0.4 && early.loss < 0.8);
+    assert_true(early.auxiliary_loss == 0.0);
+    run_start(&run, 300 * B);
+    run_wait(&run, 300 * B);
+    learner_trainer_status(run.trainer, &late);
+    assert_true(late.loss < early.loss - 0.01);
+    /* About the log loss of the same samples, predicted a step before. */
+    assert_true(fabs(late.loss - late.last_samples.log_loss) < 0.02);
+    run_stop(&run, false);
+    run_fini(&run);
+}
+
+static void another_switch_is_refused_by_its_word(void **state)
+{
+    (void)state;
+    struct run run;
+    run_init(&run, false);
+    run_to(&run, 2 * B);
+    struct learner_model_config was = run.config.model;
+    run.config.model.regularizer = LEARNER_MBA;
+    check_refused(&run, "learner.regularizer is mba, it was none");
+    run.config.model = was;
+    run.config.model.attention_softmax = true;
+    check_refused(&run, "learner.attention_softmax is true, it was false");
+    run.config.model = was;
+    run.config.model.fields_off = 1;
+    check_refused(&run, "learner.fields_off");
+    run.config.model = was;
+    run.config.schema.tables[1].dimension = 17;
+    check_refused(&run, "feature 'goods'");
+    run_fini(&run);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3)
@@ -446,6 +601,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(another_arithmetic_is_refused),
         cmocka_unit_test(what_is_not_finite_is_rejected_and_counted),
         cmocka_unit_test(requests_are_answered_idle_paused_or_busy),
+        cmocka_unit_test(a_frozen_model_predicts_and_measures_alone),
+        cmocka_unit_test(a_frozen_fresh_model_writes_nothing),
+        cmocka_unit_test(a_fresh_model_begins_where_it_is_told),
+        cmocka_unit_test(the_status_says_the_loss),
+        cmocka_unit_test(another_switch_is_refused_by_its_word),
         cmocka_unit_test(checkpoints_follow_the_journal),
         cmocka_unit_test(a_failing_source_ends_the_thread_aloud),
     };

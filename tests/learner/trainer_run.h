@@ -24,6 +24,7 @@ struct run {
     _Atomic unsigned calls, failures;
     uint64_t widest; /* between two checkpoints; read after the calls */
     char path[1200], reason[1000]; /* read after the calls counted */
+    void *extra; /* the test's */
 };
 
 /* A small DIN on the plain stream. */
