@@ -174,9 +174,14 @@ static void write_row(float *drows, const struct cells *cells,
 static void write_rows(const struct cells *cells, float *drows,
                        const float *gradient, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        write_row(drows, cells, cells->index + i * cells->index_ld,
-                  gradient + i * cells->ld);
+    const uint32_t *index = cells->index;
+    for (size_t i = 0; i < count; i++, index += cells->index_ld) {
+        const float *from = gradient + i * cells->ld;
+        if (cells->places == 1)
+            add(drows + index[0] * cells->W, from, cells->E);
+        else
+            write_row(drows, cells, index, from);
+    }
 }
 
 static void write_negatives(const struct learner_net *net, unsigned field,
