@@ -197,8 +197,8 @@ struct tile {
     const struct learner_auxiliary_pack *pack;
     const struct learner_kernels *kernels;
     const struct learner_auxiliary_batch *batch;
-    struct learner_auxiliary_work *work;
-    struct learner_auxiliary_partial *partial;
+    const struct learner_auxiliary_work *work;
+    const struct learner_auxiliary_partial *partial;
     size_t first, n;
 };
 
@@ -224,7 +224,7 @@ static double loss_of_row(bool positive, float p, float epsilon, float exact,
 /* dmargin (2 n) from margin; returns the sum of weight x loss. */
 static double take_loss(const struct tile *tile)
 {
-    struct learner_auxiliary_work *work = tile->work;
+    const struct learner_auxiliary_work *work = tile->work;
     const struct learner_auxiliary_batch *batch = tile->batch;
     size_t n = tile->n, whole = round16(2 * n);
     float exact[2 * LEARNER_AUXILIARY_TILE];
@@ -286,7 +286,7 @@ static void scatter(const struct tile *tile)
 /* margin (2n) of the inner product */
 static void inner_forward(const struct tile *tile)
 {
-    struct learner_auxiliary_work *work = tile->work;
+    const struct learner_auxiliary_work *work = tile->work;
     size_t ldH = tile->pack->ldH, n = tile->n;
     for (size_t i = 0; i < 2 * n; i++)
         tile->kernels->row_dot(work->margin + i, work->e + i * ldH, ldH, 1,
@@ -295,7 +295,7 @@ static void inner_forward(const struct tile *tile)
 
 static void inner_backward(const struct tile *tile)
 {
-    struct learner_auxiliary_work *work = tile->work;
+    const struct learner_auxiliary_work *work = tile->work;
     size_t ldH = tile->pack->ldH, n = tile->n;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < ldH; j++) {
@@ -311,7 +311,7 @@ static void network_forward(const struct tile *tile)
 {
     const struct learner_auxiliary_pack *pack = tile->pack;
     const struct learner_kernels *kernels = tile->kernels;
-    struct learner_auxiliary_work *work = tile->work;
+    const struct learner_auxiliary_work *work = tile->work;
     size_t n = tile->n, ld0 = pack->ld0, ld1 = pack->ld1;
     kernels->gemm(work->f0, ld0, work->h, pack->ldH, pack->h, ld0, n, pack->H,
                   ld0, pack->bias0);
@@ -330,8 +330,8 @@ static void network_backward(const struct tile *tile)
 {
     const struct learner_auxiliary_pack *pack = tile->pack;
     const struct learner_kernels *kernels = tile->kernels;
-    struct learner_auxiliary_work *work = tile->work;
-    struct learner_auxiliary_partial *partial = tile->partial;
+    const struct learner_auxiliary_work *work = tile->work;
+    const struct learner_auxiliary_partial *partial = tile->partial;
     size_t n = tile->n, ld0 = pack->ld0, ld1 = pack->ld1;
     const float *zero = pack->zero;
     for (size_t i = 0; i < 2 * n; i++)
@@ -362,8 +362,8 @@ static void network_backward(const struct tile *tile)
 double learner_auxiliary_run(const struct learner_auxiliary_pack *pack,
                              const struct learner_kernels *kernels,
                              const struct learner_auxiliary_batch *batch,
-                             struct learner_auxiliary_work *work,
-                             struct learner_auxiliary_partial *partial)
+                             const struct learner_auxiliary_work *work,
+                             const struct learner_auxiliary_partial *partial)
 {
     bool network = pack->form == LEARNER_AUXILIARY_NETWORK;
     double loss = 0;

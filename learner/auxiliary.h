@@ -110,7 +110,7 @@ struct learner_auxiliary_batch {
 double learner_auxiliary_run(const struct learner_auxiliary_pack *pack,
                              const struct learner_kernels *kernels,
                              const struct learner_auxiliary_batch *batch,
-                             struct learner_auxiliary_work *work,
-                             struct learner_auxiliary_partial *partial);
+                             const struct learner_auxiliary_work *work,
+                             const struct learner_auxiliary_partial *partial);
 
 #endif

@@ -115,6 +115,8 @@ void learner_net_collect(struct learner_net *net, float *ddense)
         collect_mlp(net, ddense);
     if (model->has_unit)
         collect_attention(net, ddense);
+    if (model->has_states)
+        learner_evolution_collect(net, ddense);
     if (model->has_first_order || model->has_wide)
         collect_wide(net, ddense);
 }

@@ -150,7 +150,7 @@ uint32_t learner_gru_sort(const struct learner_gru_batch *batch)
 void learner_gru_gather_gates(const struct learner_gru_pack *pack,
                               const struct learner_gru_batch *batch,
                               const struct learner_gru_step *step,
-                              struct learner_gru_work *work)
+                              const struct learner_gru_work *work)
 {
     for (uint32_t i = 0; i < step->active; i++) {
         const struct learner_gru_sequence *sequence =
@@ -188,7 +188,7 @@ void learner_gru_input(const struct learner_gru_pack *pack,
 static void take_inputs(const struct learner_gru_pack *pack,
                         const struct learner_gru_batch *batch,
                         const struct learner_gru_step *step,
-                        struct learner_gru_work *work)
+                        const struct learner_gru_work *work)
 {
     const struct learner_gru_shape *shape = &pack->shape;
     size_t H = shape->hidden, wide = shape->gates * H;
@@ -215,7 +215,8 @@ static void take_inputs(const struct learner_gru_pack *pack,
 static void run_step(const struct learner_gru_pack *pack,
                      const struct learner_kernels *kernels,
                      const struct learner_gru_step *step,
-                     struct learner_gru_work *work, const float *before)
+                     const struct learner_gru_work *work,
+                     const float *before)
 {
     const struct learner_gru_shape *shape = &pack->shape;
     size_t H = shape->hidden, ldG = shape->ldG, ldH = shape->ldH;
@@ -260,7 +261,7 @@ static void put_states(const struct learner_gru_shape *shape,
 static size_t run_block(const struct learner_gru_pack *pack,
                         const struct learner_kernels *kernels,
                         const struct learner_gru_batch *batch,
-                        struct learner_gru_work *work,
+                        const struct learner_gru_work *work,
                         struct learner_gru_step step)
 {
     const float *before = work->zero;
@@ -284,7 +285,7 @@ static size_t run_block(const struct learner_gru_pack *pack,
 void learner_gru_forward(const struct learner_gru_pack *pack,
                          const struct learner_kernels *kernels,
                          const struct learner_gru_batch *batch,
-                         struct learner_gru_work *work)
+                         const struct learner_gru_work *work)
 {
     uint32_t running = learner_gru_sort(batch);
     size_t ldH = pack->shape.ldH, row = 0;

@@ -147,7 +147,7 @@ void learner_gru_input(const struct learner_gru_pack *pack,
 void learner_gru_forward(const struct learner_gru_pack *pack,
                          const struct learner_kernels *kernels,
                          const struct learner_gru_batch *batch,
-                         struct learner_gru_work *work);
+                         const struct learner_gru_work *work);
 
 struct learner_gru_backward {
     const float *dstates; /* (own rows,ldH), or NULL */
@@ -159,14 +159,14 @@ struct learner_gru_backward {
 void learner_gru_backward(const struct learner_gru_pack *pack,
                           const struct learner_kernels *kernels,
                           const struct learner_gru_batch *batch,
-                          struct learner_gru_work *work,
+                          const struct learner_gru_work *work,
                           const struct learner_gru_backward *gradients,
-                          struct learner_gru_partial *partial);
+                          const struct learner_gru_partial *partial);
 /* dx (rows,ldI) += from dproduct; NULL where nobody wants it. */
 void learner_gru_input_backward(const struct learner_gru_pack *pack,
                                 const struct learner_kernels *kernels,
                                 float *dx, const float *dproduct,
                                 const float *x, size_t rows,
-                                struct learner_gru_partial *partial);
+                                const struct learner_gru_partial *partial);
 
 #endif

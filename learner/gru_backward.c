@@ -55,9 +55,9 @@ struct pass {
     const struct learner_gru_pack *pack;
     const struct learner_kernels *kernels;
     const struct learner_gru_batch *batch;
-    struct learner_gru_work *work;
+    const struct learner_gru_work *work;
     const struct learner_gru_backward *gradients;
-    struct learner_gru_partial *partial;
+    const struct learner_gru_partial *partial;
 };
 
 /* dstate (active,ldH) += what comes from outside; the sequences whose last
@@ -143,7 +143,7 @@ static void back_step(const struct pass *pass,
     const struct learner_gru_pack *pack = pass->pack;
     const struct learner_gru_shape *shape = &pack->shape;
     const struct learner_kernels *kernels = pass->kernels;
-    struct learner_gru_work *work = pass->work;
+    const struct learner_gru_work *work = pass->work;
     size_t H = shape->hidden, ldG = shape->ldG, ldH = shape->ldH;
     size_t m = step->active;
     float *gates = work->gates + step->row * ldG;
@@ -184,7 +184,7 @@ static const float *states_before(const struct pass *pass,
 static void back_block(const struct pass *pass, struct learner_gru_step step)
 {
     const struct learner_gru_shape *shape = &pass->pack->shape;
-    struct learner_gru_work *work = pass->work;
+    const struct learner_gru_work *work = pass->work;
     size_t ldH = shape->ldH, ldG = shape->ldG, end = step.row;
     uint32_t all = step.active, running = 0;
     step.active = 0;
@@ -218,9 +218,9 @@ static void back_block(const struct pass *pass, struct learner_gru_step step)
 void learner_gru_backward(const struct learner_gru_pack *pack,
                           const struct learner_kernels *kernels,
                           const struct learner_gru_batch *batch,
-                          struct learner_gru_work *work,
+                          const struct learner_gru_work *work,
                           const struct learner_gru_backward *gradients,
-                          struct learner_gru_partial *partial)
+                          const struct learner_gru_partial *partial)
 {
     const struct pass pass = {pack, kernels, batch, work, gradients, partial};
     uint32_t running = learner_gru_sort(batch), i = 0;
@@ -240,7 +240,7 @@ void learner_gru_input_backward(const struct learner_gru_pack *pack,
                                 const struct learner_kernels *kernels,
                                 float *dx, const float *dproduct,
                                 const float *x, size_t rows,
-                                struct learner_gru_partial *partial)
+                                const struct learner_gru_partial *partial)
 {
     const struct learner_gru_shape *shape = &pack->shape;
     size_t ldP = shape->ldP, ldI = shape->ldI;

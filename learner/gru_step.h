@@ -20,6 +20,6 @@ uint32_t learner_gru_sort(const struct learner_gru_batch *batch);
 void learner_gru_gather_gates(const struct learner_gru_pack *pack,
                               const struct learner_gru_batch *batch,
                               const struct learner_gru_step *step,
-                              struct learner_gru_work *work);
+                              const struct learner_gru_work *work);
 
 #endif

@@ -5,6 +5,14 @@
 
 #include <string.h>
 
+void learner_net_load(struct learner_net *net, const float *dense,
+                      bool backward)
+{
+    learner_pack_load(&net->pack, net->model, dense, backward);
+    if (net->model->has_states)
+        learner_evolution_load(net, dense, backward);
+}
+
 struct learner_range learner_net_range(const struct learner_net *net,
                                        const struct learner_shard *shard)
 {
@@ -27,10 +35,14 @@ void learner_net_forward_rows(struct learner_net *net, unsigned index)
         learner_wide_forward(net, shard);
     if (!model->has_mlp)
         return;
-    if (model->has_attention) {
+    if (model->has_states)
+        learner_evolution_keys(net, shard);
+    if (model->has_attention)
         learner_attention_forward(net, shard);
+    if (model->config.kind == LEARNER_DIEN)
+        learner_evolution_evolve(net, shard);
+    else if (model->has_attention)
         learner_attention_pool(net, shard);
-    }
     learner_compose_forward(net, shard);
     if (model->has_factors)
         learner_factor_forward(net, &rows);
@@ -38,7 +50,7 @@ void learner_net_forward_rows(struct learner_net *net, unsigned index)
 
 void learner_net_backward_rows(struct learner_net *net, unsigned index)
 {
-    const struct learner_shard *shard = &net->shards[index];
+    struct learner_shard *shard = &net->shards[index];
     const struct learner_model *model = net->model;
     memset(net->partials + index * net->partial_size, 0,
            net->partial_size * sizeof *net->partials);
@@ -47,8 +59,15 @@ void learner_net_backward_rows(struct learner_net *net, unsigned index)
     if (!model->has_mlp)
         return;
     learner_compose_backward(net, shard);
-    if (model->has_attention) {
+    if (!model->has_attention)
+        return;
+    if (model->has_states)
+        learner_evolution_clear(net, shard);
+    if (model->config.kind == LEARNER_DIEN)
+        learner_evolution_evolve_backward(net, shard);
+    else
         learner_attention_unpool(net, shard);
-        learner_attention_backward(net, shard);
-    }
+    learner_attention_backward(net, shard);
+    if (model->has_states)
+        learner_evolution_keys_backward(net, shard);
 }

@@ -35,6 +35,7 @@
 #define LEARNER_NET_H
 
 #include "learner/activation.h"
+#include "learner/evolution.h"
 #include "learner/kernel.h"
 #include "learner/pack.h"
 #include "learner/step.h"
@@ -55,6 +56,7 @@ struct learner_partial {
     float *da2;             /* (ldA1) */
     float *da2_bias;        /* (1) */
     float *dwide;           /* (3D) of column 0; column 1 the opposite */
+    struct learner_evolution_partial evolution;
 };
 
 /* Scratch of one shard, and its gradients. */
@@ -67,6 +69,7 @@ struct learner_shard {
     float *row;                 /* (the wider of ldD, ldK) */
     float *wide;                /* (3D) [e_a; s; e_a . s] of one sample */
     struct learner_partial partial;
+    struct learner_evolution_shard evolution;
 };
 
 struct learner_layer {
@@ -118,6 +121,7 @@ struct learner_net {
     float *dbag;             /* (G) sum of dmargin over the group */
     struct learner_layer layer[2];
     float *dm2, *dm2_bias;   /* (M1,16), (16) */
+    struct learner_evolution_part evolution; /* of the recurrent kinds */
 };
 
 enum base_status learner_net_init(struct learner_net *net,
@@ -127,10 +131,15 @@ enum base_status learner_net_init(struct learner_net *net,
 void learner_net_fini(struct learner_net *net);
 
 /* Makes room and cuts the batch into shards of about the same work. Weights
- * are not loaded: learner_pack_load(). */
+ * are not loaded. */
 enum base_status learner_net_begin(struct learner_net *net,
                                    const struct learner_step_input *input,
                                    struct base_error *error) BASE_MUST_CHECK;
+
+/* Weights from dense (learner_dense_size); what the backward pass needs of
+ * them only where `backward`. */
+void learner_net_load(struct learner_net *net, const float *dense,
+                      bool backward);
 
 /* Rows of a shard. */
 struct learner_range {

@@ -10,13 +10,15 @@
 
 enum { FIXED_PER_SHARD = 9 };
 
-static void point_partial(struct learner_partial *partial, float *base,
-                          const struct learner_model *model, size_t *size)
+static void point_partial(const struct learner_net *net,
+                          struct learner_partial *partial, float *base,
+                          size_t *size)
 {
+    const struct learner_model *model = net->model;
     size_t K = model->has_unit ? model->K : 0, A0 = model->A0;
     size_t ldX = model->ldX, ldA0 = model->ldA0, ldA1 = model->ldA1;
     bool outer = model->config.attention == LEARNER_ATTENTION_OUTER;
-    const struct learner_slot slots[] = {
+    const struct learner_slot own[] = {
         {&partial->dgamma, ldX}, {&partial->dbeta, ldX},
         {&partial->daq, K * ldA0}, {&partial->dak, K * ldA0},
         {&partial->dap, outer ? 0 : K * ldA0},
@@ -26,8 +28,15 @@ static void point_partial(struct learner_partial *partial, float *base,
         {&partial->da2, ldA1}, {&partial->da2_bias, 16},
         {&partial->dwide, learner_round16(3 * model->D)},
     };
+    unsigned count = sizeof own / sizeof own[0];
+    struct learner_slot slots[sizeof own / sizeof own[0] +
+                              LEARNER_EVOLUTION_PARTIAL_SLOTS];
+    memcpy(slots, own, sizeof own);
+    if (model->has_states)
+        count += learner_evolution_partial_slots(net, &partial->evolution,
+                                                 slots + count);
     size_t at = 0;
-    for (unsigned i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+    for (unsigned i = 0; i < count; i++) {
         if (base)
             *slots[i].at = base + at;
         at += slots[i].size;
@@ -60,21 +69,27 @@ static enum base_status make_fixed(struct learner_net *net,
 {
     const struct learner_model *model = net->model;
     unsigned shards = net->shard_count, count = 0;
-    struct learner_slot *slots =
-        calloc(FIXED_PER_SHARD * shards + 1, sizeof *slots);
+    struct learner_slot *slots = calloc(
+        (FIXED_PER_SHARD + LEARNER_EVOLUTION_SCRATCH_SLOTS) * shards + 1,
+        sizeof *slots);
     if (!slots)
         return base_fail(error, BASE_SYSTEM, "net: no memory");
-    for (unsigned i = 0; i < shards; i++, count += FIXED_PER_SHARD)
+    for (unsigned i = 0; i < shards; i++) {
         list_scratch(&net->shards[i], model, slots + count);
-    point_partial(&net->shards[0].partial, NULL, model, &net->partial_size);
+        count += FIXED_PER_SHARD;
+        if (model->has_states)
+            count += learner_evolution_scratch_slots(
+                net, &net->shards[i].evolution, slots + count);
+    }
+    point_partial(net, &net->shards[0].partial, NULL, &net->partial_size);
     slots[count++] = (struct learner_slot){
         &net->partials, net->training ? shards * net->partial_size : 0};
     enum base_status status = learner_slab_cut(&net->fixed, slots, count,
                                                error);
     free(slots);
     for (unsigned i = 0; !status && net->training && i < shards; i++)
-        point_partial(&net->shards[i].partial,
-                      net->partials + i * net->partial_size, model,
+        point_partial(net, &net->shards[i].partial,
+                      net->partials + i * net->partial_size,
                       &net->partial_size);
     return status;
 }
@@ -98,6 +113,8 @@ enum base_status learner_net_init(struct learner_net *net,
     if (!net->shards)
         return base_fail(error, BASE_SYSTEM, "net: no memory");
     enum base_status status = learner_pack_init(&net->pack, model, error);
+    if (!status && model->has_states)
+        status = learner_evolution_init(net, error);
     if (!status)
         status = make_fixed(net, error);
     if (status)
@@ -108,6 +125,7 @@ enum base_status learner_net_init(struct learner_net *net,
 void learner_net_fini(struct learner_net *net)
 {
     learner_pack_fini(&net->pack);
+    learner_evolution_fini(net);
     free(net->shards);
     free(net->fixed);
     free(net->slab);
@@ -217,6 +235,11 @@ static enum base_status make_slab(struct learner_net *net,
     list_output(&slots, net);
     list_layer(&slots, net, &net->layer[0]);
     list_layer(&slots, net, &net->layer[1]);
+    if (model->has_states) {
+        BASE_ASSERT(slots.count + LEARNER_EVOLUTION_ROOM_SLOTS <= SLOTS_MAX);
+        slots.count +=
+            learner_evolution_room_slots(net, slots.list + slots.count);
+    }
     free(net->slab);
     net->slab = NULL;
     enum base_status status =
@@ -245,12 +268,14 @@ static enum base_status make_room(struct learner_net *net, size_t pairs,
 }
 
 /* A group's work: each pair about 7,500 multiply-adds, each sample's MLP and
- * each behavior's products the same order as some pairs. */
+ * each behavior's products the same order as some pairs; a recurrent kind's
+ * behavior has a GRU and the auxiliary loss. */
 static uint64_t work_of(const struct learner_net *net, uint32_t group)
 {
     uint64_t samples = net->group_begin[group + 1] - net->group_begin[group];
     uint64_t size = net->history_begin[group + 1] - net->history_begin[group];
-    return samples * (size + 8) + size;
+    uint64_t behavior = net->model->has_states ? 2 : 1;
+    return samples * (size + 8) + behavior * size;
 }
 
 /* Group g goes to the shard into which the middle of its work falls. */
@@ -313,6 +338,8 @@ enum base_status learner_net_begin(struct learner_net *net,
         return status;
     cut_shards(net);
     status = make_room(net, net->pair_begin[net->groups], error);
+    if (!status && net->model->has_states)
+        status = learner_evolution_begin(net, error);
     if (!status)
         learner_embedding_pad(net);
     return status;

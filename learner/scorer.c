@@ -241,7 +241,7 @@ enum base_status learner_score(struct learner_scorer *scorer,
         begin(scorer, request->candidates, behaviors, error);
     if (status)
         return status;
-    learner_pack_load(&net->pack, model, parameters->dense, false);
+    learner_net_load(net, parameters->dense, false);
     look_up_samples(scorer, parameters, request);
     look_up_history(scorer, parameters, history, behaviors);
     if (model->has_crosses)

@@ -112,8 +112,7 @@ static enum base_status begin(struct learner_step *step,
     if (status)
         return base_wrap(error, "step of %u samples", input->batch->samples);
     BASE_ASSERT(step->net.samples == input->batch->samples);
-    learner_pack_load(&step->net.pack, step->net.model, input->dense,
-                      backward);
+    learner_net_load(&step->net, input->dense, backward);
     return BASE_OK;
 }
 
@@ -213,12 +212,14 @@ enum base_status learner_step_train(struct learner_step *step,
     struct learner_net *net = &step->net;
     step->output = output;
     forward(step);
-    output->auxiliary = 0;
     output->loss =
         learner_net_loss(net, input->batch->label, input->batch->kind);
     learner_pool_run(step->pool, backward_1, step, learner_net_blocks(net, 1));
     learner_pool_run(step->pool, backward_0, step, learner_net_blocks(net, 0));
     learner_pool_run(step->pool, backward_rows, step, net->shard_count);
+    output->auxiliary = learner_evolution_loss(net);
+    output->loss +=
+        (double)net->model->config.auxiliary_weight * output->auxiliary;
     learner_pool_run(step->pool, collect, step, net->model->table_count + 1u);
     output->worst = worst_of(step);
     output->finite = !output->worst;

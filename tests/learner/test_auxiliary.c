@@ -19,7 +19,7 @@
 
 enum {
     GAMMA, BETA, WEIGHT0, BIAS0, WEIGHT1, BIAS1, WEIGHT2, BIAS2,
-    TENSORS, STATES = TENSORS, ITEMS, NEGATIVES, VALUES
+    PARAMETERS, STATES = PARAMETERS, ITEMS, NEGATIVES, VALUES
 };
 static const char *const parts[VALUES] = {
     "gamma", "beta", "weight 0", "bias 0", "weight 1", "bias 1", "weight 2",
@@ -133,7 +133,7 @@ struct run {
     struct learner_auxiliary_pack pack;
     struct learner_auxiliary_work work;
     struct learner_auxiliary_partial partial;
-    float *slab, *value[TENSORS], *gradient[VALUES];
+    float *slab, *value[PARAMETERS], *gradient[VALUES];
     float *states, *items, *negatives, *dstates, *ditems, *dnegatives;
     double loss;
 };
@@ -170,7 +170,7 @@ static void start(struct run *r, const struct test_case *c)
     assert_int_equal(learner_slab_cut(&r->slab, slots, n, &error), BASE_OK);
     for (unsigned p = 0; p < VALUES; p++) {
         r->gradient[p] = calloc(c->size[p] + 1, sizeof(float));
-        if (p >= TENSORS)
+        if (p >= PARAMETERS)
             continue;
         r->value[p] = calloc(c->size[p] + 1, sizeof(float));
         widen(r->value[p], 0, c->value[p], 1, c->size[p]);
@@ -205,7 +205,7 @@ static void stop(struct run *r)
 {
     for (unsigned p = 0; p < VALUES; p++) {
         free(r->gradient[p]);
-        if (p < TENSORS)
+        if (p < PARAMETERS)
             free(r->value[p]);
     }
     free(r->slab);

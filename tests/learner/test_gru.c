@@ -108,7 +108,7 @@ static void cell(const struct test_case *c, const double *x, double a,
                  double *h)
 {
     size_t I = c->I, H = c->H;
-    double gates[128], fresh[64], scaled[64], reset[64];
+    double gates[128], fresh[64], scaled[64] = {0}, reset[64] = {0};
     for (size_t i = 0; i < I; i++)
         scaled[i] = c->form == LEARNER_GRU_AIGRU ? a * x[i] : x[i];
     dense(gates, scaled, I, h, H, c->value[1], c->value[2], c->gates * H);
