@@ -8,7 +8,7 @@
  *    chain is carried from record to record and compared with each block's.
  * 3. A place is the byte behind a batch end; the reader remembers the last
  *    one, any other is found through the keys.
- * Thread: train (one thread at a time). */
+ * Thread: train (one thread at a time), each reader its own. */
 #include "ingest/feed.h"
 
 #include <stdlib.h>
@@ -460,6 +460,89 @@ static enum base_status read_batch(struct ingest_journal *journal,
     journal->placed = true;
     fill(journal, position, batch);
     return BASE_OK;
+}
+
+/* ---- places -------------------------------------------------------------- */
+
+/* The first batch end that is kept, or 0 where nothing has gone. */
+static enum base_status find_begin(struct ingest_journal *journal,
+                                   struct walk *walk, uint64_t *position,
+                                   struct base_error *error)
+{
+    struct ingest_record record = {.size = 1};
+    enum base_status status =
+        ingest_cursor_move(&walk->cursor, INGEST_MOVE_FIRST, error);
+    *position = 0;
+    if (status || !walk->cursor.key.data)
+        return status;
+    status = enter_block(walk, error);
+    if (status || walk->block.number == 0)
+        return status;
+    walk->chain = walk->block.chain;
+    walk->position = walk->block.position;
+    while (record.size && !status) {
+        status = step(journal, walk, &record, error);
+        if (!status && record.size && record.type == INGEST_RECORD_BATCH_END) {
+            *position = record.number;
+            return BASE_OK;
+        }
+    }
+    return status ? status
+                  : base_fail(error, BASE_AGAIN,
+                              "journal: no batch ends in it");
+}
+
+static enum base_status go_to(struct ingest_journal *journal,
+                              struct walk *walk, uint64_t position,
+                              struct base_error *error)
+{
+    uint64_t begin;
+    if (find_begin(journal, walk, &begin, error))
+        return error->status;
+    if (position < begin)
+        return base_fail(error, BASE_DATA,
+                         "journal: kept from position %llu on, not from %llu",
+                         (unsigned long long)begin,
+                         (unsigned long long)position);
+    if (position == 0) /* found by the first read, once there is a batch */
+        return BASE_OK;
+    if (search(journal, walk, position, error))
+        return error->status;
+    journal->place = place_of(walk);
+    journal->placed = true;
+    return BASE_OK;
+}
+
+/* begin NULL: seeks `position`. */
+static enum base_status look(struct ingest_journal *journal, uint64_t *begin,
+                             uint64_t position, struct base_error *error)
+{
+    struct walk walk = {0};
+    if (ingest_reader_begin(journal->reader, error))
+        return error->status;
+    enum base_status status =
+        ingest_cursor_open(journal->feed->store, journal->reader,
+                           INGEST_DB_JOURNAL, &walk.cursor, error);
+    if (!status)
+        status = begin ? find_begin(journal, &walk, begin, error)
+                       : go_to(journal, &walk, position, error);
+    ingest_cursor_close(&walk.cursor);
+    ingest_reader_end(journal->reader);
+    return status;
+}
+
+enum base_status ingest_journal_seek(struct ingest_journal *journal,
+                                     uint64_t position,
+                                     struct base_error *error)
+{
+    return look(journal, NULL, position, error);
+}
+
+enum base_status ingest_journal_begin(struct ingest_journal *journal,
+                                      uint64_t *position,
+                                      struct base_error *error)
+{
+    return look(journal, position, 0, error);
 }
 
 enum base_status ingest_journal_next(struct ingest_journal *journal,

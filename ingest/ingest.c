@@ -26,6 +26,7 @@
 #include "base/role.h"
 #include "ingest/announce.h"
 #include "ingest/event.h"
+#include "ingest/follower.h"
 #include "ingest/source.h"
 #include "ingest/state.h"
 
@@ -37,6 +38,7 @@ enum {
     FAREWELL_MS = 2000, /* for a last announcement's receipt */
     CLOCK_EVERY = 64,   /* events between looks at the clock */
     FULL_MS = 60000,    /* between lines about a full journal */
+    HUNGRY_MS = 1000,   /* the main model finds nothing in a full journal */
 };
 
 /* What the ingest or the publish thread asks of the store thread. */
@@ -65,6 +67,10 @@ struct ingest {
     struct letter *letters, **letters_end;
     atomic_bool stopping, failed_once, trainer_idle;
     _Atomic uint64_t trim_to, epoch, committed;
+    /* Since when the main model finds no batch (0: it does), and where. */
+    _Atomic int64_t hungry_ms;
+    _Atomic uint64_t hungry_at;
+    struct ingest_followers followers;
     void (*failed)(void *self, const struct base_error *error);
     void *failed_self;
 
@@ -313,7 +319,8 @@ static enum base_status announce(struct ingest *ingest,
 BASE_ON(store)
 static enum base_status trim(struct ingest *ingest, struct base_error *error)
 {
-    uint64_t to = atomic_load(&ingest->trim_to);
+    uint64_t to = ingest_followers_oldest(&ingest->followers,
+                                          atomic_load(&ingest->trim_to));
     if (ingest->config.journal_keep || to <= ingest->trimmed_to)
         return BASE_OK;
     struct ingest_status *status = malloc(sizeof *status);
@@ -379,6 +386,20 @@ static void say_full(struct ingest *ingest)
                  : "waits for the trainer and its checkpoints");
 }
 
+/* With the journal full and nothing left in it for the main model: a follower
+ * that holds it goes. */
+BASE_ON(store)
+static void let_go(struct ingest *ingest)
+{
+    int64_t since = atomic_load(&ingest->hungry_ms);
+    if (ingest->config.journal_keep || since == 0 ||
+        base_monotonic_ms() - since < HUNGRY_MS ||
+        atomic_load(&ingest->hungry_at) < ingest_state_batch_end(ingest->state))
+        return;
+    (void)ingest_followers_let_go(&ingest->followers,
+                                  atomic_load(&ingest->trim_to));
+}
+
 /* Commits what is there and, with the journal at its cap, waits until the
  * learner has let go of some. Kafka keeps the backlog. */
 BASE_ON(store)
@@ -395,6 +416,7 @@ static enum base_status wait_for_room(struct ingest *ingest,
         if (ingest_state_has_room(ingest->state))
             return BASE_OK;
         say_full(ingest);
+        let_go(ingest);
         nanosleep(&(struct timespec){.tv_nsec = PULSE_MS * 1000000}, NULL);
     }
 }
@@ -568,6 +590,7 @@ enum base_status ingest_open(const struct ingest_config *config,
     made->letters_end = &made->letters;
     made->outbox_filled = true; /* of the run before, perhaps */
     pthread_mutex_init(&made->mutex, NULL);
+    ingest_followers_init(&made->followers);
     enum base_status status =
         ingest_state_open(&made->config, &made->state, error);
     if (!status)
@@ -654,6 +677,7 @@ void ingest_free(struct ingest *ingest)
         letter = next;
     }
     pthread_mutex_destroy(&ingest->mutex);
+    ingest_followers_fini(&ingest->followers);
     free(ingest->row);
     free(ingest);
 }
@@ -668,6 +692,7 @@ void ingest_get_status(struct ingest *ingest, struct ingest_status *status)
     uint64_t handed, committed = atomic_load(&ingest->committed);
     ingest_state_status(ingest->state, status);
     ingest_source_status(ingest->source, status, &handed);
+    ingest_followers_status(&ingest->followers, status);
     status->at_end = status->at_end && handed == committed;
 }
 
@@ -676,8 +701,36 @@ static enum base_status next_batch(void *self, uint64_t position,
                                    struct base_error *error)
 {
     struct ingest *ingest = self;
-    return ingest_journal_next(ingest->journal, position, timeout_ms, batch,
-                               error);
+    enum base_status status = ingest_journal_next(ingest->journal, position,
+                                                  timeout_ms, batch, error);
+    atomic_store(&ingest->hungry_at, position);
+    if (status != BASE_AGAIN)
+        atomic_store(&ingest->hungry_ms, 0);
+    else if (atomic_load(&ingest->hungry_ms) == 0)
+        atomic_store(&ingest->hungry_ms, base_monotonic_ms());
+    return status;
+}
+
+enum base_status ingest_follower_new(struct ingest *ingest, const char *name,
+                                     uint64_t position,
+                                     struct ingest_follower **follower,
+                                     struct base_error *error)
+{
+    return ingest_followers_add(&ingest->followers, ingest->state, name,
+                                position, follower, error);
+}
+
+enum base_status ingest_follower_begin(struct ingest *ingest,
+                                       uint64_t *position,
+                                       struct base_error *error)
+{
+    struct ingest_journal *journal = NULL;
+    enum base_status status =
+        ingest_journal_new(ingest->state, &journal, error);
+    if (!status)
+        status = ingest_journal_begin(journal, position, error);
+    ingest_journal_free(journal);
+    return status;
 }
 
 struct learner_source ingest_source(struct ingest *ingest)

@@ -22,6 +22,7 @@ enum {
     INGEST_PROPERTIES_MAX = 64,
     INGEST_PARTITIONS_MAX = 1024, /* of both topics together */
     INGEST_BOUNDS_MAX = 64,       /* of a bucket transform */
+    INGEST_FOLLOWERS_MAX = 15,    /* readers of the journal beside the main */
 };
 
 enum ingest_framing { INGEST_PLAIN, INGEST_CONFLUENT };
@@ -115,6 +116,14 @@ struct ingest_partition_status {
     char stop_reason[200];
 };
 
+/* A further reader of the journal. */
+struct ingest_follower_status {
+    char name[LEARNER_NAME_MAX];
+    uint64_t position;  /* it asked last for the batch that begins here */
+    uint64_t kept_from; /* it may need the journal from here on */
+    bool detached;
+};
+
 struct ingest_status {
     uint64_t events;        /* applied, since the state was made */
     uint64_t commits;
@@ -138,6 +147,8 @@ struct ingest_status {
     char broker_error[200]; /* last one, "" while all is well */
     uint64_t features_cut;  /* elements of multi-hot arrays beyond their
                                places, decoded since the process started */
+    unsigned follower_count;
+    struct ingest_follower_status followers[INGEST_FOLLOWERS_MAX];
 };
 
 struct ingest;
@@ -167,8 +178,41 @@ void ingest_get_status(struct ingest *ingest, struct ingest_status *status);
 struct learner_source ingest_source(struct ingest *ingest);
 /* Says whether the trainer has nothing to do (for timed batch ends). */
 void ingest_trainer_idle(struct ingest *ingest, bool idle);
-/* Journal before `position` is no longer needed. Any thread. */
+/* Journal before `position` is no longer needed by the main model. Any
+ * thread. */
 void ingest_trim(struct ingest *ingest, uint64_t position);
+
+/* Further readers of the same journal, for models trained beside the main one.
+ * The journal is kept for each of them too, up to its cap: where it is full
+ * and the main model has read all of it for a second, the follower whose mark
+ * is furthest behind the main model's is detached (event=shadow_detached), so
+ * that the cap never blocks the main model for a slower one's sake.
+ *
+ * `position` is where the follower goes on, and what it needs of the journal
+ * until ingest_follower_trim says less. BASE_DATA where the journal does not
+ * reach back so far or has no batch end there, BASE_LIMIT where there are
+ * INGEST_FOLLOWERS_MAX. Any thread; before ingest_start, nothing of the
+ * journal has gone since the run before. Freed before ingest_free. */
+struct ingest_follower;
+enum base_status ingest_follower_new(struct ingest *ingest, const char *name,
+                                     uint64_t position,
+                                     struct ingest_follower **follower,
+                                     struct base_error *error) BASE_MUST_CHECK;
+void ingest_follower_free(struct ingest_follower *follower); /* takes NULL */
+/* Its batches, for one thread at a time. BASE_STOPPED once it is detached. */
+struct learner_source ingest_follower_source(struct ingest_follower *follower);
+/* As ingest_trim. Any thread. */
+void ingest_follower_trim(struct ingest_follower *follower, uint64_t position);
+/* The journal is no longer kept for it; for good. Any thread. */
+void ingest_follower_detach(struct ingest_follower *follower);
+bool ingest_follower_detached(const struct ingest_follower *follower);
+/* First position from which a model that has read nothing can start: 0 while
+ * the journal is whole, else its first batch end. BASE_AGAIN where it holds
+ * none. Any thread. */
+enum base_status ingest_follower_begin(struct ingest *ingest,
+                                       uint64_t *position,
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 /* Epoch kept in the state, and messages to the store thread: a version was
  * committed (its outbox row is written, then announced on Kafka, exactly one
  * announcement a version as seen by a reader that ignores older ones). */

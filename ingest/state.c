@@ -559,6 +559,11 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
     return note(state, status);
 }
 
+uint64_t ingest_state_batch_end(const struct ingest_state *state)
+{
+    return state->journal.mark.batch_first;
+}
+
 bool ingest_state_has_room(const struct ingest_state *state)
 {
     return ingest_journal_room(&state->journal, NULL) == BASE_OK;

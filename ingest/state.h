@@ -70,6 +70,8 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              const char *reason,
                                              struct base_error *error)
     BASE_MUST_CHECK;
+/* End of the newest closed batch. */
+uint64_t ingest_state_batch_end(const struct ingest_state *state);
 /* False while the journal is at its cap. */
 bool ingest_state_has_room(const struct ingest_state *state);
 /* Ends the open batch here where at least one sample waits in it. */
@@ -120,6 +122,16 @@ enum base_status ingest_journal_new(struct ingest_state *state,
                                     struct ingest_journal **journal,
                                     struct base_error *error) BASE_MUST_CHECK;
 void ingest_journal_free(struct ingest_journal *journal);
+/* Looks whether a batch can start at `position`, and goes there: BASE_DATA
+ * says from where on the journal is kept. */
+enum base_status ingest_journal_seek(struct ingest_journal *journal,
+                                     uint64_t position,
+                                     struct base_error *error) BASE_MUST_CHECK;
+/* The first position where a batch can start; BASE_AGAIN: none. */
+enum base_status ingest_journal_begin(struct ingest_journal *journal,
+                                      uint64_t *position,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 /* learner_source.next: the batch that starts at `position`. BASE_AGAIN when
  * it is not committed yet (waits for a commit up to timeout_ms). Verifies
  * block hashes; BASE_CORRUPT names the block. */
