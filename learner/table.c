@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Growing embedding table; see table.h.
+/* Growing table of rows; see table.h.
  *
- * A shard's cells hold slot numbers, 0 = empty (the OOV row is not indexed);
- * linear probing from the hash's low bits, load at most 3/4, deletion by
- * backward shift. The shard is the hash's high byte. */
+ * Rows lie in slabs; behind a slab's rows stands a bit for each, set where
+ * the slot was given back. The lowest free slot is the next to be used. */
 #include "learner/table.h"
 
 #include <math.h>
@@ -11,30 +10,23 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "learner/index.h"
 #include "learner/model.h"
 #include "learner/optimizer.h"
-
-struct shard {
-    uint32_t *cells;
-    uint32_t mask; /* capacity - 1 */
-    uint32_t used;
-};
 
 struct learner_table {
     struct learner_table_config config;
     unsigned slab_bits; /* rows of a slab = 1 << slab_bits */
     size_t stride;
-    uint32_t slots, rows;
+    uint32_t slots, rows; /* slots - rows are free */
     uint8_t **slabs;
+    uint32_t *free_slots; /* [slab] how many */
+    uint32_t lowest_free; /* no slab before it has a free slot */
     uint32_t slab_count, slab_room;
-    uint32_t *free_slots; /* a stack; room for every slot */
-    uint32_t free_count, free_room;
     void (*before)(void *self, uint32_t slot);
     void *before_self;
-    struct shard shards[LEARNER_TABLE_SHARDS];
+    struct learner_index index;
 };
-
-enum { SHARD_START = 8 };
 
 /* ---- rows ---------------------------------------------------------------- */
 
@@ -54,27 +46,54 @@ uint32_t learner_table_run(const struct learner_table *table, uint32_t slot)
     return left < table->slots - slot ? left : table->slots - slot;
 }
 
-/* Makes sure that slot `table->slots` has memory. */
+/* Bits of the slab's free slots. */
+static uint64_t *free_bits(const struct learner_table *table, uint32_t slab)
+{
+    return (uint64_t *)(void *)(table->slabs[slab] +
+                                (table->stride << table->slab_bits));
+}
+
+static size_t bits_size(const struct learner_table *table)
+{
+    return (((size_t)1 << table->slab_bits) + 63) / 64 * sizeof(uint64_t);
+}
+
+static enum base_status grow_lists(struct learner_table *table,
+                                   struct base_error *error)
+{
+    uint32_t room = table->slab_room ? table->slab_room * 2 : 4;
+    uint8_t **slabs = realloc(table->slabs, room * sizeof *slabs);
+    if (slabs)
+        table->slabs = slabs;
+    uint32_t *counts =
+        slabs ? realloc(table->free_slots, room * sizeof *counts) : NULL;
+    if (!counts)
+        return base_fail(error, BASE_SYSTEM, "table: no memory for %u slabs",
+                         room);
+    table->free_slots = counts;
+    table->slab_room = room;
+    return BASE_OK;
+}
+
+/* Makes sure that slot `table->slots` has memory. Fresh memory is zero, and
+ * the system gives its pages one by one as rows come. */
 static enum base_status grow_slabs(struct learner_table *table,
                                    struct base_error *error)
 {
+    enum base_status status = BASE_OK;
     if (table->slots >> table->slab_bits < table->slab_count)
         return BASE_OK;
-    if (table->slab_count == table->slab_room) {
-        uint32_t room = table->slab_room ? table->slab_room * 2 : 4;
-        uint8_t **slabs = realloc(table->slabs, room * sizeof *slabs);
-        if (!slabs)
-            return base_fail(error, BASE_SYSTEM, "table: no memory for %u "
-                             "slabs", room);
-        table->slabs = slabs;
-        table->slab_room = room;
-    }
-    uint8_t *slab = calloc((size_t)1 << table->slab_bits, table->stride);
+    if (table->slab_count == table->slab_room)
+        status = grow_lists(table, error);
+    if (status)
+        return status;
+    size_t bytes = (table->stride << table->slab_bits) + bits_size(table);
+    uint8_t *slab = calloc(1, bytes);
     if (!slab)
         return base_fail(error, BASE_SYSTEM,
                          "table: no memory for slab %u of %zu bytes",
-                         table->slab_count,
-                         table->stride << table->slab_bits);
+                         table->slab_count, bytes);
+    table->free_slots[table->slab_count] = 0;
     table->slabs[table->slab_count++] = slab;
     return BASE_OK;
 }
@@ -100,115 +119,71 @@ static uint64_t hash(uint64_t key)
     return base_random_mix(key + 0x9e3779b97f4a7c15u);
 }
 
-static enum base_status grow_shard(struct learner_table *table,
-                                   struct shard *shard,
-                                   struct base_error *error)
+static uint64_t hash_of_slot(const void *self, uint32_t slot)
 {
-    uint32_t capacity = shard->cells ? (shard->mask + 1) * 2 : SHARD_START;
-    uint32_t *cells = calloc(capacity, sizeof *cells);
-    if (!cells)
-        return base_fail(error, BASE_SYSTEM,
-                         "table: no memory for %u index cells", capacity);
-    for (uint32_t i = 0; shard->cells && i <= shard->mask; i++) {
-        if (!shard->cells[i])
-            continue;
-        uint64_t key = learner_table_row(table, shard->cells[i])->key;
-        uint32_t to = (uint32_t)hash(key) & (capacity - 1);
-        while (cells[to])
-            to = (to + 1) & (capacity - 1);
-        cells[to] = shard->cells[i];
-    }
-    free(shard->cells);
-    shard->cells = cells;
-    shard->mask = capacity - 1;
-    return BASE_OK;
+    return hash(learner_table_row(self, slot)->key);
 }
 
-/* The cell of `key`, or the empty cell where it would go. The shard has
- * cells. */
-static uint32_t find_cell(const struct learner_table *table,
-                          const struct shard *shard, uint64_t key,
-                          uint64_t hashed)
+static void prefetch_slot(const void *self, uint32_t slot)
 {
-    uint32_t i = (uint32_t)hashed & shard->mask;
-    while (shard->cells[i] &&
-           learner_table_row(table, shard->cells[i])->key != key)
-        i = (i + 1) & shard->mask;
-    return i;
+    __builtin_prefetch(&learner_table_row(self, slot)->key);
 }
 
 uint32_t learner_table_find(const struct learner_table *table, uint64_t key)
 {
+    struct learner_index_probe probe;
+    uint32_t slot;
     if (key == 0)
         return 0;
-    uint64_t hashed = hash(key);
-    const struct shard *shard = &table->shards[hashed >> 56];
-    if (!shard->cells)
-        return 0;
-    return shard->cells[find_cell(table, shard, key, hashed)];
+    learner_index_begin(&table->index, hash(key), &probe);
+    while ((slot = learner_index_next(&probe)))
+        if (learner_table_row(table, slot)->key == key)
+            return slot;
+    return 0;
 }
 
 void learner_table_prefetch(const struct learner_table *table, uint64_t key)
 {
-    uint64_t hashed = hash(key);
-    const struct shard *shard = &table->shards[hashed >> 56];
-    if (shard->cells)
-        __builtin_prefetch(&shard->cells[(uint32_t)hashed & shard->mask]);
+    learner_index_prefetch(&table->index, hash(key));
 }
 
 void learner_table_prefetch_row(const struct learner_table *table,
                                 uint64_t key)
 {
-    uint64_t hashed = hash(key);
-    const struct shard *shard = &table->shards[hashed >> 56];
-    if (!shard->cells)
-        return;
+    struct learner_index_probe probe;
+    learner_index_begin(&table->index, hash(key), &probe);
     const char *row = (const char *)learner_table_row(
-        table, shard->cells[(uint32_t)hashed & shard->mask]);
+        table, learner_index_next(&probe));
     for (size_t i = 0; i < table->stride && i < 256; i += 64)
         __builtin_prefetch(row + i);
 }
 
-/* Room for one more key in its shard. */
-static enum base_status reserve_cell(struct learner_table *table,
-                                     uint64_t hashed,
-                                     struct base_error *error)
-{
-    struct shard *shard = &table->shards[hashed >> 56];
-    if (shard->cells && (uint64_t)(shard->used + 1) * 4 <=
-                            (uint64_t)(shard->mask + 1) * 3)
-        return BASE_OK;
-    return grow_shard(table, shard, error);
-}
-
-static void index_slot(struct learner_table *table, uint64_t key,
-                       uint32_t slot)
-{
-    uint64_t hashed = hash(key);
-    struct shard *shard = &table->shards[hashed >> 56];
-    shard->cells[find_cell(table, shard, key, hashed)] = slot;
-    shard->used++;
-}
-
-static void unindex(struct learner_table *table, uint64_t key)
-{
-    uint64_t hashed = hash(key);
-    struct shard *shard = &table->shards[hashed >> 56];
-    uint32_t hole = find_cell(table, shard, key, hashed);
-    for (uint32_t i = (hole + 1) & shard->mask; shard->cells[i];
-         i = (i + 1) & shard->mask) {
-        uint64_t other = learner_table_row(table, shard->cells[i])->key;
-        uint32_t wish = (uint32_t)hash(other) & shard->mask;
-        if (((i - wish) & shard->mask) >= ((i - hole) & shard->mask)) {
-            shard->cells[hole] = shard->cells[i];
-            hole = i;
-        }
-    }
-    shard->cells[hole] = 0;
-    shard->used--;
-}
-
 /* ---- create and remove --------------------------------------------------- */
+
+/* The lowest free slot; there is one. */
+static uint32_t take_free(struct learner_table *table)
+{
+    while (!table->free_slots[table->lowest_free])
+        table->lowest_free++;
+    uint32_t slab = table->lowest_free, word = 0;
+    uint64_t *bits = free_bits(table, slab);
+    while (!bits[word])
+        word++;
+    uint32_t bit = (uint32_t)__builtin_ctzll(bits[word]);
+    bits[word] &= bits[word] - 1;
+    table->free_slots[slab]--;
+    return (slab << table->slab_bits) + word * 64 + bit;
+}
+
+static void put_free(struct learner_table *table, uint32_t slot)
+{
+    uint32_t slab = slot >> table->slab_bits;
+    uint32_t within = slot & ((1u << table->slab_bits) - 1);
+    free_bits(table, slab)[within / 64] |= UINT64_C(1) << within % 64;
+    table->free_slots[slab]++;
+    if (slab < table->lowest_free)
+        table->lowest_free = slab;
+}
 
 enum base_status learner_table_create(struct learner_table *table,
                                       uint64_t key, uint32_t *slot,
@@ -217,11 +192,12 @@ enum base_status learner_table_create(struct learner_table *table,
     *slot = learner_table_find(table, key);
     if (*slot || key == 0)
         return BASE_OK;
-    enum base_status status = reserve_cell(table, hash(key), error);
+    enum base_status status =
+        learner_index_reserve(&table->index, hash(key), error);
     if (status)
         return status;
-    if (table->free_count) {
-        *slot = table->free_slots[--table->free_count];
+    if (table->rows < table->slots) {
+        *slot = take_free(table);
         if (table->before)
             table->before(table->before_self, *slot);
     } else {
@@ -233,46 +209,38 @@ enum base_status learner_table_create(struct learner_table *table,
         *slot = table->slots++;
     }
     init_row(table, learner_table_row(table, *slot), key);
-    index_slot(table, key, *slot);
+    learner_index_insert(&table->index, hash(key), *slot);
     table->rows++;
     return BASE_OK;
 }
 
-/* Without memory for the list the slot is only lost until a restart. */
-static void push_free(struct learner_table *table, uint32_t slot)
-{
-    if (table->free_count == table->free_room) {
-        uint32_t room = table->free_room ? table->free_room * 2 : 256;
-        uint32_t *slots = realloc(table->free_slots, room * sizeof *slots);
-        if (!slots)
-            return;
-        table->free_slots = slots;
-        table->free_room = room;
-    }
-    table->free_slots[table->free_count++] = slot;
-}
-
-void learner_table_remove(struct learner_table *table, uint32_t slot)
+static void empty_slot(struct learner_table *table, uint32_t slot)
 {
     struct learner_row *row = learner_table_row(table, slot);
     BASE_ASSERT(slot && slot < table->slots && row->live);
     if (table->before)
         table->before(table->before_self, slot);
-    unindex(table, row->key);
+    learner_index_remove(&table->index, hash(row->key), slot);
     memset(row, 0, table->stride);
     table->rows--;
-    push_free(table, slot);
+}
+
+void learner_table_remove(struct learner_table *table, uint32_t slot)
+{
+    empty_slot(table, slot);
+    put_free(table, slot);
 }
 
 void learner_table_undo(struct learner_table *table, uint32_t slot,
                         uint32_t slots)
 {
-    learner_table_remove(table, slot);
-    if (slot < slots)
+    empty_slot(table, slot);
+    if (slot < slots) {
+        put_free(table, slot);
         return;
+    }
     BASE_ASSERT(slot + 1 == table->slots);
     table->slots = slot;
-    table->free_count--;
 }
 
 void learner_table_watch(struct learner_table *table,
@@ -317,6 +285,8 @@ enum base_status learner_table_new(struct learner_table **table,
     made->stride = learner_row_stride(config->width + config->state);
     while ((made->stride << (made->slab_bits + 1)) <= LEARNER_TABLE_SLAB)
         made->slab_bits++;
+    made->index = (struct learner_index){
+        .hash = hash_of_slot, .prefetch = prefetch_slot, .self = made};
     enum base_status status = grow_slabs(made, error);
     if (status) {
         learner_table_free(made);
@@ -330,11 +300,12 @@ enum base_status learner_table_new(struct learner_table **table,
 
 void learner_table_clear(struct learner_table *table)
 {
-    for (unsigned i = 0; i < LEARNER_TABLE_SHARDS; i++) {
-        free(table->shards[i].cells);
-        table->shards[i] = (struct shard){0};
+    learner_index_clear(&table->index);
+    for (uint32_t i = 0; i < table->slab_count; i++) {
+        memset(free_bits(table, i), 0, bits_size(table));
+        table->free_slots[i] = 0;
     }
-    table->slots = table->rows = table->free_count = 0;
+    table->slots = table->rows = table->lowest_free = 0;
 }
 
 void learner_table_free(struct learner_table *table)
@@ -361,17 +332,17 @@ enum base_status learner_table_restore(struct learner_table *table,
                          slot, (unsigned long long)row->key);
     enum base_status status = grow_slabs(table, error);
     if (!status && slot && row->live)
-        status = reserve_cell(table, hash(row->key), error);
+        status = learner_index_reserve(&table->index, hash(row->key), error);
     if (status)
         return status;
     memcpy(learner_table_row(table, slot), row, table->stride);
     table->slots++;
     if (!row->live) {
-        push_free(table, slot);
+        put_free(table, slot);
         return BASE_OK;
     }
     if (slot)
-        index_slot(table, row->key, slot);
+        learner_index_insert(&table->index, hash(row->key), slot);
     table->rows++;
     return BASE_OK;
 }
@@ -398,11 +369,9 @@ uint32_t learner_table_rows(const struct learner_table *table)
 
 size_t learner_table_bytes(const struct learner_table *table)
 {
-    size_t bytes = sizeof *table + table->slots * table->stride +
-                   table->slab_room * sizeof *table->slabs +
-                   table->free_room * sizeof *table->free_slots;
-    for (unsigned i = 0; i < LEARNER_TABLE_SHARDS; i++)
-        if (table->shards[i].cells)
-            bytes += (table->shards[i].mask + (size_t)1) * 4;
-    return bytes;
+    return sizeof *table + table->slots * table->stride +
+           table->slab_count * bits_size(table) +
+           table->slab_room *
+               (sizeof *table->slabs + sizeof *table->free_slots) +
+           learner_index_bytes(&table->index);
 }

@@ -5,9 +5,10 @@
  * 1. A row keeps its address and its slot number as long as it lives.
  * 2. Slot 0 is the OOV row with key 0; it is always there.
  * 3. A new row's weights are a function of (seed, purpose, key) alone.
- * Growing never copies rows: a slab of at most 4 MiB is added. The index is
- * split in 256 shards that double on their own, so no insertion stalls.
- * Does not evict by itself; learner_table_remove() is there for it. */
+ * 4. The next free slot is the lowest one: it follows from the content.
+ * Growing never copies rows: a slab of about 4 MiB is added; index.h says how
+ * the index grows. Does not evict by itself; learner_table_remove() is there
+ * for it. */
 #ifndef LEARNER_TABLE_H
 #define LEARNER_TABLE_H
 
@@ -17,10 +18,7 @@
 
 #include "base/status.h"
 
-enum {
-    LEARNER_TABLE_SHARDS = 256,
-    LEARNER_TABLE_SLAB = 4 << 20, /* bytes, at most */
-};
+enum { LEARNER_TABLE_SLAB = 4 << 20 }; /* bytes of its rows, at most */
 
 /* As it lies in memory and, byte for byte, in a checkpoint's slice. */
 struct learner_row {
@@ -67,7 +65,7 @@ size_t learner_table_stride(const struct learner_table *table);
 uint32_t learner_table_slots(const struct learner_table *table);
 /* Live rows, the OOV row included. */
 uint32_t learner_table_rows(const struct learner_table *table);
-/* Memory held: slabs as far as used, index, free list. */
+/* Memory held: slabs as far as used, index. */
 size_t learner_table_bytes(const struct learner_table *table);
 
 /* BORROWS for as long as the row lives. */
