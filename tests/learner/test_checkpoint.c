@@ -360,17 +360,19 @@ static void wrong_values_with_right_hashes_do_no_harm(void **state)
     size_t size = read_bytes(&bytes);
     char *changed = malloc(size);
     unsigned opened = 0, corrupt = 0;
-    for (size_t i = sizeof(struct learner_cut_file); i < size; i++)
-        for (unsigned k = 0; k < 3; k++) {
-            memcpy(changed, bytes, size);
-            changed[i] = (char)(k == 0 ? 0xff : k == 1 ? 0 : bytes[i] + 1);
-            hash_again(changed, size);
-            enum base_status status = open_bytes(changed, size, &error);
-            assert_true(status == BASE_OK || status == BASE_CORRUPT);
-            opened += status == BASE_OK;
-            corrupt += status == BASE_CORRUPT;
-        }
-    assert_true(opened > 1000 && corrupt > 100);
+    for (size_t i = sizeof(struct learner_cut_file); i < size; i++) {
+        memcpy(changed, bytes, size);
+        changed[i] = (char)(i % 3 == 0 ? 0xff
+                            : i % 3 == 1 ? bytes[i] ? 0 : 0x80
+                                         : bytes[i] + 1);
+        hash_again(changed, size);
+        enum base_status status = open_bytes(changed, size, &error);
+        assert_true(status == BASE_OK || status == BASE_CORRUPT);
+        opened += status == BASE_OK;
+        corrupt += status == BASE_CORRUPT;
+    }
+    print_message("%u opened, %u corrupt\n", opened, corrupt);
+    assert_true(opened > 500 && corrupt > 100);
     free(changed);
     free(bytes);
 }
