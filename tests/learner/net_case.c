@@ -52,6 +52,35 @@ static void prelu(struct learner_model_config *c)
     c->activation = LEARNER_PRELU;
 }
 
+static void code(struct learner_model_config *c)
+{
+    c->evolution = LEARNER_AUGRU_CODE;
+}
+
+static void agru(struct learner_model_config *c)
+{
+    c->evolution = LEARNER_AGRU;
+    c->hidden = 21;
+}
+
+static void aigru(struct learner_model_config *c)
+{
+    c->evolution = LEARNER_AIGRU;
+    c->auxiliary = LEARNER_AUXILIARY_NONE;
+}
+
+static void inner_auxiliary(struct learner_model_config *c)
+{
+    c->auxiliary = LEARNER_AUXILIARY_INNER;
+    c->attention_softmax = false;
+}
+
+static void network_auxiliary(struct learner_model_config *c)
+{
+    c->auxiliary = LEARNER_AUXILIARY_NETWORK;
+    c->hidden = 9;
+}
+
 const struct net_variant net_variants[] = {
     {"din", LEARNER_DIN, LEARNER_STREAMING, NULL},
     {"din prelu", LEARNER_DIN, LEARNER_STREAMING, prelu},
@@ -71,6 +100,20 @@ const struct net_variant net_variants[] = {
     {"pnn mean", LEARNER_PNN, LEARNER_STREAMING, mean},
     {"deepfm", LEARNER_DEEPFM, LEARNER_STREAMING, NULL},
     {"deepfm mean", LEARNER_DEEPFM, LEARNER_STREAMING, mean},
+    {"gru_att", LEARNER_GRU_ATT, LEARNER_STREAMING, NULL},
+    {"gru_att auxiliary", LEARNER_GRU_ATT, LEARNER_STREAMING,
+     network_auxiliary},
+    {"gru_att inner", LEARNER_GRU_ATT, LEARNER_STREAMING, inner},
+    {"gru_att reference", LEARNER_GRU_ATT, LEARNER_REFERENCE, NULL},
+    {"dien", LEARNER_DIEN, LEARNER_STREAMING, NULL},
+    {"dien code", LEARNER_DIEN, LEARNER_STREAMING, code},
+    {"dien agru", LEARNER_DIEN, LEARNER_STREAMING, agru},
+    {"dien aigru", LEARNER_DIEN, LEARNER_STREAMING, aigru},
+    {"dien inner", LEARNER_DIEN, LEARNER_STREAMING, inner},
+    {"dien outer", LEARNER_DIEN, LEARNER_STREAMING, outer},
+    {"dien inner auxiliary", LEARNER_DIEN, LEARNER_STREAMING,
+     inner_auxiliary},
+    {"dien reference", LEARNER_DIEN, LEARNER_REFERENCE, NULL},
 };
 const unsigned net_variant_count =
     sizeof net_variants / sizeof net_variants[0];
