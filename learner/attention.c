@@ -262,7 +262,7 @@ void learner_attention_pool(struct learner_net *net,
     each_sample(net, shard, pool);
 }
 
-/* ---- backward --------------------------------------------------------------- */
+/* ---- backward ------------------------------------------------------------ */
 
 static void unpool(struct learner_net *net, const struct pairs *pairs)
 {

@@ -57,7 +57,7 @@ void learner_model_config_default(struct learner_model_config *config)
     learner_model_config_profile(config, LEARNER_STREAMING, LEARNER_DIN);
 }
 
-/* ---- limits --------------------------------------------------------------- */
+/* ---- limits -------------------------------------------------------------- */
 
 struct choice {
     const char *name;
@@ -95,12 +95,12 @@ static enum base_status check_ranges(const struct learner_model_config *c,
 {
     const double small = 1e-30, large = 1e30, hidden = 4096;
     const struct range ranges[] = {
-        {"attention_hidden[0]", c->attention_hidden[0], 1, hidden},
-        {"attention_hidden[1]", c->attention_hidden[1], 1, hidden},
-        {"mlp_hidden[0]", c->mlp_hidden[0], 1, hidden},
-        {"mlp_hidden[1]", c->mlp_hidden[1], 1, hidden},
-        {"auxiliary_hidden[0]", c->auxiliary_hidden[0], 1, hidden},
-        {"auxiliary_hidden[1]", c->auxiliary_hidden[1], 1, hidden},
+        {"attention_hidden_1", c->attention_hidden[0], 1, hidden},
+        {"attention_hidden_2", c->attention_hidden[1], 1, hidden},
+        {"mlp_hidden_1", c->mlp_hidden[0], 1, hidden},
+        {"mlp_hidden_2", c->mlp_hidden[1], 1, hidden},
+        {"auxiliary_hidden_1", c->auxiliary_hidden[0], 1, hidden},
+        {"auxiliary_hidden_2", c->auxiliary_hidden[1], 1, hidden},
         {"hidden", c->hidden, 0, hidden},
         {"dimension", c->dimension, 0, LEARNER_DIMENSION_MAX},
         {"dice_epsilon", c->dice_epsilon, small, 1},
@@ -155,7 +155,7 @@ learner_config_check(const struct learner_model_config *config,
     return BASE_OK;
 }
 
-/* ---- hash ------------------------------------------------------------------ */
+/* ---- hash ---------------------------------------------------------------- */
 
 static uint64_t add_number(uint64_t hash, uint64_t value)
 {

@@ -73,7 +73,7 @@ static enum base_status set_tables(struct learner_model *model,
         if (model->has_factors && own->dimension != schema->tables[0].dimension)
             return base_fail(error, BASE_CONFIG,
                              "model: deepfm needs tables of one dimension; %s "
-                             "has %u, %s has %u; set learner.dimension",
+                             "has %u, %s has %u; set dimension",
                              schema->tables[0].name,
                              schema->tables[0].dimension, own->name,
                              own->dimension);
@@ -299,7 +299,7 @@ static enum base_status build(struct learner_model *model,
     choose_fields(model, schema);
     if (model->schema.item_count == 0)
         return base_fail(error, BASE_CONFIG,
-                         "model: all item fields are switched off");
+                         "model: fields_off leaves no item field");
     set_parts(model);
     enum base_status status = set_tables(model, error);
     if (status)

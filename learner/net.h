@@ -162,11 +162,12 @@ static inline bool learner_net_batch_statistics(const struct learner_net *net)
            learner_model_has(net->model, TENSOR_MLP_0_MEAN);
 }
 
-/* True where behavior t (of the batch) of the group has a negative to be set against. */
+/* True where the group's behavior t, counted over the batch, has a negative
+ * to be set against. */
 bool learner_net_has_negative(const struct learner_net *net, uint32_t group,
                               uint32_t t);
 
-/* ---- phases --------------------------------------------------------------- */
+/* ---- phases -------------------------------------------------------------- */
 
 /* Row phase: rows, then all that lies before the MLP, of a shard. */
 void learner_net_forward_rows(struct learner_net *net, unsigned shard);
@@ -202,7 +203,7 @@ void learner_net_collect_rows(const struct learner_net *net, unsigned table,
 /* Alone: moves the statistics in dense (learner_dense_size). */
 void learner_net_move(const struct learner_net *net, float *dense);
 
-/* ---- parts of the row phases ---------------------------------------------- */
+/* ---- parts of the row phases --------------------------------------------- */
 
 /* embedding.c: rows into x, item, history, negative. */
 void learner_embedding_gather(struct learner_net *net,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Feature schema: ids and validation. An id is XXH3-64 of a value's canonical bytes under its
- * table's seed, so that equal values of fields that share a table share a
- * row. Pure functions; any thread. Does not read configuration files. */
+/* Feature schema: ids and validation. An id is XXH3-64 of a value's canonical
+ * bytes under its table's seed, so that equal values of fields that share a
+ * table share a row. Pure functions; any thread. Does not read configuration
+ * files. */
 #include <stdio.h>
 #include <string.h>
 

@@ -117,7 +117,7 @@ void learner_scorer_free(struct learner_scorer *scorer)
     free(scorer);
 }
 
-/* ---- look-ups -------------------------------------------------------------- */
+/* ---- look-ups ------------------------------------------------------------ */
 
 static uint32_t look_up(struct learner_scorer *scorer,
                         const struct learner_parameters *parameters,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One training step and one prediction; see step.h. This file runs the
- * network's phases (net.h) over the worker pool and says what was not finite. */
+ * network's phases (net.h) over the worker pool and says what was not
+ * finite. */
 #include "learner/step.h"
 
 #include <stdlib.h>

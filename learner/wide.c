@@ -162,7 +162,7 @@ void learner_wide_backward_dense(struct learner_net *net,
     }
 }
 
-/* ---- gradients of rows ----------------------------------------------------- */
+/* ---- gradients of rows --------------------------------------------------- */
 
 static void spread(float *drows, const struct column *column,
                    const uint32_t *index, float d)

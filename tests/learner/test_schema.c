@@ -49,6 +49,17 @@ static void ids_are_xxh3(void **state)
                 learner_id(seed, "42", 2));
 }
 
+/* Value by the C library: XXH3_64bits_withSeed over 7 and 9. */
+static void crosses_have_ids(void **state)
+{
+    (void)state;
+    assert_true(learner_cross_id(7, 9) == 7687582386769854822u);
+    assert_true(learner_cross_id(9, 7) != learner_cross_id(7, 9));
+    assert_true(learner_cross_id(0, 9) == 0 && learner_cross_id(7, 0) == 0);
+    assert_true(learner_cross_id(LEARNER_ABSENT, 9) == 0);
+    assert_true(learner_cross_id(7, LEARNER_ABSENT) == 0);
+}
+
 static void rejected(const struct learner_schema *schema, const char *why)
 {
     struct base_error error;
@@ -87,6 +98,14 @@ static void bad_schemas_are_rejected(void **state)
     rejected(&s, "0 tables");
     s = good(), s.fields[1].name[0] = 0;
     rejected(&s, "field 1: name");
+    s = good(), s.fields[1].more = 1;
+    rejected(&s, "goods: a multi-hot field");
+    s = good(), s.fields[2].continues = true;
+    rejected(&s, "shop: a multi-hot field");
+    s = good(), s.fields[3].more = 1, s.fields[4].continues = true;
+    assert_int_equal(learner_schema_check(&s, NULL), 0);
+    s.fields[4].table = 2;
+    rejected(&s, "pid: a multi-hot field");
     s = good(), memset(s.tables[2].name, 'x', LEARNER_NAME_MAX);
     rejected(&s, "table 2: name");
 }
@@ -188,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_xxh3),
+        cmocka_unit_test(crosses_have_ids),
         cmocka_unit_test(bad_schemas_are_rejected),
         cmocka_unit_test(bad_configurations_are_rejected),
         cmocka_unit_test(the_hash_follows_what_weights_mean),
