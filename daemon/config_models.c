@@ -135,8 +135,8 @@ static enum base_status take_fields_off(const struct written *written,
     const char *at = written->model->fields_off;
     *fields_off = 0;
     while (*at) {
-        at += strspn(at, ", ");
-        size_t size = strcspn(at, ", ");
+        at += strspn(at, ", []"); /* --set takes [goods] too */
+        size_t size = strcspn(at, ", []");
         if (!size)
             break;
         int field = find_field(schema, at, size);

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "learner/settings.h"
+
 enum kind { COUNTER, GAUGE };
 enum form { INTEGER, REAL };
 
@@ -62,6 +64,8 @@ static const struct metric metrics[] = {
      IN(ingest.dead_letters_dropped), "Dead letters beyond the cap."},
     {"ingest_decisions_total", COUNTER, IN(ingest.decisions),
      "Decisions by a clock or an operator."},
+    {"ingest_features_cut_total", COUNTER, IN(ingest.features_cut),
+     "Elements of multi-hot arrays beyond their places, in this process."},
     {"ingest_crossed_partitions_total", COUNTER, IN(ingest.crossed_partitions),
      "Events of a user in different partition numbers."},
     {"learner_position", GAUGE, IN(learner.position),
@@ -107,6 +111,52 @@ static const struct metric metrics[] = {
      "Lateness of the event loop's last tick."},
 };
 
+#undef IN
+#undef SCALED
+#undef RE
+#define IN(member) INTEGER, offsetof(struct daemon_model_status, member), 1
+#define SCALED(member, scale)                                                  \
+    INTEGER, offsetof(struct daemon_model_status, member), scale
+#define RE(member) REAL, offsetof(struct daemon_model_status, member), 1
+
+/* Of every model, with its name as a label. */
+static const struct metric model_metrics[] = {
+    {"model_begin_position", GAUGE, IN(learner.begin),
+     "Journal position where the model began."},
+    {"model_position", GAUGE, IN(learner.position),
+     "Journal position trained up to."},
+    {"model_samples_total", COUNTER, IN(learner.samples), "Samples trained."},
+    {"model_rejected_total", COUNTER, IN(learner.rejected),
+     "Samples of steps that were not finite."},
+    {"model_newest_event_timestamp_seconds", GAUGE,
+     SCALED(learner.newest_event_ms, 1e-3),
+     "Event time of the newest trained sample."},
+    {"model_table_bytes", GAUGE, IN(learner.table_bytes),
+     "Memory of the embedding tables."},
+    {"model_evicted_rows_total", COUNTER, IN(learner.evicted),
+     "Rows that went by age, in this process."},
+    {"model_admission_waiting_ids", GAUGE, IN(learner.admission_waiting),
+     "Ids counted but not admitted, about."},
+    {"model_busy_seconds_total", COUNTER, RE(learner.busy_seconds),
+     "Time in training steps."},
+    {"model_loss", GAUGE, RE(learner.loss),
+     "Training loss of a sample, newest window."},
+    {"model_auxiliary_loss", GAUGE, RE(learner.auxiliary_loss),
+     "Auxiliary loss, newest window."},
+    {"model_auc", GAUGE, RE(learner.last_samples.auc),
+     "Progressive AUC of the newest sample window."},
+    {"model_user_auc", GAUGE, RE(learner.last_samples.user_auc),
+     "User-weighted progressive AUC of the newest sample window."},
+    {"model_log_loss", GAUGE, RE(learner.last_samples.log_loss),
+     "Progressive log loss of the newest sample window."},
+    {"model_calibration", GAUGE, RE(learner.last_samples.calibration),
+     "Predicted over observed clicks of the newest sample window."},
+    {"model_total_auc", GAUGE, RE(learner.total.auc),
+     "Progressive AUC since the model began."},
+    {"model_total_log_loss", GAUGE, RE(learner.total.log_loss),
+     "Progressive log loss since the model began."},
+};
+
 static void print_head(FILE *out, const char *name, enum kind kind,
                        const char *help)
 {
@@ -122,18 +172,81 @@ static void print_real(FILE *out, double value)
         fprintf(out, " %.9g\n", value);
 }
 
-static void print_metric(FILE *out, const struct metric *metric,
-                         const struct daemon_status *status)
+static void print_value(FILE *out, const struct metric *metric,
+                        const void *from)
 {
-    const char *at = (const char *)status + metric->offset;
-    print_head(out, metric->name, metric->kind, metric->help);
-    fprintf(out, "interestd_%s", metric->name);
+    const char *at = (const char *)from + metric->offset;
     if (metric->form == REAL)
         print_real(out, *(const double *)at);
     else if (metric->scale == 1)
         fprintf(out, " %lld\n", (long long)*(const int64_t *)at);
     else
         fprintf(out, " %.6f\n", (double)*(const int64_t *)at * metric->scale);
+}
+
+static void print_metric(FILE *out, const struct metric *metric,
+                         const struct daemon_status *status)
+{
+    print_head(out, metric->name, metric->kind, metric->help);
+    fprintf(out, "interestd_%s", metric->name);
+    print_value(out, metric, status);
+}
+
+static void print_model_metric(FILE *out, const struct metric *metric,
+                               const struct daemon_status *status)
+{
+    print_head(out, metric->name, metric->kind, metric->help);
+    for (unsigned i = 0; i < status->model_count; i++) {
+        fprintf(out, "interestd_%s{model=\"%s\"}", metric->name,
+                status->models[i].name);
+        print_value(out, metric, &status->models[i]);
+    }
+}
+
+static void print_states(FILE *out, const struct daemon_status *status)
+{
+    print_head(out, "model_info", GAUGE, "1; what the model is.");
+    for (unsigned i = 0; i < status->model_count; i++)
+        fprintf(out,
+                "interestd_model_info{model=\"%s\",kind=\"%s\","
+                "shadow=\"%s\",published=\"%s\"} 1\n",
+                status->models[i].name,
+                learner_kind_words[status->models[i].kind],
+                status->models[i].shadow ? "true" : "false",
+                status->models[i].published ? "true" : "false");
+    print_head(out, "model_detached", GAUGE,
+               "1 where a shadow no longer trains: detached, failed or "
+               "refused.");
+    for (unsigned i = 0; i < status->model_count; i++)
+        fprintf(out, "interestd_model_detached{model=\"%s\"} %d\n",
+                status->models[i].name,
+                status->models[i].state != DAEMON_MODEL_TRAINING);
+    print_head(out, "model_rows", GAUGE, "Rows of a model's table.");
+    for (unsigned i = 0; i < status->model_count; i++)
+        for (unsigned t = 0; t < status->models[i].table_count; t++)
+            fprintf(out,
+                    "interestd_model_rows{model=\"%s\",table=\"%s\"} %llu\n",
+                    status->models[i].name, status->models[i].tables[t],
+                    (unsigned long long)status->models[i].learner.rows[t]);
+}
+
+/* Absent where undefined. */
+static void print_rela_impr(FILE *out, const struct daemon_status *status)
+{
+    print_head(out, "model_rela_impr_percent", GAUGE,
+               "RelaImpr against the base model, over the newest event-time "
+               "window of both, or since both began.");
+    for (unsigned i = 0; i < status->model_count; i++) {
+        const struct daemon_model_status *model = &status->models[i];
+        const char *const names[] = {"window", "total"};
+        const double values[] = {model->rela_impr, model->rela_impr_total};
+        for (unsigned k = 0; k < 2; k++)
+            if (isfinite(values[k]))
+                fprintf(out,
+                        "interestd_model_rela_impr_percent{model=\"%s\","
+                        "base=\"%s\",over=\"%s\"} %.9g\n",
+                        model->name, model->base, names[k], values[k]);
+    }
 }
 
 static void print_buckets(FILE *out, const struct ingest_status *ingest)
@@ -196,10 +309,14 @@ char *daemon_status_metrics(const struct daemon_status *status)
     print_buckets(out, &status->ingest);
     print_partitions(out, &status->ingest);
     print_head(out, "learner_rows", GAUGE, "Rows of an embedding table.");
-    for (unsigned i = 0; i < status->schema.table_count; i++)
+    for (unsigned i = 0; i < status->models[0].table_count; i++)
         fprintf(out, "interestd_learner_rows{table=\"%s\"} %llu\n",
-                status->schema.tables[i].name,
+                status->models[0].tables[i],
                 (unsigned long long)status->learner.rows[i]);
+    for (size_t i = 0; i < sizeof model_metrics / sizeof model_metrics[0]; i++)
+        print_model_metric(out, &model_metrics[i], status);
+    print_states(out, status);
+    print_rela_impr(out, status);
     if (fclose(out)) {
         free(text);
         return NULL;

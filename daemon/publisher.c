@@ -57,9 +57,10 @@ static void hand_over(struct ingest *ingest,
     ingest_announce(ingest, &to);
 }
 
-/* What is current counts as published, unless the journal ends before it: a
- * new state beside an old model folder starts over. */
-static void take_current(struct daemon_publisher *publisher)
+/* What is current counts as published, unless the journal ends before it (a
+ * new state beside an old model folder starts over) or it is of another model
+ * than the one to publish. */
+static void take_current(struct daemon_publisher *publisher, uint64_t hash)
 {
     const struct snapshot_announcement *current = &publisher->current;
     struct ingest_status *ingest = malloc(sizeof *ingest);
@@ -76,7 +77,17 @@ static void take_current(struct daemon_publisher *publisher)
     status->version = current->version;
     status->created_ms = current->created_ms;
     status->newest_event_ms = current->newest_event_ms;
-    status->position = current->position <= end ? current->position : 0;
+    if (current->position <= end && current->config_hash == hash)
+        status->position = current->position;
+}
+
+static const struct learner_trainer_config *
+published_of(const struct daemon_config *config)
+{
+    for (unsigned i = 0; i < config->shadow_count; i++)
+        if (strcmp(config->shadows[i].name, config->publish.model) == 0)
+            return &config->shadows[i];
+    return &config->learner;
 }
 
 static void init_locks(struct daemon_publisher *publisher)
@@ -95,7 +106,9 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
                                        struct base_error *error)
 {
     struct daemon_publisher *publisher = calloc(1, sizeof *publisher);
+    const struct learner_trainer_config *published = published_of(config);
     struct snapshot_config snapshot = config->snapshot;
+    uint64_t hash;
     *out = NULL;
     if (!publisher)
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
@@ -116,18 +129,21 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
         daemon_publisher_free(publisher);
         return status;
     }
-    take_current(publisher);
+    status = snapshot_config_hash(&published->schema, &published->model, &hash,
+                                  error);
+    if (status != BASE_OK) {
+        daemon_publisher_free(publisher);
+        return status;
+    }
+    take_current(publisher, hash);
     *out = publisher;
     return BASE_OK;
 }
 
 void daemon_publisher_checkpointed(void *self, const char *path,
-                                   uint64_t position,
-                                   uint64_t oldest_kept_position,
-                                   uint64_t request)
+                                   uint64_t position, uint64_t request)
 {
     struct daemon_publisher *publisher = self;
-    ingest_trim(publisher->ingest, oldest_kept_position);
     pthread_mutex_lock(&publisher->mutex);
     snprintf(publisher->path, sizeof publisher->path, "%s", path);
     publisher->position = position;
@@ -196,8 +212,10 @@ BASE_ON(publish)
 static void ask(struct daemon_publisher *publisher)
 {
     struct learner_status *learner = malloc(sizeof *learner);
-    if (!learner)
+    if (!learner || !publisher->trainer) {
+        free(learner);
         return;
+    }
     learner_trainer_status(publisher->trainer, learner);
     pthread_mutex_lock(&publisher->mutex);
     bool newer = learner->position > publisher->status.position;
@@ -263,8 +281,8 @@ enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
     if (failed)
         return base_fail_errno(error, failed, "publisher: thread");
     publisher->started = true;
-    /* Named again: a kill may have come between it and its trim or version. */
-    if (learner_trainer_position(trainer) > 0)
+    /* Named again: a kill may have come between it and its version. */
+    if (trainer && learner_trainer_position(trainer) > 0)
         learner_trainer_checkpoint(trainer);
     return BASE_OK;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The `publish` thread: asks the trainer for a checkpoint when something new
- * was trained, turns it into a version and has it announced. A failed
+/* The `publish` thread: asks the published model's trainer for a checkpoint
+ * when something new was trained, turns it into a version and has it announced. A failed
  * publication is logged and tried again; what was current stays current.
  *
  * Order of use: open, (trainer opened with daemon_publisher_checkpointed as
@@ -19,13 +19,12 @@ enum base_status
 daemon_publisher_open(const struct daemon_config *config, struct ingest *ingest,
                       struct daemon_publisher **publisher,
                       struct base_error *error) BASE_MUST_CHECK;
-/* The trainer's hook; `self` is the publisher. Any thread. */
+/* A checkpoint of the published model; `self` is the publisher. Any thread. */
 void daemon_publisher_checkpointed(void *self, const char *path,
-                                   uint64_t position,
-                                   uint64_t oldest_kept_position,
-                                   uint64_t request);
+                                   uint64_t position, uint64_t request);
 /* Has CURRENT announced once more (its outbox row may be missing) and starts
- * the thread. BORROWS `trainer` until finish. Call after ingest_start. */
+ * the thread. BORROWS `trainer`, the published model's, until finish; NULL:
+ * nothing will be published. Call after ingest_start. */
 enum base_status
 daemon_publisher_start(struct daemon_publisher *publisher,
                        struct learner_trainer *trainer,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `interestd run`: wires ingest, trainer, publisher and HTTP together around
+/* `interestd run`: wires ingest, models, publisher and HTTP together around
  * one libev loop in the main thread.
  *
  * Invariants: 1. signals are blocked before the first thread is made; the loop
@@ -8,8 +8,8 @@
  * with its own exit status; 4. the stop is bounded: after STOP_SECONDS, or at
  * a second signal, the process leaves at once, which every file here survives.
  *
- * Stop: ingest pauses, the trainer writes a last checkpoint, that becomes the
- * last version, its announcement is committed and sent by ingest's stop. */
+ * Stop: ingest pauses, each model writes a last checkpoint, the published one's
+ * becomes the last version, its announcement is committed and sent by ingest's stop. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/http.h"
+#include "daemon/models.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/publisher.h"
@@ -36,7 +37,7 @@ struct run {
     struct daemon_config config;
     struct ev_loop *loop;
     struct ingest *ingest;
-    struct learner_trainer *trainer;
+    struct daemon_models *models;
     struct daemon_publisher *publisher;
     struct daemon_http *http;
     ev_signal terminate, interrupt, hangup;
@@ -44,7 +45,7 @@ struct run {
     ev_timer tick, watchdog;
     const char *phase;
     int64_t started_ms, tick_us, lag_us;
-    bool ingest_started, trainer_started;
+    bool ingest_started;
 
     pthread_mutex_t mutex; /* of failed and error */
     bool failed;
@@ -97,7 +98,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
     if (run->lag_us < 0)
         run->lag_us = 0;
     run->tick_us = now_us;
-    ingest_trainer_idle(run->ingest, learner_trainer_idle(run->trainer));
+    ingest_trainer_idle(run->ingest,
+                        learner_trainer_idle(daemon_models_main(run->models)));
 }
 
 static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -113,12 +115,9 @@ static void collect(void *self, struct daemon_status *status)
     status->started_ms = run->started_ms;
     status->now_ms = base_wall_ms();
     status->loop_lag_us = run->lag_us;
-    status->schema = run->config.ingest.schema;
     ingest_get_status(run->ingest, &status->ingest);
-    learner_trainer_status(run->trainer, &status->learner);
+    daemon_models_status(run->models, status);
     daemon_publisher_status(run->publisher, &status->publish);
-    status->window_count = learner_trainer_windows(
-        run->trainer, status->windows, LEARNER_WINDOWS_KEPT);
 }
 
 static void watch(struct run *run)
@@ -143,53 +142,19 @@ static void watch(struct run *run)
 
 /* ---- start ---- */
 
-/* The trainer continues in the journal: both must be of the same moment. */
-static enum base_status check_position(const struct run *run,
-                                       struct base_error *error)
-{
-    struct ingest_status *status = malloc(sizeof *status);
-    uint64_t position = learner_trainer_position(run->trainer);
-    if (!status)
-        return base_fail(error, BASE_SYSTEM, "no memory");
-    ingest_get_status(run->ingest, status);
-    uint64_t begin = status->journal_begin, end = status->journal_end;
-    free(status);
-    if (position > end)
-        return base_fail(error, BASE_CORRUPT,
-                         "state %s: the checkpoint is at journal position "
-                         "%llu, the journal ends at %llu: store/ is older "
-                         "than checkpoints/; restore both of one moment, or "
-                         "remove both",
-                         run->config.state, (unsigned long long)position,
-                         (unsigned long long)end);
-    if (position < begin)
-        return base_fail(error, BASE_CORRUPT,
-                         "state %s: the newest checkpoint is at journal "
-                         "position %llu, the journal begins at %llu: a "
-                         "checkpoint is missing; restore checkpoints/ and "
-                         "store/ of one moment, or remove both",
-                         run->config.state, (unsigned long long)position,
-                         (unsigned long long)begin);
-    return BASE_OK;
-}
-
-/* The trainer has one `self` for both of its hooks. */
 static void pass_checkpoint(void *self, const char *path, uint64_t position,
-                            uint64_t oldest_kept_position, uint64_t request)
+                            uint64_t request)
 {
     struct run *run = self;
-    daemon_publisher_checkpointed(run->publisher, path, position,
-                                  oldest_kept_position, request);
+    daemon_publisher_checkpointed(run->publisher, path, position, request);
 }
 
-static enum base_status open_trainer(struct run *run, struct base_error *error)
+static enum base_status open_models(struct run *run, struct base_error *error)
 {
-    struct learner_trainer_config *config = &run->config.learner;
-    config->source = ingest_source(run->ingest);
-    config->hook_self = run;
-    config->checkpointed = pass_checkpoint;
-    config->failed = note_failure;
-    return learner_trainer_open(config, &run->trainer, error);
+    const struct daemon_models_hooks hooks = {
+        .self = run, .checkpointed = pass_checkpoint, .failed = note_failure};
+    return daemon_models_open(&run->config, run->ingest, &hooks, &run->models,
+                              error);
 }
 
 static enum base_status write_port(const struct run *run,
@@ -213,9 +178,7 @@ static enum base_status open_all(struct run *run, struct base_error *error)
         status = daemon_publisher_open(&run->config, run->ingest,
                                        &run->publisher, error);
     if (status == BASE_OK)
-        status = open_trainer(run, error);
-    if (status == BASE_OK)
-        status = check_position(run, error);
+        status = open_models(run, error);
     if (status == BASE_OK)
         status = daemon_http_open(&run->config.http, run->loop, collect, run,
                                   &run->http, error);
@@ -228,10 +191,10 @@ static enum base_status start_all(struct run *run, struct base_error *error)
         ingest_start(run->ingest, note_failure, run, error);
     run->ingest_started = status == BASE_OK;
     if (status == BASE_OK)
-        status = learner_trainer_start(run->trainer, error);
-    run->trainer_started = run->ingest_started && status == BASE_OK;
+        status = daemon_models_start(run->models, error);
     if (status == BASE_OK)
-        status = daemon_publisher_start(run->publisher, run->trainer, error);
+        status = daemon_publisher_start(
+            run->publisher, daemon_models_published(run->models), error);
     /* Last: who waits for the port finds a running daemon. */
     if (status == BASE_OK)
         status = write_port(run, error);
@@ -291,9 +254,7 @@ static void stop_all(struct run *run, enum base_status *result,
     bound_stop(run);
     if (run->ingest_started)
         ingest_pause(run->ingest, true);
-    if (run->trainer_started)
-        note(result, error, learner_trainer_stop(run->trainer, sound, &next),
-             &next);
+    note(result, error, daemon_models_stop(run->models, sound, &next), &next);
     daemon_publisher_finish(run->publisher);
     if (run->ingest_started)
         note(result, error, ingest_stop(run->ingest, &next), &next);
@@ -303,7 +264,7 @@ static void free_all(struct run *run)
 {
     daemon_http_close(run->http);
     daemon_publisher_free(run->publisher);
-    learner_trainer_free(run->trainer);
+    daemon_models_free(run->models);
     ingest_free(run->ingest);
     ev_loop_destroy(run->loop);
     pthread_mutex_destroy(&run->mutex);
@@ -352,7 +313,8 @@ static enum base_status run_daemon(struct run *run, struct base_error *error)
         base_log(BASE_LOG_INFO,
                  "event=running http=%s:%u position=%llu kernels=%s",
                  run->config.http.listen, daemon_http_port(run->http),
-                 (unsigned long long)learner_trainer_position(run->trainer),
+                 (unsigned long long)learner_trainer_position(
+                     daemon_models_main(run->models)),
                  learner_kernels());
         daemon_notify("READY=1");
         ev_run(run->loop, 0);
@@ -363,7 +325,7 @@ static enum base_status run_daemon(struct run *run, struct base_error *error)
         status = error->status;
     }
     pthread_mutex_unlock(&run->mutex);
-    if (run->trainer)
+    if (run->models)
         stop_all(run, &status, error);
     free_all(run);
     alarm(0);

@@ -7,6 +7,15 @@
 
 #include <jansson.h>
 
+#include "learner/settings.h"
+
+const char *const daemon_model_state_words[] = {
+    [DAEMON_MODEL_TRAINING] = "training",
+    [DAEMON_MODEL_DETACHED] = "detached",
+    [DAEMON_MODEL_FAILED] = "failed",
+    [DAEMON_MODEL_REFUSED] = "refused",
+};
+
 #define U64(value) json_integer((json_int_t)(value))
 
 /* JSON knows no "not a number". */
@@ -80,7 +89,7 @@ static const struct member ingest_members[] = {
     IN(decisions),        IN(crossed_partitions),
     IN(applied_ms),       IN(lag_records),
     IN(map_used_bytes),   IN(last_commit_us),
-    IN(max_commit_us),
+    IN(max_commit_us),    IN(features_cut),
 };
 #undef IN
 
@@ -89,9 +98,20 @@ static const struct member ingest_members[] = {
 #field, offsetof(struct learner_status, field)                         \
     }
 static const struct member learner_members[] = {
-    IN(position),    IN(samples),         IN(batches),
-    IN(rejected),    IN(newest_event_ms), IN(table_bytes),
-    IN(dense_bytes), IN(checkpoints),     IN(checkpoint_position),
+    IN(begin),
+    IN(position),
+    IN(samples),
+    IN(batches),
+    IN(rejected),
+    IN(rejected_batches),
+    IN(rejected_position),
+    IN(newest_event_ms),
+    IN(evicted),
+    IN(admission_waiting),
+    IN(table_bytes),
+    IN(dense_bytes),
+    IN(checkpoints),
+    IN(checkpoint_position),
     IN(cut_waits),
 };
 #undef IN
@@ -126,27 +146,63 @@ static json_t *ingest_json(const struct ingest_status *ingest)
     return object;
 }
 
-static json_t *learner_json(const struct daemon_status *status)
+/* What the status of any model has. */
+static json_t *numbers_json(const struct daemon_model_status *model)
 {
-    const struct learner_status *learner = &status->learner;
+    const struct learner_status *learner = &model->learner;
     json_t *object =
         members_json(learner, learner_members,
                      sizeof learner_members / sizeof learner_members[0]);
-    json_t *rows = json_object(), *windows = json_array();
-    for (unsigned i = 0; i < status->schema.table_count; i++)
-        json_object_set_new(rows, status->schema.tables[i].name,
-                            U64(learner->rows[i]));
-    for (unsigned i = 0; i < status->window_count; i++)
-        json_array_append_new(windows, window_json(&status->windows[i]));
+    json_t *rows = json_object();
+    for (unsigned i = 0; i < model->table_count; i++)
+        json_object_set_new(rows, model->tables[i], U64(learner->rows[i]));
     json_object_set_new(object, "busy_seconds", number(learner->busy_seconds));
-    json_object_set_new(object, "arithmetic",
-                        json_string(learner_arithmetic()));
-    json_object_set_new(object, "kernels", json_string(learner_kernels()));
+    json_object_set_new(object, "loss", number(learner->loss));
+    json_object_set_new(object, "auxiliary_loss",
+                        number(learner->auxiliary_loss));
+    json_object_set_new(object, "rejected_for",
+                        json_string(learner->rejected_for));
     json_object_set_new(object, "rows", rows);
     json_object_set_new(object, "last_samples",
                         window_json(&learner->last_samples));
     json_object_set_new(object, "last_time", window_json(&learner->last_time));
     json_object_set_new(object, "total", window_json(&learner->total));
+    return object;
+}
+
+static json_t *model_json(const struct daemon_model_status *model)
+{
+    json_t *object = numbers_json(model);
+    json_t *more = json_pack(
+        "{s:s,s:s,s:b,s:b,s:s,s:s,s:{s:s,s:I,s:o,s:o}}", "name", model->name,
+        "kind", learner_kind_words[model->kind], "shadow", model->shadow,
+        "published", model->published, "state",
+        daemon_model_state_words[model->state], "reason", model->reason,
+        "rela_impr", "base", model->base, "window_begin_ms",
+        (json_int_t)model->rela_impr_window_ms, "window",
+        number(model->rela_impr), "total", number(model->rela_impr_total));
+    json_object_update(more, object);
+    json_decref(object);
+    return more;
+}
+
+static json_t *models_json(const struct daemon_status *status)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < status->model_count; i++)
+        json_array_append_new(list, model_json(&status->models[i]));
+    return list;
+}
+
+static json_t *learner_json(const struct daemon_status *status)
+{
+    json_t *object = numbers_json(&status->models[0]);
+    json_t *windows = json_array();
+    for (unsigned i = 0; i < status->window_count; i++)
+        json_array_append_new(windows, window_json(&status->windows[i]));
+    json_object_set_new(object, "arithmetic",
+                        json_string(learner_arithmetic()));
+    json_object_set_new(object, "kernels", json_string(learner_kernels()));
     json_object_set_new(object, "windows", windows);
     return object;
 }
@@ -182,7 +238,8 @@ bool daemon_status_ready(const struct daemon_status *status)
 char *daemon_status_json(const struct daemon_status *status)
 {
     json_t *root =
-        json_pack("{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o}", "phase",
+        json_pack("{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}",
+                  "phase",
                   status->phase, "ready", daemon_status_ready(status), "now_ms",
                   (json_int_t)status->now_ms, "uptime_ms",
                   (json_int_t)(status->now_ms - status->started_ms),
@@ -191,6 +248,7 @@ char *daemon_status_json(const struct daemon_status *status)
                   age(status, status->learner.newest_event_ms), "published",
                   age(status, status->publish.newest_event_ms), "ingest",
                   ingest_json(&status->ingest), "learner", learner_json(status),
+                  "models", models_json(status),
                   "publish", publish_json(&status->publish));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/config.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
 
@@ -19,13 +20,47 @@ struct daemon_publish_status {
     char last_error[1000];      /* "" while all is well */
 };
 
+enum {
+    DAEMON_MODELS_MAX = 1 + DAEMON_SHADOWS_MAX,
+    DAEMON_REASON_MAX = 1000
+};
+
+enum daemon_model_state {
+    DAEMON_MODEL_TRAINING,
+    DAEMON_MODEL_DETACHED, /* a shadow that could not keep up */
+    DAEMON_MODEL_FAILED,   /* its thread ended by itself */
+    DAEMON_MODEL_REFUSED,  /* a shadow whose checkpoints do not fit */
+};
+
+extern const char *const daemon_model_state_words[]; /* "training" .. */
+
+struct daemon_model_status {
+    char name[LEARNER_NAME_MAX];
+    enum learner_kind kind;
+    bool shadow, published;
+    enum daemon_model_state state;
+    char reason[DAEMON_REASON_MAX]; /* of a state other than TRAINING */
+    unsigned table_count;
+    char tables[LEARNER_TABLES_MAX][LEARNER_NAME_MAX];
+    struct learner_status learner;
+    /* RelaImpr in percent against `base`, the first model of that kind; ""
+     * where there is none. Not a number where undefined. */
+    char base[LEARNER_NAME_MAX];
+    int64_t rela_impr_window_ms; /* begin of the newest event-time window that
+                                    both have closed; -1: none */
+    double rela_impr;       /* over that window */
+    double rela_impr_total; /* over all samples of both; only where they began
+                               at the same position */
+};
+
 struct daemon_status {
     const char *phase; /* "starting", "running", "stopping" */
     int64_t started_ms, now_ms;
     int64_t loop_lag_us; /* lateness of the loop's last tick */
-    struct learner_schema schema;
     struct ingest_status ingest;
-    struct learner_status learner;
+    struct learner_status learner; /* of the main model, as the windows */
+    unsigned model_count;          /* the main model is the first */
+    struct daemon_model_status models[DAEMON_MODELS_MAX];
     struct daemon_publish_status publish;
     unsigned window_count;
     struct learner_window windows[LEARNER_WINDOWS_KEPT];

@@ -135,6 +135,7 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
         .position = manifest->position,
         .newest_event_ms = manifest->newest_event_ms,
         .created_ms = manifest->created_ms,
+        .config_hash = manifest->config_hash,
     };
     memcpy(announcement->model_name, manifest->model_name,
            sizeof announcement->model_name);
@@ -355,6 +356,21 @@ static void describe_checkpoint(const struct learner_checkpoint_info *info,
     manifest->metrics_samples = status->last_samples;
     manifest->metrics_time = status->last_time;
     manifest->metrics_total = status->total;
+}
+
+enum base_status snapshot_config_hash(const struct learner_schema *schema,
+                                      const struct learner_model_config *model,
+                                      uint64_t *hash, struct base_error *error)
+{
+    struct learner_model *shape;
+    struct snapshot_manifest manifest;
+    enum base_status status = learner_model_new(schema, model, &shape, error);
+    if (status)
+        return status;
+    snapshot_manifest_describe(&manifest, shape);
+    *hash = manifest.config_hash;
+    learner_model_free(shape);
+    return BASE_OK;
 }
 
 enum base_status snapshot_publish(struct snapshot_publisher *publisher,

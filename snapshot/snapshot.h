@@ -34,6 +34,7 @@ struct snapshot_announcement {
     char manifest_hash[33]; /* XXH3-128 of manifest.json, hex */
     uint64_t position;
     int64_t newest_event_ms, created_ms;
+    uint64_t config_hash; /* of the model; not announced */
 };
 
 /* Makes and locks the folder (BASE_EXISTS: another publisher has it), reads
@@ -51,6 +52,13 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
     BASE_MUST_CHECK;
 void snapshot_publisher_free(struct snapshot_publisher *publisher);
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
+
+/* The config_hash that versions of this model have. */
+enum base_status snapshot_config_hash(const struct learner_schema *schema,
+                                      const struct learner_model_config *model,
+                                      uint64_t *hash,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* Publishes the state of a checkpoint folder as the next version (base).
  * `offsets_json` is a JSON object put into the manifest as it is: what of the

@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "daemon/demo_status.h"
+#include "daemon/models.h"
 
 static struct daemon_status *make(void)
 {
@@ -22,8 +23,6 @@ static struct daemon_status *make(void)
     status->phase = "running";
     status->started_ms = 1000;
     status->now_ms = 5000;
-    status->schema.table_count = 1;
-    strcpy(status->schema.tables[0].name, "goods");
     status->ingest.events = 12;
     status->ingest.journal_end = 9;
     status->ingest.batch_end = 8;
@@ -43,6 +42,19 @@ static struct daemon_status *make(void)
     status->learner.rows[0] = 77;
     status->learner.total.auc = 0.75;
     status->learner.last_samples.auc = NAN;
+    status->model_count = 3;
+    status->models[0] = (struct daemon_model_status){
+        .name = "main", .kind = LEARNER_DIEN, .table_count = 1,
+        .tables = {"goods"}, .learner = status->learner, .base = "b",
+        .published = true, .rela_impr = 12.5, .rela_impr_total = NAN};
+    status->models[1] = (struct daemon_model_status){
+        .name = "b", .kind = LEARNER_BASE, .shadow = true, .base = "b",
+        .rela_impr = 0, .rela_impr_total = 0,
+        .learner = {.position = 5, .begin = 3}};
+    status->models[2] = (struct daemon_model_status){
+        .name = "slow", .kind = LEARNER_LR, .shadow = true, .base = "b",
+        .state = DAEMON_MODEL_DETACHED, .reason = "could not keep up",
+        .rela_impr = NAN, .rela_impr_total = NAN};
     status->publish.version = 4;
     status->publish.published = 2;
     status->window_count = 1;
@@ -230,12 +242,72 @@ static void test_metrics(void **state)
     free(status);
 }
 
+/* Every model with its own numbers; what is undefined is absent. */
+static void test_models(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "\ninterestd_model_position{model=\"main\"} 8\n",
+        "\ninterestd_model_position{model=\"b\"} 5\n",
+        "\ninterestd_model_begin_position{model=\"b\"} 3\n",
+        "\ninterestd_model_info{model=\"main\",kind=\"dien\",shadow=\"false\","
+        "published=\"true\"} 1\n",
+        "\ninterestd_model_detached{model=\"main\"} 0\n",
+        "\ninterestd_model_detached{model=\"slow\"} 1\n",
+        "\ninterestd_model_rows{model=\"main\",table=\"goods\"} 77\n",
+        "\ninterestd_model_rela_impr_percent{model=\"main\",base=\"b\","
+        "over=\"window\"} 12.5\n",
+        "\ninterestd_model_rela_impr_percent{model=\"b\",base=\"b\","
+        "over=\"total\"} 0\n",
+    };
+    struct daemon_status *status = make();
+    char *text = daemon_status_metrics(status);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("/metrics misses %s", lines[i]);
+    assert_null(strstr(text, "percent{model=\"slow\""));
+    assert_null(strstr(text, "base=\"b\",over=\"total\"} nan"));
+    free(text);
+    text = daemon_status_json(status);
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *models = json_object_get(root, "models");
+    assert_int_equal(json_array_size(models), 3);
+    json_t *main = json_array_get(models, 0), *slow = json_array_get(models, 2);
+    json_t *rela = json_object_get(main, "rela_impr");
+    assert_true(json_number_value(json_object_get(rela, "window")) == 12.5);
+    assert_true(json_is_null(json_object_get(rela, "total")));
+    assert_int_equal(json_integer_value(json_object_get(main, "samples")), 8);
+    assert_true(json_is_true(json_object_get(main, "published")));
+    assert_string_equal(json_string_value(json_object_get(slow, "state")),
+                        "detached");
+    assert_string_equal(json_string_value(json_object_get(slow, "reason")),
+                        "could not keep up");
+    json_decref(root);
+    free(text);
+    free(status);
+}
+
+static void test_rela_impr(void **state)
+{
+    (void)state;
+    assert_true(fabs(daemon_rela_impr(0.75, 0.625) - 100) < 1e-9);
+    assert_true(fabs(daemon_rela_impr(0.6, 0.7) + 50) < 1e-9);
+    assert_true(daemon_rela_impr(0.7, 0.7) == 0);
+    assert_true(fabs(daemon_rela_impr(0.4, 0.6) + 200) < 1e-9);
+    assert_true(isnan(daemon_rela_impr(0.7, 0.5)));
+    assert_true(isnan(daemon_rela_impr(0.7, 0.4)));
+    assert_true(isnan(daemon_rela_impr(NAN, 0.6)));
+    assert_true(isnan(daemon_rela_impr(0.6, NAN)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_demo_reads_it),
         cmocka_unit_test(test_windows_are_bounded),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_rela_impr),
         cmocka_unit_test(test_demo_prints),
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_metrics),

@@ -3,9 +3,9 @@
 """A reader of the snapshot format written from schemas/snapshot.md alone.
 
 check_snapshot.py MODEL_FOLDER: reads the version that CURRENT names, checks
-its files, scores its golden requests in plain Python (doubles) and compares
-within 1e-5. Needs the standard library only; file hashes are checked where
-the module xxhash is there.
+its files, scores its golden requests in doubles and compares within 1e-5.
+Needs numpy; file hashes are checked, and crosses scored, where the module
+xxhash is there.
 """
 import json
 import math
@@ -14,12 +14,15 @@ import struct
 import sys
 from array import array
 
+import numpy as np
+
 try:
     import xxhash
 except ImportError:
     xxhash = None
 
 MASK = (1 << 64) - 1
+ABSENT = MASK
 
 
 def check(condition, text):
@@ -71,9 +74,10 @@ class Table:
         (self.capacity,), self.index = tensors["index"]
         (rows,), self.keys = tensors["keys"]
         shape, self.values = tensors["rows"]
-        self.dimension = spec["dimension"]
+        self.width = spec["width"]
+        self.rows = np.array(self.values, dtype=float).reshape(shape)
         check(set(tensors) == {"index", "keys", "rows"}, f"{path}: tensors")
-        check(shape == [rows, self.dimension] and rows == spec["rows"],
+        check(shape == [rows, self.width] and rows == spec["rows"],
               f"{path}: rows")
         check(self.capacity & (self.capacity - 1) == 0, f"{path}: capacity")
         check(self.capacity >= max(16, 2 * rows), f"{path}: load")
@@ -91,16 +95,39 @@ class Table:
             place = (place + 1) % self.capacity
         return 0
 
-    def embed(self, key):
-        begin = self.find(key) * self.dimension
-        return list(self.values[begin:begin + self.dimension])
+    def row(self, key):
+        return self.rows[self.find(key)]
+
+
+def cross_id(behavior, candidate):
+    pair = [int(behavior, 16), int(candidate, 16)]
+    if any(key in (0, ABSENT) for key in pair):
+        return 0
+    check(xxhash, "crosses need the module xxhash")
+    seed = xxhash.xxh3_64_intdigest(b"cross")
+    return xxhash.xxh3_64_intdigest(struct.pack("<QQ", *pair), seed) or 1
 
 
 def sigmoid(x):
-    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+    return 1 / (1 + np.exp(-np.clip(x, -700, 700)))
+
+
+class Field:
+    """One field, a multi-hot one with all of its places."""
+
+    def __init__(self, table, embedding):
+        self.table, self.embedding, self.places = table, embedding, 1
+
+    def row(self, ids):
+        keys = [int(key, 16) for key in ids]
+        keys = [key for key in keys if key != ABSENT or self.places == 1]
+        rows = [self.table.row(key) for key in keys or [0]]
+        return np.mean(rows, axis=0)
 
 
 class Model:
+    """The weights, and section 5. Rows are vectors of doubles."""
+
     def __init__(self, folder, manifest):
         files = {file["name"]: file for file in manifest["files"]}
         specs = {spec["name"]: spec for spec in manifest["tables"]}
@@ -109,81 +136,208 @@ class Model:
             return os.path.join(folder, name), files[name]
 
         self.config = manifest["model"]
-        self.dense = read_tensors(*path_of("dense.safetensors"))
+        self.kind = self.config["kind"]
+        dense = read_tensors(*path_of("dense.safetensors"))
+        self.dense = {name: np.array(values, dtype=float).reshape(shape)
+                      for name, (shape, values) in dense.items()}
         self.tables = {
             name: Table(*path_of(f"table.{name}.safetensors"), spec)
             for name, spec in specs.items()}
         self.groups = {"profile": [], "item": [], "context": []}
         for field in manifest["fields"]:
-            self.groups[field["group"]].append(self.tables[field["table"]])
+            group = self.groups[field["group"]]
+            if field.get("continues"):
+                group[-1].places += 1
+                continue
+            table = self.tables[field["table"]]
+            embedding = specs[field["table"]]["dimension"]
+            check(self.kind == "lr" or table.width in
+                  (embedding, embedding + 1), "width of a table")
+            group.append(Field(table, embedding))
+        self.used = set()
 
-    def embed(self, group, ids):
-        tables = self.groups[group]
-        check(len(ids) == len(tables), f"ids of {group}")
-        return [value for table, key in zip(tables, ids)
-                for value in table.embed(int(key, 16))]
+    def tensor(self, name):
+        self.used.add(name)
+        return self.dense[name]
+
+    def rows(self, group, ids):
+        """A row for each field of the group."""
+        rows, at = [], 0
+        for field in self.groups[group]:
+            rows.append(field.row(ids[at:at + field.places]))
+            at += field.places
+        check(at == len(ids), f"ids of {group}")
+        return rows
+
+    def embed(self, group, rows):
+        if self.kind == "lr":
+            return np.zeros(0)
+        return np.concatenate(
+            [row[:field.embedding]
+             for field, row in zip(self.groups[group], rows)] or
+            [np.zeros(0)])
 
     def layer(self, name, x):
-        (inputs, outputs), weight = self.dense[f"{name}.weight"]
-        y = list(self.dense[f"{name}.bias"][1])
-        check(inputs == len(x) and outputs == len(y), f"shape of {name}")
-        for i, value in enumerate(x):
-            row = i * outputs
-            for j in range(outputs):
-                y[j] += value * weight[row + j]
-        return y
+        return x @ self.tensor(f"{name}.weight") + self.tensor(f"{name}.bias")
 
-    def activate(self, name, x):
-        alpha = self.dense[f"{name}.alpha"][1]
-        if self.config["activation"] == "prelu":
-            return [v if v > 0 else a * v for v, a in zip(x, alpha)]
-        mean = self.dense[f"{name}.mean"][1]
-        variance = self.dense[f"{name}.variance"][1]
-        out = []
-        for v, a, m, s in zip(x, alpha, mean, variance):
-            p = sigmoid((v - m) / math.sqrt(s + 1e-8))
-            out.append(p * v + (1 - p) * a * v)
-        return out
+    # ---- interest ----------------------------------------------------------
 
-    def attention(self, candidate, behavior):
-        v = (candidate + behavior +
-             [a - b for a, b in zip(candidate, behavior)] +
-             [a * b for a, b in zip(candidate, behavior)])
-        h = [sigmoid(value) for value in self.layer("attention.0", v)]
-        h = [sigmoid(value) for value in self.layer("attention.1", h)]
+    def unit(self, q, k):
+        if self.config["attention"] == "outer":
+            v = np.concatenate([q, np.outer(q, k).ravel(), k])
+        else:
+            v = np.concatenate([q, k, q - k, q * k])
+        h = sigmoid(self.layer("attention.0", v))
+        h = sigmoid(self.layer("attention.1", h))
         return self.layer("attention.2", h)[0]
 
-    def score(self, profile, context, behaviors, candidate):
-        weights = [self.attention(candidate, k) for k in behaviors]
-        if self.config["attention_softmax"] and weights:
-            top = max(weights)
-            powers = [math.exp(a - top) for a in weights]
-            weights = [power / sum(powers) for power in powers]
-        size = range(len(candidate))
-        total = [sum(k[i] for k in behaviors) for i in size]
-        pooled = [sum(a * k[i] for a, k in zip(weights, behaviors))
-                  for i in size]
-        x = (profile + candidate + context + total +
-             [a * b for a, b in zip(candidate, total)] + pooled)
-        gamma, beta = self.dense["bn.gamma"][1], self.dense["bn.beta"][1]
-        x = [g * v / math.sqrt(1.001) + b for g, v, b in zip(gamma, x, beta)]
+    def attention(self, q, keys):
+        score = np.dot if self.config["attention"] == "inner" else self.unit
+        a = np.array([score(q, k) for k in keys])
+        if self.config["attention_softmax"]:
+            a = np.exp(a - a.max())
+            a /= a.sum()
+        return a
+
+    def query(self, candidate):
+        if self.kind == "din":
+            return candidate
+        if self.config["attention"] == "inner":
+            return candidate @ self.tensor("query.weight")
+        u = self.layer("query", candidate)
+        return np.where(u > 0, u, self.tensor("query.alpha") * u)
+
+    def recur(self, name, inputs, evolution="", weights=None):
+        """States of a GRU over the inputs; `weights`: its attention."""
+        bias = self.tensor(f"{name}.candidate.bias")
+        h, states = np.zeros(len(bias)), []
+        for t, x in enumerate(inputs):
+            a = 0 if weights is None else weights[t]
+            x = a * x if evolution == "aigru" else x
+            gates = sigmoid(self.layer(f"{name}.gates",
+                                       np.concatenate([x, h])))
+            r, u = gates[:len(h)], gates[len(h):]
+            c = np.tanh(self.layer(f"{name}.candidate",
+                                   np.concatenate([x, r * h])))
+            keep = {"augru": lambda: 1 - a * (1 - u),
+                    "augru_code": lambda: (1 - a) * u,
+                    "agru": lambda: 1 - a}.get(evolution, lambda: u)()
+            h = keep * h + (1 - keep) * c
+            states.append(h)
+        return states
+
+    def interest(self, candidate, behaviors):
+        if self.kind == "din":
+            size = len(candidate)
+        else:
+            size = len(self.tensor("gru1.candidate.bias"))
+        if not behaviors:
+            return np.zeros(size)
+        q, keys = self.query(candidate), behaviors
+        if self.kind != "din":
+            keys = self.recur("gru1", behaviors)
+        if self.kind == "gru_att":
+            keys = self.recur("gru2", keys)
+        a = self.attention(q, keys)
+        if self.kind == "dien":
+            return self.recur("gru2", keys, self.config["evolution"], a)[-1]
+        return a @ np.array(keys)
+
+    # ---- x, extra, the MLP -------------------------------------------------
+
+    def first_order(self, request, history, item):
+        rows = request["profile"] + item + request["context"]
+        return (self.tensor("first_order.bias")[0] +
+                sum(row[-1] for row in rows) +
+                sum(row[-1] for rows in history for row in rows))
+
+    def crosses(self, behaviors, ids):
+        table = self.tables["cross"]
+        return sum(table.row(cross_id(behavior[0], ids[0]))[0]
+                   for behavior in behaviors)
+
+    def extra(self, request, history, item, ids, x, e, s):
+        if self.kind in ("lr", "deepfm"):
+            extra = self.first_order(request, history, item)
+            if self.kind == "deepfm":
+                v = x.reshape(-1, self.groups["item"][0].embedding)
+                extra += (v.sum(0) ** 2 - (v ** 2).sum(0)).sum() / 2
+            return extra
+        if self.kind != "wide_deep":
+            return 0.0
+        if self.config["wide"] == "dense":
+            m = self.layer("wide", np.concatenate([e, s, e * s]))
+            return m[0] - m[1]
+        return (self.first_order(request, history, item) +
+                self.crosses(request["history_ids"], ids))
+
+    def activate(self, i, v):
+        """(candidates, width)"""
+        kind = self.config["activation"]
+        if kind == "sigmoid":
+            return sigmoid(v)
+        if kind == "relu":
+            return np.maximum(v, 0)
+        alpha = self.tensor(f"mlp.{i}.alpha")
+        if kind == "prelu":
+            return np.where(v > 0, v, alpha * v)
+        mean = self.tensor(f"mlp.{i}.mean")
+        variance = self.tensor(f"mlp.{i}.variance")
+        if self.config["dice_statistics"] == "batch":
+            mean, variance = v.mean(0), v.var(0)
+        p = sigmoid((v - mean) /
+                    np.sqrt(variance + self.config["dice_epsilon"]))
+        return p * v + (1 - p) * alpha * v
+
+    def parts(self, request, history, s, behaviors, ids):
+        """x and extra of one candidate."""
+        item = self.rows("item", ids)
+        e = self.embed("item", item)
+        x = [self.embed("profile", request["profile"]), e,
+             self.embed("context", request["context"]), s]
+        if self.kind in ("pnn", "din", "gru_att", "dien"):
+            x.append(e * s)
+        if self.kind in ("din", "gru_att", "dien"):
+            x.append(self.interest(e, behaviors))
+        x = np.concatenate(x)
+        return x, self.extra(request, history, item, ids, x, e, s)
+
+    def score(self, golden):
+        """All items of a golden request."""
+        request = {"profile": self.rows("profile", golden["profile"]),
+                   "context": self.rows("context", golden["context"]),
+                   "history_ids": golden["history"]}
+        history = [self.rows("item", ids) for ids in golden["history"]]
+        behaviors = [self.embed("item", rows) for rows in history]
+        width = sum(field.embedding for field in self.groups["item"])
+        s = np.sum(behaviors, axis=0) if behaviors else np.zeros(width)
+        if self.config["pooling"] == "mean" and behaviors:
+            s = s / len(behaviors)
+        parts = [self.parts(request, history, s, behaviors, ids)
+                 for ids in golden["items"]]
+        extra = np.array([extra for _, extra in parts])
+        if self.kind == "lr":
+            return sigmoid(extra)
+        x = np.array([x for x, _ in parts])
+        x = (self.tensor("bn.gamma") * x / math.sqrt(1.001) +
+             self.tensor("bn.beta"))
         for i in range(2):
-            x = self.activate(f"mlp.{i}", self.layer(f"mlp.{i}", x))
-        yes, no = self.layer("mlp.2", x)
-        return sigmoid(yes - no)
+            x = self.activate(i, self.layer(f"mlp.{i}", x))
+        logits = self.layer("mlp.2", x)
+        return sigmoid(logits[:, 0] - logits[:, 1] + extra)
+
+    def unused(self):
+        """Tensors that no score has looked at."""
+        return {name for name in self.dense if name not in self.used and
+                not name.startswith("auxiliary.")}
 
 
 def check_golden(model, number, golden):
-    profile = model.embed("profile", golden["profile"])
-    context = model.embed("context", golden["context"])
-    behaviors = [model.embed("item", ids) for ids in golden["history"]]
     worst = 0.0
-    for ids, expected, bits in zip(golden["items"], golden["scores"],
+    for got, expected, bits in zip(model.score(golden), golden["scores"],
                                    golden["bits"], strict=True):
         (exact,) = struct.unpack(">f", bytes.fromhex(bits))
         check(abs(exact - expected) <= 1e-8, "scores and bits differ")
-        got = model.score(profile, context, behaviors,
-                          model.embed("item", ids))
         worst = max(worst, abs(got - exact))
         check(worst <= 1e-5,
               f"golden request {number}: {got} here, {exact} in the manifest")
@@ -207,7 +361,10 @@ def main():
     check(manifest["golden"], "no golden requests")
     worst = max(check_golden(model, i, golden)
                 for i, golden in enumerate(manifest["golden"]))
-    print(f"{name}: {len(manifest['golden'])} golden requests agree within "
+    check(not model.unused(), f"tensors that no score needs: "
+                              f"{sorted(model.unused())}")
+    print(f"{name}: {manifest['model']['kind']}, "
+          f"{len(manifest['golden'])} golden requests agree within "
           f"{worst:.1e}{'' if xxhash else ' (hashes not checked)'}")
 
 
