@@ -108,6 +108,9 @@ CASES = {
         "auxiliary": "network"}),
     "dien": (S, "dien", "plain", {}),
     "dien_rich": (S, "dien", "rich", {"hidden": 5}),
+    "dien_wide": (S, "dien", "plain", {
+        "hidden": 17, "attention_hidden": [17, 9], "mlp_hidden": [18, 7],
+        "auxiliary_hidden": [17, 5], "evolution": "aigru"}),
     "dien_no_auxiliary": (S, "dien", "plain", {"auxiliary": "none"}),
     "dien_auxiliary_inner": (S, "dien", "plain", {"auxiliary": "inner"}),
     "dien_augru_code": (S, "dien", "plain", {"evolution": "augru_code"}),

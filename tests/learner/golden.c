@@ -30,6 +30,7 @@ const struct golden_line golden_lines[GOLDEN_CASES] = {
     {"gru_att_rich_auxiliary", "the same with the auxiliary network"},
     {"dien", "AUGRU, auxiliary network, left-out cells"},
     {"dien_rich", "the same, multi-hot, fnw, H unlike D"},
+    {"dien_wide", "widths above 16 that are no multiple of it; AIGRU"},
     {"dien_no_auxiliary", "AUGRU alone"},
     {"dien_auxiliary_inner", "auxiliary loss: inner product"},
     {"dien_augru_code", "AUGRU as the code has it"},
@@ -108,7 +109,7 @@ uint32_t golden_row(uint64_t key, uint32_t rows)
     abort();
 }
 
-/* ---- values of a file ------------------------------------------------------ */
+/* ---- values of a file ---------------------------------------------------- */
 
 static bool has(const struct safetensors *file, const char *name)
 {
@@ -176,7 +177,7 @@ bool golden_agrees(const struct safetensors *file, const char *title,
     return agrees;
 }
 
-/* ---- configuration and schema ---------------------------------------------- */
+/* ---- configuration and schema -------------------------------------------- */
 
 enum type { ENUM, BOOL, U16, U16_PAIR, U32, U64, FLOAT };
 #define MEMBER(name, type) \
@@ -287,7 +288,7 @@ static void read_schema(struct golden_case *c)
     free(rows);
 }
 
-/* ---- the case -------------------------------------------------------------- */
+/* ---- the case ------------------------------------------------------------ */
 
 uint32_t golden_goods(const struct golden_case *c)
 {
@@ -368,7 +369,7 @@ void golden_close(struct golden_case *c)
     safetensors_close(&c->stream);
 }
 
-/* ---- batches ----------------------------------------------------------------- */
+/* ---- batches ------------------------------------------------------------- */
 
 /* rows (n, columns of the stream, the first being `first`) to the model's
  * fields [begin, end) */

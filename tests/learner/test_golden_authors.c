@@ -24,7 +24,8 @@
 #include "tests/learner/golden.h"
 
 #define FOLDER "../shared/golden/"
-enum { B = 8 /* of the first two batches */, T_MAX = 100, TABLES = 3, E = 18, STEPS = 3 };
+/* B: samples of the first two batches. */
+enum { B = 8, T_MAX = 100, TABLES = 3, E = 18, STEPS = 3 };
 
 /* Of a tensor's maximum: gradients; losses; after steps. */
 static const double GRADIENT = 2e-5, LOSS = 2e-6, AFTER = 2e-4;
@@ -81,7 +82,7 @@ static struct learner_model *make_model(const struct theirs *theirs,
     return model;
 }
 
-/* ---- names -------------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------- */
 
 static bool has(const struct safetensors *file, const char *name)
 {
@@ -135,7 +136,7 @@ static void name_of(const struct safetensors *file, const char *ours,
     abort();
 }
 
-/* ---- a batch --------------------------------------------------------------------- */
+/* ---- a batch ------------------------------------------------------------- */
 
 /* One group a user, padding cut off. */
 struct world {
@@ -243,7 +244,7 @@ static void load_batch(struct world *w, unsigned number)
     point(w, (uint32_t)samples, (uint32_t)T);
 }
 
-/* ---- weights and gradients under their names ----------------------------------------- */
+/* ---- weights and gradients under their names ----------------------------- */
 
 /* TITLE.(their name) as our tensor has it: AGRU's gates are the first half of
  * theirs, whose other half does nothing. */
@@ -364,7 +365,7 @@ static void close_world(struct world *w)
     free(w);
 }
 
-/* ---- outputs, losses, gradients ------------------------------------------------------- */
+/* ---- outputs, losses, gradients ------------------------------------------ */
 
 static bool near(const struct world *w, const char *name, double value,
                  double tolerance)
@@ -410,7 +411,7 @@ static void gives_their_gradients(void **state)
     assert_true(right);
 }
 
-/* ---- attention -------------------------------------------------------------------------- */
+/* ---- attention ----------------------------------------------------------- */
 
 static const float *find_row(const void *self, unsigned table, uint64_t key)
 {
@@ -426,8 +427,6 @@ static void gives_their_attention(void **state)
     struct learner_scorer *scorer;
     double *alphas;
     bool right = true;
-    if (!theirs->attention)
-        return;
     if (!open_world(&w, theirs))
         skip();
     uint32_t T = w->input.padded_to;
@@ -457,7 +456,7 @@ static void gives_their_attention(void **state)
     assert_true(right);
 }
 
-/* ---- three steps ------------------------------------------------------------------------- */
+/* ---- three steps --------------------------------------------------------- */
 
 /* Rows with their optimizer state behind them; dense states. */
 struct adam {
@@ -519,7 +518,7 @@ static void takes_their_steps(void **state)
     assert_true(right);
 }
 
-/* ---- a fresh model ---------------------------------------------------------------------------- */
+/* ---- a fresh model ------------------------------------------------------- */
 
 static void has_as_many_parameters(void **state)
 {
@@ -595,14 +594,18 @@ int main(int count, char **arguments)
     static char names[4 * MODELS][64];
     struct CMUnitTest tests[4 * MODELS + 1] = {
         cmocka_unit_test(has_as_many_parameters)};
+    size_t made = 1;
     for (unsigned i = 0; i < 4 * MODELS; i++) {
-        snprintf(names[i], sizeof names[i], "%s: %s", models[i / 4].name,
+        const struct theirs *theirs = &models[i / 4];
+        if (functions[i % 4] == gives_their_attention && !theirs->attention)
+            continue;
+        snprintf(names[i], sizeof names[i], "%s: %s", theirs->name,
                  titles[i % 4]);
-        tests[i + 1].name = names[i];
-        tests[i + 1].test_func = functions[i % 4];
-        tests[i + 1].initial_state = (void *)(uintptr_t)&models[i / 4];
+        tests[made].name = names[i];
+        tests[made].test_func = functions[i % 4];
+        tests[made++].initial_state = (void *)(uintptr_t)theirs;
     }
     if (count > 1)
         cmocka_set_test_filter(arguments[1]);
-    return cmocka_run_group_tests_name("authors", tests, NULL, NULL);
+    return _cmocka_run_group_tests("authors", tests, made, NULL, NULL);
 }

@@ -27,7 +27,7 @@ static const char *row_name(const struct golden_case *c, unsigned table)
     return learner_model_table(c->model, table)->name;
 }
 
-/* ---- the first batch -------------------------------------------------------- */
+/* ---- the first batch ----------------------------------------------------- */
 
 static bool check_prediction(struct golden_case *c, struct learner_step *step)
 {
@@ -101,7 +101,7 @@ static void gives_what_pytorch_gives(void **state)
     assert_true(right);
 }
 
-/* ---- the scorer ------------------------------------------------------------- */
+/* ---- the scorer ---------------------------------------------------------- */
 
 /* The row of a key, as a ranker's tables would find it. */
 static const float *find_row(const void *self, unsigned table, uint64_t key)
@@ -197,7 +197,7 @@ static void scores_what_pytorch_gives(void **state)
     assert_true(right);
 }
 
-/* ---- 20 steps ---------------------------------------------------------------- */
+/* ---- 20 steps ------------------------------------------------------------ */
 
 /* What a trainer has around the step. */
 struct run {
@@ -383,7 +383,7 @@ static void trains_as_pytorch_does(void **state)
     assert_true(right);
 }
 
-/* ---- all of them ---------------------------------------------------------------- */
+/* ---- all of them --------------------------------------------------------- */
 
 /* A file that no line of the table names would never be read. */
 static void every_file_has_its_line(void **state)
