@@ -8,7 +8,7 @@
 
 #include "base/bytes.h"
 
-enum { ROOM = 2 * LEARNER_EVICTION_MARKS, AHEAD = 8 };
+enum { ROOM = LEARNER_EVICTION_ROOM, AHEAD = 8 };
 
 void learner_eviction_init(struct learner_eviction *eviction,
                            unsigned table_count, int64_t eviction_ms)
@@ -26,12 +26,16 @@ mark_at(struct learner_eviction *eviction, uint32_t i)
     return &eviction->marks[(eviction->first + i) % ROOM];
 }
 
-static void set_mark(struct learner_eviction *eviction, uint32_t number)
+/* Event time goes on to event_ms; `number` is the last batch before. It is
+ * this one that gets the mark, so that a leap in time makes it old. Two marks
+ * in a row are more than `apart` from the one before them. */
+static void set_mark(struct learner_eviction *eviction, uint32_t number,
+                     int64_t event_ms)
 {
     int64_t apart = eviction->eviction_ms / LEARNER_EVICTION_MARKS + 1;
-    if (eviction->count &&
-        eviction->event_ms <
-            mark_at(eviction, eviction->count - 1)->event_ms + apart)
+    if (number == 0 || eviction->event_ms == INT64_MIN ||
+        (eviction->count &&
+         event_ms < mark_at(eviction, eviction->count - 1)->event_ms + apart))
         return;
     BASE_ASSERT(eviction->count < ROOM);
     *mark_at(eviction, eviction->count++) =
@@ -81,10 +85,11 @@ void learner_eviction_advance(struct learner_eviction *eviction,
 {
     if (eviction->eviction_ms <= 0)
         return;
-    if (event_ms > eviction->event_ms)
+    if (event_ms > eviction->event_ms) {
+        set_mark(eviction, number - 1, event_ms);
         eviction->event_ms = event_ms;
+    }
     uint64_t limit = oldest_kept(eviction);
-    set_mark(eviction, number);
     if (number % LEARNER_EVICTION_EVERY)
         return;
     for (unsigned t = 0; t < eviction->table_count; t++)

@@ -5,7 +5,7 @@
  * so a sweep takes at most 32,768 batches.
  *
  * How old a batch is, a ring of marks (number of the batch, event time then)
- * tells; a mark is set when event time moved on by 1 / 256 of eviction_ms, so
+ * tells; one is set whenever event time moved on by 1 / 256 of eviction_ms, so
  * a row may stay by so much longer, never shorter. Event time is the running
  * maximum of what advance() is given. All of it is a function of the journal.
  *
@@ -26,6 +26,7 @@ enum {
     LEARNER_EVICTION_SLICES = 512,
     LEARNER_EVICTION_SLOTS = 1024, /* of a slice, at least */
     LEARNER_EVICTION_MARKS = 256,
+    LEARNER_EVICTION_ROOM = 3 * LEARNER_EVICTION_MARKS,
 };
 
 struct learner_eviction_mark {
@@ -39,7 +40,7 @@ struct learner_eviction {
     unsigned table_count;
     int64_t event_ms; /* now */
     uint32_t first, count;
-    struct learner_eviction_mark marks[2 * LEARNER_EVICTION_MARKS];
+    struct learner_eviction_mark marks[LEARNER_EVICTION_ROOM];
     uint32_t cursor[LEARNER_TABLES_MAX]; /* next slot */
     uint64_t evicted[LEARNER_TABLES_MAX]; /* rows, ever */
     /* NULL, or told each key that goes. */
