@@ -67,6 +67,14 @@ EXTRA = (
            kind="gru_att", auxiliary="network"),
     _model("din_softmax", "DIN, softmax", 120_000, kind="din",
            attention_softmax="true"),
+    _model("din_mean", "DIN, s by mean", 120_000, kind="din", pooling="mean"),
+    _model("din_softmax_mean", "DIN, softmax, s by mean", 120_000, kind="din",
+           attention_softmax="true", pooling="mean"),
+    _model("dien_mean", "DIEN, auxiliary loss, s by mean", 25_000,
+           kind="dien", evolution="augru", auxiliary="network",
+           pooling="mean"),
+    _model("lr_adam", "LR by Adam", 400_000, kind="lr", optimizer="adam"),
+    _model("pnn_dice", "PNN, Dice", 250_000, kind="pnn", activation="dice"),
 )
 
 
