@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader of the snapshot format written from schemas/snapshot.md alone.
 
-check_snapshot.py MODEL_FOLDER: reads the version that CURRENT names, checks
+check_snapshot.py MODEL_FOLDER...: reads the version that CURRENT names, checks
 its files, scores its golden requests in doubles and compares within 1e-5.
 Needs numpy; file hashes are checked, and crosses scored, where the module
 xxhash is there.
@@ -344,9 +344,7 @@ def check_golden(model, number, golden):
     return worst
 
 
-def main():
-    check(len(sys.argv) == 2, "usage: check_snapshot.py MODEL_FOLDER")
-    folder = sys.argv[1]
+def check_folder(folder):
     with open(os.path.join(folder, "CURRENT"), encoding="ascii") as file:
         line = file.read()
     check(line.endswith("\n") and line.count(" ") == 1, "CURRENT")
@@ -363,9 +361,15 @@ def main():
                 for i, golden in enumerate(manifest["golden"]))
     check(not model.unused(), f"tensors that no score needs: "
                               f"{sorted(model.unused())}")
-    print(f"{name}: {manifest['model']['kind']}, "
+    print(f"{folder}: {name}: {manifest['model']['kind']}, "
           f"{len(manifest['golden'])} golden requests agree within "
           f"{worst:.1e}{'' if xxhash else ' (hashes not checked)'}")
+
+
+def main():
+    check(len(sys.argv) > 1, "usage: check_snapshot.py MODEL_FOLDER...")
+    for folder in sys.argv[1:]:
+        check_folder(folder)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# test_format.sh PYTHON SOURCE MAKE_MODEL: a published model is read by the
-# independent reader, and a damaged one is not.
+# test_format.sh PYTHON SOURCE MAKE_MODEL MAKE_KINDS: published models, of every
+# kind, are read and scored by the independent reader, and a damaged one is not.
 set -eu
-python=$1 check=$2/tests/snapshot/check_snapshot.py make_model=$3
+python=$1 check=$2/tests/snapshot/check_snapshot.py make_model=$3 make_kinds=$4
 work=$(mktemp -d "${TMPDIR:-/tmp}/interestd-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 version=$("$make_model" "$work/model" 60)
 "$python" -B "$check" "$work/model"
+"$make_kinds" "$work/kinds" >"$work/names"
+cd "$work/kinds"
+"$python" -B "$check" $(cat "$work/names")
+cd "$work"
 # Weights that are not those of the golden scores.
 dense=$work/model/$version/dense.safetensors
 size=$(wc -c <"$dense")
