@@ -27,7 +27,12 @@ static const char impression_schema[] =
               " \"logicalType\": \"timestamp-millis\"}") ","
     ALL_FIELD("gender", "[\"null\", \"string\"]") ","
     ALL_FIELD("age_level", "[\"null\", \"int\"]") ","
+    ALL_FIELD("price", "[\"float\", \"double\"]") ","
+    ALL_FIELD("tags", "[\"null\", {\"type\": \"array\", \"items\":"
+              " [\"null\", \"string\", \"long\", \"boolean\"]}]") ","
     ALL_FIELD("goods", "\"string\"") "]}";
+
+static const double bounds[] = {-1, 18, 25.5};
 
 static const struct ingest_target impression_targets[] = {
     {"impression_id", INGEST_TARGET_ID, true, .seed = 1},
@@ -37,6 +42,11 @@ static const struct ingest_target impression_targets[] = {
     {"gender", INGEST_TARGET_ID, false, .seed = 4},
     {"age_level", INGEST_TARGET_ID, false, .seed = 5},
     {"goods", INGEST_TARGET_ID, false, .seed = 6},
+    {"event_ms", INGEST_TARGET_WEEKDAY, false, .seed = 7},
+    {"age_level", INGEST_TARGET_BUCKET, .bounds = bounds, .bound_count = 3},
+    {"price", INGEST_TARGET_BUCKET, .bounds = bounds, .bound_count = 3},
+    {"tags", INGEST_TARGET_ID, .seed = 8, .values = 3},
+    {"goods", INGEST_TARGET_ID, .seed = 9, .values = 2},
 };
 
 static const char tree_schema[] =
@@ -71,7 +81,7 @@ static void compile(const struct subject *subject, unsigned target_count,
 static void check(const struct subject *subject, const uint8_t *record,
                   size_t size)
 {
-    uint64_t slots[ALL_TARGETS];
+    uint64_t slots[ALL_TARGETS + 16];
     enum ingest_reason read =
         ingest_program_run(subject->read, record, size, slots);
     enum ingest_reason skip =

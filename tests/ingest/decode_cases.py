@@ -6,9 +6,11 @@ what it read, with ids by python3-xxhash. Nothing of interestd is used.
 Usage: decode_cases.py OUTPUT SEED SCHEMAS; status 77 where one of the two
 packages is missing. The output, little-endian: for each schema its text
 (u32 size, bytes), its targets (u32 count; each u8 kind, u8 required, u64 seed,
-path as text) and its records (u32 count; each u32 size, bytes, u8 whether a
-required value is missing, one u64 a target). A text of size 0 ends it."""
+path as text, u8 values, u8 count of bounds, f64 each) and its records (u32
+count; each u32 size, bytes, u8 whether a required value is missing, u64 each
+slot, u32 elements without one). A text of size 0 ends it."""
 
+import collections
 import datetime
 import io
 import json
@@ -23,7 +25,10 @@ try:
 except ImportError:
     sys.exit(77)
 
-ID, MS, HOUR = range(3)
+ID, MS, HOUR, WEEKDAY, BUCKET = range(5)
+ABSENT = 2 ** 64 - 1
+Target = collections.namedtuple("Target",
+                                "path kind required seed values bounds")
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 TEXTS = ("string", "bytes", "fixed", "enum")
 PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes",
@@ -184,8 +189,34 @@ def type_of(leaf):
     return leaf if isinstance(leaf, str) else leaf["type"]
 
 
+def elements(leaf, named):
+    """Types of an array's elements; of anything else its own."""
+    if type_of(leaf) == "array":
+        return leaves(leaf["items"], [], named)
+    return [leaf]
+
+
+def all_elements(schema, path, named):
+    return [element for leaf in leaves(schema, path.split("."), named)
+            for element in elements(leaf, named)]
+
+
+def make_target(draw, path, kind):
+    """kind None: several values."""
+    values, bounds = 1, ()
+    if kind is None:
+        kind, values = ID, draw.randint(2, 5)
+    if kind == BUCKET:
+        bounds = sorted(draw.sample(range(-900, 900), draw.randint(1, 8)))
+        bounds = [bound / draw.choice((1, 8)) for bound in bounds]
+        bounds = sorted(set(bounds))
+    required = values == 1 and kind in (ID, MS) and draw.random() < 0.05
+    return Target(path, kind, required, draw.getrandbits(64), values, bounds)
+
+
 def make_targets(draw, schema, named):
     """Up to a dozen paths that exist, with kinds that their types allow."""
+    ids = {"null", "boolean", "int", "long", *TEXTS}
     targets = []
     for _ in range(60):
         path = [f"f{draw.randint(0, 6)}"
@@ -194,13 +225,17 @@ def make_targets(draw, schema, named):
         if not types or len(targets) == 12:
             continue
         kinds = []
-        if types <= {"null", "boolean", "int", "long", *TEXTS}:
+        if types <= ids:
             kinds.append(ID)
         if types <= {"null", "int", "long"}:
-            kinds += [MS, HOUR]
+            kinds += [MS, HOUR, WEEKDAY]
+        if types <= {"null", "int", "long", "float", "double"}:
+            kinds.append(BUCKET)
+        path = ".".join(path)
+        if {type_of(x) for x in all_elements(schema, path, named)} <= ids:
+            kinds += [None] * (1 + 3 * ("array" in types))
         if kinds:
-            targets.append((".".join(path), draw.choice(kinds),
-                            draw.random() < 0.05, draw.getrandbits(64)))
+            targets.append(make_target(draw, path, draw.choice(kinds)))
     return targets
 
 
@@ -216,9 +251,13 @@ def integer_of(value):
     return microseconds, microseconds // 1000
 
 
-def slot_of(value, kind, seed, logical):
+def slot_of(value, target, logical):
+    kind, seed = target.kind, target.seed
     if value is None:
         return 0
+    if isinstance(value, float):
+        return hash_id(seed, str(sum(
+            bound <= value for bound in target.bounds)).encode())
     if kind == ID and isinstance(value, bool):
         return hash_id(seed, b"true" if value else b"false")
     if isinstance(value, str):
@@ -230,28 +269,40 @@ def slot_of(value, kind, seed, logical):
         return ms & 2**64 - 1
     if kind == HOUR:
         return hash_id(seed, str(ms // 3600000 % 24).encode())
+    if kind == WEEKDAY:
+        day = EPOCH + datetime.timedelta(days=ms // 86400000 % 7)
+        return hash_id(seed, str(day.weekday()).encode())
     if logical == "timestamp-millis" and not isinstance(value, int):
         raw = ms
+    if kind == BUCKET:
+        raw = sum(bound <= raw for bound in target.bounds)
     return hash_id(seed, str(raw).encode())
 
 
 def expect(schema, named, datum, target):
-    """Slot, and whether a required value is missing."""
-    path, kind, required, seed = target
+    """Slots, whether a required value is missing, elements without one."""
     value = datum
-    for name in path.split("."):
+    for name in target.path.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     logicals = {leaf.get("logicalType")
-                for leaf in leaves(schema, path.split("."), named)
+                for leaf in all_elements(schema, target.path, named)
                 if isinstance(leaf, dict)} - {None}
-    slot = slot_of(value, kind, seed, next(iter(logicals), None))
-    return slot, required and (value is None or value in ("", b""))
+    logical = next(iter(logicals), None)
+    if target.values == 1:
+        return [slot_of(value, target, logical)], \
+            target.required and (value is None or value in ("", b"")), 0
+    found = [slot_of(x, target, logical)
+             for x in (value if isinstance(value, list) else [value])
+             if x is not None]
+    absent = [ABSENT] * (target.values - len(found))
+    return found[:target.values] + absent, False, \
+        max(0, len(found) - target.values)
 
 
 def one_logical(schema, named, target):
     """Two units of time at one path could not be told apart in the datum."""
     found = {leaf.get("logicalType") if isinstance(leaf, dict) else None
-             for leaf in leaves(schema, target[0].split("."), named)
+             for leaf in all_elements(schema, target.path, named)
              if type_of(leaf) in ("int", "long")}
     return len(found) <= 1
 
@@ -269,9 +320,11 @@ def write_schema(out, draw, records):
     parsed = avro.schema.parse(text)
     write_text(out, text.encode())
     out.write(struct.pack("<I", len(targets)))
-    for path, kind, required, seed in targets:
+    for path, kind, required, seed, values, bounds in targets:
         out.write(struct.pack("<BBQ", kind, required, seed))
         write_text(out, path.encode())
+        out.write(struct.pack(f"<BB{len(bounds)}d", values, len(bounds),
+                              *bounds))
     out.write(struct.pack("<I", records))
     values = Values(draw, schemas.named)
     for _ in range(records):
@@ -283,9 +336,11 @@ def write_schema(out, draw, records):
         datum = avro.io.DatumReader(parsed).read(avro.io.BinaryDecoder(data))
         expected = [expect(schema, schemas.named, datum, target)
                     for target in targets]
-        out.write(struct.pack("<B", any(missing for _, missing in expected)))
-        for slot, _ in expected:
-            out.write(struct.pack("<Q", slot))
+        out.write(struct.pack("<B", any(missing
+                                        for _, missing, _ in expected)))
+        for slots, _, _ in expected:
+            out.write(struct.pack(f"<{len(slots)}Q", *slots))
+        out.write(struct.pack("<I", sum(cut for _, _, cut in expected)))
 
 
 def main():

@@ -19,12 +19,18 @@
 #include "base/file.h"
 #include "ingest/decode.h"
 
-enum { TARGETS_MAX = 16, SCHEMAS = 400, SKIPPED = 77 };
+enum {
+    TARGETS_MAX = 16,
+    SLOTS_MAX = 8 * TARGETS_MAX,
+    BOUNDS_MAX = 8,
+    SCHEMAS = 400,
+    SKIPPED = 77
+};
 
 /* The cases, read from front to back. */
 static char *cases, *at;
 static size_t cases_size;
-static unsigned checked_records, checked_slots, missing_records;
+static unsigned checked_records, checked_slots, missing_records, cut_records;
 
 static const char *take(size_t size)
 {
@@ -50,13 +56,14 @@ static uint64_t take_u64(void)
 
 /* Memory of exactly `size` bytes, for sanitizers. */
 static enum ingest_reason run(const struct ingest_program *program,
-                              const char *bytes, size_t size, uint64_t *slots)
+                              const char *bytes, size_t size, uint64_t *slots,
+                              uint32_t *cut)
 {
     uint8_t *copy = malloc(size ? size : 1);
     assert_non_null(copy);
     memcpy(copy, bytes, size);
     enum ingest_reason reason =
-        ingest_program_run(program, copy, size, slots);
+        ingest_program_run_cut(program, copy, size, slots, cut);
     free(copy);
     return reason;
 }
@@ -64,16 +71,17 @@ static enum ingest_reason run(const struct ingest_program *program,
 static void check_damage(const struct ingest_program *program,
                          const char *record, uint32_t size)
 {
-    uint64_t slots[TARGETS_MAX];
+    uint64_t slots[SLOTS_MAX];
+    uint32_t cut;
     for (uint32_t shorter = 0; shorter < size;
          shorter += 1 + (shorter > 500 ? 97 : 0))
-        assert_int_equal(run(program, record, shorter, slots),
+        assert_int_equal(run(program, record, shorter, slots, &cut),
                          INGEST_REASON_TRUNCATED);
     char *longer = malloc(size + 1);
     assert_non_null(longer);
     memcpy(longer, record, size);
     longer[size] = 0;
-    assert_int_equal(run(program, longer, size + 1, slots),
+    assert_int_equal(run(program, longer, size + 1, slots, &cut),
                      INGEST_REASON_TRAILING);
     free(longer);
 }
@@ -82,23 +90,27 @@ static void check_record(const struct ingest_program *program,
                          const char *schema,
                          const struct ingest_target *targets, unsigned count)
 {
-    uint64_t slots[TARGETS_MAX];
-    uint32_t size = take_u32();
+    uint64_t slots[SLOTS_MAX], *slot = slots;
+    uint32_t size = take_u32(), cut = 0;
     const char *record = take(size);
     bool missing = take_u8();
-    enum ingest_reason reason = run(program, record, size, slots);
+    enum ingest_reason reason = run(program, record, size, slots, &cut);
     if (reason != (missing ? INGEST_REASON_MISSING : INGEST_REASON_NONE))
         fail_msg("%s, record %u: %s", schema, checked_records,
                  ingest_reason_name(reason));
     for (unsigned i = 0; i < count; i++) {
-        uint64_t expected = take_u64();
-        if (!missing && slots[i] != expected)
-            fail_msg("%s, record %u, path %s, kind %d: %llx, not %llx", schema,
-                     checked_records, targets[i].path, (int)targets[i].kind,
-                     (unsigned long long)slots[i],
-                     (unsigned long long)expected);
-        checked_slots += !missing;
+        for (unsigned j = 0; j < targets[i].values; j++, slot++) {
+            uint64_t expected = take_u64();
+            if (!missing && *slot != expected)
+                fail_msg("%s, record %u, path %s, kind %d, place %u: %llx, "
+                         "not %llx", schema, checked_records, targets[i].path,
+                         (int)targets[i].kind, j, (unsigned long long)*slot,
+                         (unsigned long long)expected);
+            checked_slots += !missing;
+        }
     }
+    assert_int_equal(cut, take_u32());
+    cut_records += cut > 0;
     check_damage(program, record, size);
     checked_records++;
     missing_records += missing;
@@ -117,6 +129,7 @@ static void check_schema(uint32_t size)
 {
     char *schema = take_text(size);
     struct ingest_target targets[TARGETS_MAX] = {{0}};
+    double bounds[TARGETS_MAX][BOUNDS_MAX];
     unsigned count = take_u32();
     assert_in_range(count, 0, TARGETS_MAX);
     for (unsigned i = 0; i < count; i++) {
@@ -124,6 +137,14 @@ static void check_schema(uint32_t size)
         targets[i].required = take_u8();
         targets[i].seed = take_u64();
         targets[i].path = take_text(take_u32());
+        targets[i].values = take_u8();
+        targets[i].bound_count = take_u8();
+        targets[i].bounds = bounds[i];
+        assert_in_range(targets[i].bound_count, 0, BOUNDS_MAX);
+        for (unsigned j = 0; j < targets[i].bound_count; j++) {
+            uint64_t bits = take_u64();
+            memcpy(&bounds[i][j], &bits, sizeof bits);
+        }
     }
     struct ingest_program *program = NULL;
     struct base_error error;
@@ -147,6 +168,7 @@ static void test_against_python(void **state)
     assert_int_equal(at - cases, cases_size);
     assert_true(checked_slots > 5 * SCHEMAS);
     assert_in_range(missing_records, 1, checked_records / 2);
+    assert_in_range(cut_records, 1, checked_records / 2);
     print_message("%u schemas, %u records, %u slots, %u records without a "
                   "required value\n", schemas, checked_records, checked_slots,
                   missing_records);
