@@ -17,7 +17,7 @@
 #include "base/random.h"
 #include "tests/learner/golden.h"
 
-enum { ELEMENTS = 8 };
+enum { ELEMENTS = 6 };
 static const double TOLERANCE = 1e-6;
 /* Gradients below this are compared to within TOLERANCE x this: what is left
  * of a loss near 1 after a difference of two. */
