@@ -27,6 +27,7 @@ struct learner_negatives {
     unsigned column[LEARNER_FIELDS_MAX];  /* of a model's item field among
                                              the stream's item fields */
     unsigned first_item;                  /* field of the stream's first */
+    unsigned names; /* places of the first item field, which names an item */
     uint64_t *pool; /* (LEARNER_NEGATIVES_POOL, f) a ring */
     uint64_t added; /* items ever; the next one's place, modulo the pool */
     uint64_t *drawn; /* (N,f) */
@@ -34,6 +35,7 @@ struct learner_negatives {
     struct cell *cells; /* items of the group's history */
     uint64_t mask;      /* number of cells - 1 */
     uint64_t group;
+    uint64_t *name; /* (longest history) names of the group's behaviors */
 };
 
 /* ---- room ---------------------------------------------------------------- */
@@ -55,11 +57,13 @@ static enum base_status reserve(struct learner_negatives *negatives,
     uint64_t cells = 64;
     while (cells < (uint64_t)longest * 2)
         cells *= 2;
-    if (negatives->cells && cells <= negatives->mask + 1)
+    if (negatives->name && cells <= negatives->mask + 1)
         return BASE_OK;
     free(negatives->cells);
+    free(negatives->name);
     negatives->cells = calloc(cells, sizeof *negatives->cells);
-    if (!negatives->cells)
+    negatives->name = malloc(cells / 2 * sizeof *negatives->name);
+    if (!negatives->cells || !negatives->name)
         return base_fail(error, BASE_SYSTEM,
                          "negatives: no memory for a history of %u", longest);
     negatives->mask = cells - 1;
@@ -77,6 +81,28 @@ static struct cell *find(const struct learner_negatives *negatives,
            negatives->cells[i].item != item)
         i = (i + 1) & negatives->mask;
     return &negatives->cells[i];
+}
+
+/* What an item of the model's fields is known by: its first field's first
+ * value. */
+static uint64_t name_of(const struct learner_negatives *negatives,
+                        const uint64_t *item)
+{
+    for (unsigned i = 0; i < negatives->names; i++)
+        if (item[i] != LEARNER_ABSENT)
+            return item[i];
+    return 0;
+}
+
+/* The model's fields of a stream's item. One without a name gets the unknown
+ * one: all fields absent would look like a cell left out. */
+static void take(const struct learner_negatives *negatives,
+                 const uint64_t *stream, uint64_t *item)
+{
+    for (unsigned j = 0; j < negatives->items; j++)
+        item[j] = stream[negatives->column[j]];
+    if (name_of(negatives, item) == 0)
+        item[0] = 0;
 }
 
 static bool refused(const struct learner_negatives *negatives, uint64_t item,
@@ -99,7 +125,7 @@ static void draw_cell(const struct learner_negatives *negatives,
         const uint64_t *item = negatives->pool +
                                base_random_below(bits, count) *
                                    negatives->items;
-        if (refused(negatives, item[0], next))
+        if (refused(negatives, name_of(negatives, item), next))
             continue;
         memcpy(ids, item, negatives->items * sizeof *ids);
         return;
@@ -108,32 +134,27 @@ static void draw_cell(const struct learner_negatives *negatives,
         ids[j] = LEARNER_ABSENT;
 }
 
-/* What an item is known by; the pool never holds LEARNER_ABSENT here, which
- * would look like a cell left out. */
-static uint64_t name_of(const struct learner_negatives *negatives,
-                        const uint64_t *item)
-{
-    uint64_t id = item[negatives->column[0]];
-    return id == LEARNER_ABSENT ? 0 : id;
-}
-
 static void draw_group(struct learner_negatives *negatives,
                        const struct learner_batch *batch, uint32_t group)
 {
     uint32_t begin = batch->history_begin[group];
     uint32_t end = batch->history_begin[group + 1];
     uint64_t position = batch->first + batch->group_begin[group];
-    unsigned f = negatives->stream_items;
-    negatives->group++;
-    for (uint32_t i = begin; i < end; i++) {
-        uint64_t item = name_of(negatives, batch->history + (size_t)i * f);
-        *find(negatives, item) = (struct cell){item, negatives->group};
-    }
+    const uint64_t *behavior =
+        batch->history + (size_t)begin * negatives->stream_items;
     uint64_t *ids = negatives->drawn + (size_t)begin * negatives->items;
+    uint64_t *name = negatives->name;
+    negatives->group++;
+    for (uint32_t i = begin; i < end; i++, name++) {
+        take(negatives, behavior, ids); /* overwritten below */
+        *name = name_of(negatives, ids);
+        *find(negatives, *name) = (struct cell){*name, negatives->group};
+        behavior += negatives->stream_items;
+    }
     for (uint32_t i = begin; i < end; i++, ids += negatives->items) {
-        uint64_t next = name_of(negatives, batch->history + (size_t)i * f);
         if (i > begin)
-            draw_cell(negatives, position, i - begin, next, ids);
+            draw_cell(negatives, position, i - begin,
+                      negatives->name[i - begin], ids);
         else
             for (unsigned j = 0; j < negatives->items; j++)
                 ids[j] = LEARNER_ABSENT;
@@ -169,18 +190,15 @@ enum base_status learner_negatives_draw(struct learner_negatives *negatives,
 void learner_negatives_add(struct learner_negatives *negatives,
                            const struct learner_batch *batch)
 {
-    unsigned f = negatives->items;
     for (uint32_t i = 0; i < batch->samples; i++) {
         if (!batch->label[i])
             continue;
         const uint64_t *item = batch->ids +
                                (size_t)i * negatives->stream_fields +
                                negatives->first_item;
-        uint64_t *to = negatives->pool +
-                       negatives->added++ % LEARNER_NEGATIVES_POOL * f;
-        for (unsigned j = 0; j < f; j++)
-            to[j] = item[negatives->column[j]];
-        to[0] = name_of(negatives, item);
+        take(negatives, item,
+             negatives->pool + negatives->added++ % LEARNER_NEGATIVES_POOL *
+                                   negatives->items);
     }
 }
 
@@ -208,6 +226,7 @@ enum base_status learner_negatives_new(const struct learner_model *model,
     made->stream_items = stream->item_count;
     made->first_item = stream->profile_count;
     made->items = own->item_count;
+    made->names = 1u + own->fields[own->profile_count].more;
     for (unsigned j = 0; j < own->item_count; j++)
         made->column[j] =
             learner_model_column(model, own->profile_count + j) -
@@ -230,6 +249,7 @@ void learner_negatives_free(struct learner_negatives *negatives)
     free(negatives->pool);
     free(negatives->drawn);
     free(negatives->cells);
+    free(negatives->name);
     free(negatives);
 }
 

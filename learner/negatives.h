@@ -6,7 +6,7 @@
  * order. For behavior t >= 1 of a group, draw k = 0 .. 7 is keyed by (seed,
  * purpose, position of the group's first sample, t, k); an item that stands
  * anywhere in the group's history is drawn again (config.auxiliary_any: only
- * one equal to behavior t). The first item column says which items are equal.
+ * one equal to behavior t). The first item field says which items are equal.
  * After 8 draws the cell is left out; below 256 entries all are.
  *
  * 1. Draws are a function of pool, history, seed and position: threads,

@@ -323,6 +323,48 @@ static void an_absent_name_is_unknown(void **state)
     learner_negatives_free(negatives);
 }
 
+/* The first item field has two places; either may be absent, both never make
+ * a cell that looks left out. */
+static void a_multi_hot_name_is_its_first_value(void **state)
+{
+    (void)state;
+    struct learner_schema schema;
+    struct learner_model_config config;
+    struct learner_model *model;
+    struct learner_negatives *negatives;
+    struct base_error error;
+    make_schema(&schema);
+    schema.fields[1].more = 1;
+    schema.fields[2].continues = true;
+    schema.fields[2].table = 1;
+    schema.fields[3].table = 2;
+    schema.table_count = 3;
+    learner_model_config_default(&config);
+    if (learner_model_new(&schema, &config, &model, &error) ||
+        learner_negatives_new(model, &schema, &negatives, &error))
+        fail_msg("%s", error.text);
+    learner_model_free(model);
+    struct data *pool = empty(0), *data = empty(5);
+    for (unsigned i = 0; i < 300; i++) {
+        add_group(pool, LEARNER_ABSENT, true, 0, 0);
+        pool->ids[i * F + 2] = i < 150 ? 7 : LEARNER_ABSENT;
+    }
+    learner_negatives_add(negatives, &pool->batch);
+    add_group(data, 1, false, 7, 30); /* 7 is in its history */
+    add_group(data, 1, false, 100, 30);
+    const uint64_t *ids = draw(negatives, data);
+    unsigned sevens = 0;
+    for (unsigned t = 1; t < 30; t++)
+        assert_true((ids[t * 2] == 0 || t == 0) &&
+                    ids[t * 2 + 1] == LEARNER_ABSENT);
+    for (unsigned t = 31; t < 60; t++)
+        sevens += ids[t * 2] == LEARNER_ABSENT && ids[t * 2 + 1] == 7;
+    assert_in_range(sevens, 5, 24);
+    free(pool);
+    free(data);
+    learner_negatives_free(negatives);
+}
+
 static void what_was_saved_draws_the_same(void **state)
 {
     (void)state;
@@ -381,6 +423,7 @@ int main(void)
         cmocka_unit_test(the_pool_forgets_the_oldest),
         cmocka_unit_test(a_part_of_the_fields_is_enough),
         cmocka_unit_test(an_absent_name_is_unknown),
+        cmocka_unit_test(a_multi_hot_name_is_its_first_value),
         cmocka_unit_test(what_was_saved_draws_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
