@@ -200,8 +200,9 @@ static int run(const struct job *job, struct result *result)
            (unsigned long long)job->rows, result->bytes,
            result->bytes / result->content, result->real,
            result->real / result->content, result->end_bytes, result->content,
-           result->stall_ms, (unsigned long long)result->stall_at, result->once_ms,
-           result->create_ns, result->find_ns, result->miss_ns);
+           result->stall_ms, (unsigned long long)result->stall_at,
+           result->once_ms, result->create_ns, result->find_ns,
+           result->miss_ns);
     return 0;
 }
 
@@ -275,12 +276,14 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("{\"dimension\":%u,\"optimizer\":\"%s\",\"rows\":%llu,"
-           "\"stall_ms\":%.4f,\"stall_ms_of_one_run\":%.4f,\"runs\":%u,\"bytes_per_row_worst\":%.2f,"
+           "\"stall_ms\":%.4f,\"stall_ms_of_one_run\":%.4f,\"runs\":%u,"
+           "\"bytes_per_row_worst\":%.2f,"
            "\"resident_bytes_per_row_worst\":%.2f,\"content_bytes\":%.0f,"
            "\"ratio_worst\":%.4f,\"resident_ratio_worst\":%.4f,"
            "\"create_ns\":%.1f,\"find_ns\":%.1f,\"miss_ns\":%.1f}\n",
            job.dimension, names[job.optimizer], (unsigned long long)job.rows,
-           result.stall_ms, result.once_ms, runs, result.bytes, result.real, result.content,
+           result.stall_ms, result.once_ms, runs, result.bytes, result.real,
+           result.content,
            result.bytes / result.content, result.real / result.content,
            result.create_ns, result.find_ns, result.miss_ns);
     return 0;

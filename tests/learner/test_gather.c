@@ -228,7 +228,8 @@ static void add_histories(bool training)
 {
     const uint32_t *cross = world.gather.cross_index;
     for (uint32_t g = 0; g < world.batch.groups; g++) {
-        uint32_t begin = world.history_begin[g], end = world.history_begin[g + 1];
+        uint32_t begin = world.history_begin[g];
+        uint32_t end = world.history_begin[g + 1];
         uint64_t first = world.batch.first + world.group_begin[g];
         for (uint32_t k = begin; k < end; k++)
             add_item(world.history[k],

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 
 #include "base/map.h"
 #include "base/random.h"
+#include "learner/model.h"
 #include "learner/table.h"
 
 static struct learner_table *make(unsigned dimension)
@@ -127,6 +129,48 @@ static void start_values_depend_on_the_key_alone(void **state)
     learner_table_free(other);
 }
 
+/* Embedding columns random, first-order weights and state 0; the limit from
+ * the configuration or, as the authors have it, from the vocabulary. */
+static void a_model_says_how_rows_start(void **state)
+{
+    (void)state;
+    static struct learner_model model;
+    struct learner_table_config config;
+    struct base_error error;
+    for (unsigned k = 0; k < 3; k++) {
+        learner_model_config_default(&model.config);
+        model.config.seed = 7;
+        model.config.row_vocabulary = k == 1 ? 582 : 0;
+        model.config.optimizer = k == 2 ? LEARNER_SGD : LEARNER_ADAGRAD;
+        model.tables[1] = (struct learner_table_spec){"goods", 19};
+        model.embedding[1] = 18;
+        learner_table_configure(&config, &model, 1);
+        struct learner_table *table;
+        assert_int_equal(learner_table_new(&table, &config, &error), BASE_OK);
+        assert_int_equal(learner_table_width(table), 19);
+        assert_int_equal(learner_table_stride(table),
+                         k == 2 ? 24 + 80 : 24 + 152);
+        double largest = 0;
+        for (uint64_t key = 0; key <= 1000; key++) {
+            const float *w =
+                learner_table_row(table, create(table, key))->values;
+            for (unsigned i = 0; i < 18; i++)
+                largest = fmax(largest, fabs((double)w[i]));
+            for (unsigned i = 18; i < (k == 2 ? 20 : 38); i++)
+                assert_true(w[i] == 0.0f);
+        }
+        double limit = k == 1 ? 0.1 : 0.05; /* sqrt(6 / 600) */
+        assert_true(largest <= limit * 1.000001 && largest > 0.99 * limit);
+        learner_table_free(table);
+    }
+    /* The name alone tells tables of one model apart. */
+    struct learner_table_config other;
+    snprintf(model.tables[0].name, LEARNER_NAME_MAX, "shop");
+    learner_table_configure(&other, &model, 0);
+    assert_true(other.purpose != config.purpose);
+    assert_true(config.purpose == learner_table_seed("goods"));
+}
+
 static void memory_is_close_to_the_content(void **state)
 {
     (void)state;
@@ -171,6 +215,47 @@ static void removed_slots_are_used_again_and_watched(void **state)
     assert_int_equal(seen.count, 4);
     const uint32_t expected[] = {50, 60, 50, 60};
     assert_memory_equal(seen.slots, expected, sizeof expected);
+    learner_table_free(table);
+}
+
+/* The lowest free slot is next, over many slabs, whatever the order in which
+ * slots became free; and a batch taken back has never been. */
+static void free_slots_are_used_lowest_first(void **state)
+{
+    (void)state;
+    enum { KEYS = 30000 };
+    struct learner_table *table = make(128);
+    bool *used = calloc(2 * KEYS, sizeof *used);
+    for (uint64_t key = 1; key <= KEYS; key++)
+        used[create(table, key)] = true;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        uint32_t slot =
+            1 + (uint32_t)(base_random_u64(3, 3, 3, i) % KEYS);
+        if (used[slot])
+            learner_table_remove(table, slot);
+        used[slot] = false;
+    }
+    uint32_t rows = learner_table_rows(table), begin = KEYS + 1, lowest = 1;
+    assert_true(rows < KEYS / 2 && learner_table_slots(table) == begin);
+    uint32_t *made = calloc(KEYS, sizeof *made);
+    for (uint32_t i = 0; i < KEYS; i++) { /* fills all holes and goes on */
+        while (used[lowest])
+            lowest++;
+        made[i] = create(table, 100000 + i);
+        assert_int_equal(made[i], lowest);
+        used[lowest] = true;
+    }
+    assert_true(learner_table_slots(table) > begin);
+    for (uint32_t i = KEYS; i-- > 0;)
+        learner_table_undo(table, made[i], begin);
+    assert_int_equal(learner_table_rows(table), rows);
+    assert_int_equal(learner_table_slots(table), begin);
+    for (uint32_t i = 0; i < KEYS / 3; i++) { /* the same slots again */
+        assert_int_equal(create(table, 200000 + i), made[i]);
+        assert_int_equal(learner_table_find(table, 100000 + i), 0);
+    }
+    free(made);
+    free(used);
     learner_table_free(table);
 }
 
@@ -259,8 +344,10 @@ int main(void)
         cmocka_unit_test(the_oov_row_is_always_there),
         cmocka_unit_test(rows_keep_slot_address_and_content),
         cmocka_unit_test(start_values_depend_on_the_key_alone),
+        cmocka_unit_test(a_model_says_how_rows_start),
         cmocka_unit_test(memory_is_close_to_the_content),
         cmocka_unit_test(removed_slots_are_used_again_and_watched),
+        cmocka_unit_test(free_slots_are_used_lowest_first),
         cmocka_unit_test(removal_keeps_the_others_findable),
         cmocka_unit_test(restore_brings_back_rows_and_holes),
         cmocka_unit_test(runs_end_with_slabs_and_slots),
