@@ -180,12 +180,13 @@ static void print_result(const struct learn *learn)
         rows += status->rows[i];
     printf("{\"samples\":%llu,\"rejected\":%llu,\"batches\":%llu,"
            "\"seconds\":%.3f,\"frozen_seconds\":%.3f,\"table_bytes\":%llu,"
-           "\"rows\":%llu}\n",
+           "\"rows\":%llu,\"auc\":%.9g,\"log_loss\":%.9g}\n",
            (unsigned long long)status->samples,
            (unsigned long long)status->rejected,
            (unsigned long long)status->batches, status->busy_seconds,
            learn->frozen_seconds, (unsigned long long)status->table_bytes,
-           (unsigned long long)status->rows[0]);
+           (unsigned long long)rows, status->total.auc,
+           status->total.log_loss);
 }
 
 static void print_schema(const struct learner_schema *schema)
