@@ -163,19 +163,20 @@ static bool mentions(const char *text, const char *word)
 }
 
 /* The learner refuses a combination in its own words: the place of a key that
- * they name, and that was given, is put before them. */
+ * they name, and that was given, is put before them, else kind's. */
 static enum base_status add_place(const struct written *written,
                                   struct base_error *error)
 {
     char where[700];
-    for (unsigned i = 0; i < learner_model_switches.count; i++)
+    const struct base_settings *table = daemon_shadow_table();
+    for (unsigned i = 0; i <= own_key("fields_off"); i++)
         if (written->places[i].file &&
-            mentions(error->text, learner_model_switches.table[i].name)) {
+            mentions(error->text, table->table[i].name)) {
             place_of(written, i, where, sizeof where);
             return base_wrap(error, "%s", where);
         }
-    base_setting_place_text(&written->begin, where, sizeof where);
-    return base_wrap(error, "%s%s", where, written->what);
+    place_of(written, own_key("kind"), where, sizeof where);
+    return base_wrap(error, "%s", where);
 }
 
 static enum base_status check_model(const struct written *written,

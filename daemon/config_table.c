@@ -216,13 +216,13 @@ const struct base_settings daemon_feature_table = {
 #define IN_MODEL(member) BASE_SETTING_MEMBER(struct config_model, member)
 
 static const struct base_setting model_settings[] = {
+    TEXT("fields_off", IN_MODEL(fields_off), "", 0,
+         "Names of features that this model does not use: [goods, shop]."),
     TEXT("name", IN_MODEL(name), "main", 1,
          "Name of the model in logs, metrics and publish.model."),
     CHOICE("profile", IN_MODEL(profile), "streaming", learner_profile_words,
            "Defaults of the model's keys: what a daemon should do, or the "
            "authors' code as it is."),
-    TEXT("fields_off", IN_MODEL(fields_off), "", 0,
-         "Names of features that this model does not use: [goods, shop]."),
     COUNT("threads", IN_MODEL(threads), "1", 1, 64, "threads",
           "Workers of a training step; changes speed, not one bit."),
 };

@@ -15,6 +15,7 @@
 #include "daemon/options.h"
 #include "ingest/inspect.h"
 #include "learner/learner.h"
+#include "learner/settings.h"
 
 static void print_number(const char *name, double value)
 {
@@ -40,10 +41,12 @@ static void print_window(const char *name, const struct learner_window *window)
 static void print_checkpoint(const char *path,
                              const struct learner_checkpoint_info *info)
 {
-    printf("{\"path\":\"%s\",\"position\":%" PRIu64 ",\"digest\":\"%016" PRIx64
+    printf("{\"path\":\"%s\",\"kind\":\"%s\",\"begin\":%" PRIu64 "",
+           path, learner_kind_words[info->model.kind], info->status.begin);
+    printf(",\"position\":%" PRIu64 ",\"digest\":\"%016" PRIx64
            "%016" PRIx64 "\",\"journal_hash\":\"%016" PRIx64 "%016" PRIx64
            "\",\"config_hash\":\"%016" PRIx64 "\",\"arithmetic\":\"%s\"",
-           path, info->position, info->digest[1], info->digest[0],
+           info->position, info->digest[1], info->digest[0],
            info->journal_hash[1], info->journal_hash[0], info->config_hash,
            info->arithmetic);
     printf(",\"samples\":%" PRIu64 ",\"batches\":%" PRIu64
@@ -51,8 +54,8 @@ static void print_checkpoint(const char *path,
            ",\"rows\":{",
            info->status.samples, info->status.batches, info->status.rejected,
            info->status.newest_event_ms);
-    for (unsigned i = 0; i < info->schema.table_count; i++)
-        printf("%s\"%s\":%" PRIu64, i ? "," : "", info->schema.tables[i].name,
+    for (unsigned i = 0; i < info->table_count; i++)
+        printf("%s\"%s\":%" PRIu64, i ? "," : "", info->tables[i].name,
                info->rows[i]);
     printf("}");
     print_window("last_samples", &info->status.last_samples);
@@ -95,6 +98,20 @@ static enum base_status inspect_newest(const char *folder,
     return status;
 }
 
+/* The newest one of the model of that name; NULL: the main model. */
+static enum base_status inspect_model(const struct daemon_config *config,
+                                      const char *name,
+                                      struct base_error *error)
+{
+    if (!name || strcmp(name, config->learner.name) == 0)
+        return inspect_newest(config->learner.folder, error);
+    for (unsigned i = 0; i < config->shadow_count; i++)
+        if (strcmp(name, config->shadows[i].name) == 0)
+            return inspect_newest(config->shadows[i].folder, error);
+    return base_fail(error, BASE_USAGE, "%s has no model \"%.80s\"",
+                     config->file, name);
+}
+
 static enum base_status inspect(const char *what, const char *place,
                                 const char *file,
                                 const struct option_list *sets,
@@ -102,17 +119,17 @@ static enum base_status inspect(const char *what, const char *place,
 {
     bool checkpoint = strcmp(what, "checkpoint") == 0;
     enum ingest_inspect view = ingest_inspect_named(what);
-    if (checkpoint && place)
+    if (checkpoint && place && !file)
         return inspect_path(place, error);
     if (!checkpoint && view == INGEST_INSPECT_COUNT)
         return base_fail(error, BASE_USAGE,
                          "\"%.80s\" cannot be inspected; --help lists what "
                          "can",
                          what);
-    if (place)
+    if (place && !checkpoint)
         return base_fail(error, BASE_USAGE,
                          "\"%.100s\" is not expected here; only checkpoint "
-                         "takes a folder",
+                         "takes a folder or a model",
                          place);
     if (!file)
         return base_fail(error, BASE_USAGE, "--config is required");
@@ -122,7 +139,7 @@ static enum base_status inspect(const char *what, const char *place,
     enum base_status status =
         daemon_config_load_with(file, sets->values, sets->count, config, error);
     if (status == BASE_OK)
-        status = checkpoint ? inspect_newest(config->learner.folder, error)
+        status = checkpoint ? inspect_model(config, place, error)
                             : ingest_inspect(config->ingest.folder, view,
                                              stdout, error);
     free(config);
@@ -141,10 +158,12 @@ int daemon_inspect_main(int argc, char **argv)
     };
     const struct options options = {
         .usage = "interestd inspect WHAT --config FILE\n"
+                 "       interestd inspect checkpoint MODEL --config FILE\n"
                  "       interestd inspect checkpoint DIR",
         .about = "Prints a part of the state as JSON lines. WHAT: ledger, "
                  "sequences, samples,\ndecisions, dead-letters, meta; or "
-                 "checkpoint (the newest, or the one in DIR).",
+                 "checkpoint (the newest of the main model or of MODEL, or the "
+                 "one in DIR).",
         .table = table,
         .count = sizeof table / sizeof table[0],
         .positional_max = 2,
