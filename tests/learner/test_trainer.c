@@ -559,6 +559,52 @@ static void the_status_says_the_loss(void **state)
     run_fini(&run);
 }
 
+static int ascending(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* The authors' DIEN with their vocabulary, before it has learned (MODEL 1.8):
+ * about half of ln 2 for clicks; ln(2 + 2 cosh d) for the next behaviors, d
+ * about normal, the same in all cells. */
+static void a_fresh_model_loses_what_the_authors_does(void **state)
+{
+    (void)state;
+    enum { SEEDS = 9 };
+    const struct stream_config stream = {
+        .seed = 5, .batch_size = 128, .group_max = 2,
+        .lengths = STREAM_UNIFORM, .history_mean = 15, .history_max = 40,
+        .users = 3000, .goods = 40000, .cates = 500, .interests = 4,
+    };
+    double auxiliary[SEEDS];
+    for (unsigned seed = 0; seed < SEEDS; seed++) {
+        struct run run;
+        struct learner_status status;
+        run_init(&run, false);
+        struct learner_model_config *config = &run.config.model;
+        learner_model_config_profile(config, LEARNER_REFERENCE, LEARNER_DIEN);
+        run_stream(&run, &stream);
+        config->row_vocabulary = 367983;
+        config->learning_rate = 1e-9f;
+        config->seed = seed + 1;
+        run.config.threads = 2;
+        run.config.window_samples = 128;
+        run_start(&run, 9 * 128); /* 256 positives and more */
+        run_wait(&run, 9 * 128);
+        learner_trainer_status(run.trainer, &status);
+        assert_true(status.loss > 0.344 && status.loss < 0.356);
+        auxiliary[seed] = status.auxiliary_loss;
+        run_stop(&run, false);
+        run_fini(&run);
+    }
+    qsort(auxiliary, SEEDS, sizeof auxiliary[0], ascending);
+    assert_true(auxiliary[0] > 1.38629 - 1e-5);
+    assert_true(auxiliary[SEEDS / 2] < 1.9);
+    assert_true(auxiliary[SEEDS - 2] < 2.4);
+    assert_true(auxiliary[SEEDS - 1] > auxiliary[0] + 0.01);
+}
+
 static void another_switch_is_refused_by_its_word(void **state)
 {
     (void)state;
@@ -605,6 +651,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_frozen_fresh_model_writes_nothing),
         cmocka_unit_test(a_fresh_model_begins_where_it_is_told),
         cmocka_unit_test(the_status_says_the_loss),
+        cmocka_unit_test(a_fresh_model_loses_what_the_authors_does),
         cmocka_unit_test(another_switch_is_refused_by_its_word),
         cmocka_unit_test(checkpoints_follow_the_journal),
         cmocka_unit_test(a_failing_source_ends_the_thread_aloud),
