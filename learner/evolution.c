@@ -189,8 +189,9 @@ unsigned learner_evolution_room_slots(struct learner_net *net,
         const struct learner_gru_shape *shape = &own->gru[i].shape;
         slots[count++] = (struct learner_slot){&own->product[i],
                                                N * shape->ldP};
+        size_t apart = own->gru[i].form == LEARNER_GRU_AIGRU ? train : 0;
         slots[count++] = (struct learner_slot){&own->dproduct[i],
-                                               train * N * shape->ldP};
+                                               apart * N * shape->ldP};
         if (train)
             count += learner_gru_step_slots(shape, i ? second_rows(net) : N,
                                             &own->steps[i], slots + count);
@@ -324,6 +325,9 @@ enum base_status learner_evolution_begin(struct learner_net *net,
         list_cells(net);
     if (net->training)
         point_steps(net);
+    for (unsigned i = 0; i < 2; i++)
+        if (own->gru[i].form != LEARNER_GRU_AIGRU)
+            own->dproduct[i] = own->product[i];
     if (net->model->config.kind == LEARNER_DIEN) {
         own->states = net->key;
         own->dstates = net->dkey;

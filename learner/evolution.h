@@ -65,7 +65,7 @@ struct learner_evolution_part {
     double cells; /* what the auxiliary mean is divided by; 0: no loss */
 
     /* in the net's slab */
-    float *product[2], *dproduct[2];  /* (N,ldP) */
+    float *product[2], *dproduct[2];  /* (N,ldP); one but for AIGRU */
     float *states, *dstates;          /* (N,ldH) h_t; dien: the net's keys */
     float *query_input;               /* (B,ldH) e_a Wq + bq */
     struct learner_gru_work steps[2]; /* rows of all shards; training */

@@ -110,7 +110,6 @@ static void back_through(struct learner_net *net,
     const float *x = index ? own->states : net->history;
     float *dx = index ? own->dstates : net->dhistory;
     float *dproduct = own->dproduct[index];
-    clear_rows(dproduct, rows.behavior, rows.behaviors, shape->ldP);
     gradients->dproduct = dproduct;
     learner_gru_backward(pack, net->kernels, batch,
                          &shard->evolution.work[index], gradients, partial);

@@ -206,8 +206,8 @@ static void take_inputs(const struct learner_gru_pack *pack,
                 work->row[j] = a * from[j] + pack->bias[j];
             from = work->row;
         }
-        memcpy(gates, from, wide * sizeof *gates);
-        memcpy(candidate, from + wide, H * sizeof *candidate);
+        learner_gru_copy(gates, from, wide);
+        learner_gru_copy(candidate, from + wide, H);
     }
 }
 
@@ -249,10 +249,10 @@ static void put_states(const struct learner_gru_shape *shape,
         const struct learner_gru_sequence *sequence = &batch->sequence[index];
         const float *state = work->state + (step->state + i) * ldH;
         if (batch->states)
-            memcpy(batch->states + (sequence->own + step->t) * ldH, state,
-                   ldH * sizeof *state);
+            learner_gru_copy(batch->states + (sequence->own + step->t) * ldH,
+                             state, ldH);
         if (batch->last && step->t + 1 == sequence->length)
-            memcpy(batch->last + index * ldH, state, ldH * sizeof *state);
+            learner_gru_copy(batch->last + index * ldH, state, ldH);
     }
 }
 

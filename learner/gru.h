@@ -123,7 +123,8 @@ unsigned learner_gru_step_slots(const struct learner_gru_shape *shape,
                                 struct learner_slot *slots);
 
 struct learner_gru_sequence {
-    uint32_t input;  /* row of its first input; may be shared */
+    uint32_t input;  /* row of its first input; sequences that share it have
+                        one length and follow one another */
     uint32_t length; /* T, at most LEARNER_HISTORY_MAX */
     size_t own;      /* row of its first step among what is not shared */
 };
@@ -152,7 +153,8 @@ void learner_gru_forward(const struct learner_gru_pack *pack,
 struct learner_gru_backward {
     const float *dstates; /* (own rows,ldH), or NULL */
     const float *dlast;   /* (S,ldH), or NULL */
-    float *dproduct;      /* (inputs,ldP) added to */
+    float *dproduct;      /* (inputs,ldP) rows of sequences overwritten; may
+                             be the product but for AIGRU */
     float *dattention;    /* (own rows) overwritten; NULL for the plain cell */
 };
 /* After a forward pass with `keep`, of which it uses up `work`. */

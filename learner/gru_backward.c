@@ -73,7 +73,7 @@ static void take_gradients(const struct pass *pass,
         size_t own = pass->batch->sequence[index].own + step->t;
         float *d = pass->work->dstate + i * ldH;
         if (i >= running && gradients->dlast)
-            memcpy(d, gradients->dlast + index * ldH, ldH * sizeof *d);
+            learner_gru_copy(d, gradients->dlast + index * ldH, ldH);
         else if (i >= running)
             memset(d, 0, ldH * sizeof *d);
         if (!gradients->dstates)
@@ -104,34 +104,59 @@ static void give_attention(const struct pass *pass,
     }
 }
 
-/* The step's gradients to the inputs' products, and AIGRU's da and bias */
+/* AIGRU: the product of an input took part a times. d (ldP): [dr | du | dc] */
+static void give_scaled(const struct pass *pass, size_t own, size_t input,
+                        float *to, bool first)
+{
+    const struct learner_kernels *kernels = pass->kernels;
+    size_t ldP = pass->pack->shape.ldP;
+    const float *d = pass->work->row;
+    float a = pass->batch->attention[own];
+    if (first)
+        memset(to, 0, ldP * sizeof *to);
+    kernels->row_dot(pass->gradients->dattention + own,
+                     pass->batch->product + input, ldP, 1, ldP, d, 0);
+    kernels->row_spread(to, ldP, 1, ldP, &a, d);
+    kernels->column_sum(pass->partial->dbias, d, ldP, 1, ldP);
+}
+
+static void add(float *to, const float *from, size_t size)
+{
+    for (size_t j = 0; j < size; j++)
+        to[j] += from[j];
+}
+
+/* The step's gradients to the inputs' products. Sequences that share their
+ * inputs stand side by side; the first writes, the others add. */
 static void give_inputs(const struct pass *pass,
                         const struct learner_gru_step *step)
 {
     const struct learner_gru_shape *shape = &pass->pack->shape;
     const struct learner_gru_batch *batch = pass->batch;
-    const struct learner_kernels *kernels = pass->kernels;
-    size_t H = shape->hidden, wide = shape->gates * H, ldP = shape->ldP;
-    float *d = pass->work->row;
+    size_t H = shape->hidden, wide = shape->gates * H;
+    bool scaled = pass->pack->form == LEARNER_GRU_AIGRU;
     for (uint32_t i = 0; i < step->active; i++) {
         const struct learner_gru_sequence *sequence =
             &batch->sequence[step->order[i]];
-        size_t row = step->row + i, own = sequence->own + step->t;
-        size_t input = (sequence->input + step->t) * ldP;
+        const float *gates = pass->work->gates + (step->row + i) * shape->ldG;
+        const float *candidate =
+            pass->work->candidate + (step->row + i) * shape->ldH;
+        size_t input = (sequence->input + step->t) * shape->ldP;
         float *to = pass->gradients->dproduct + input;
-        memcpy(d, pass->work->gates + row * shape->ldG, wide * sizeof *d);
-        memcpy(d + wide, pass->work->candidate + row * shape->ldH,
-               H * sizeof *d);
-        if (pass->pack->form != LEARNER_GRU_AIGRU) {
-            for (size_t j = 0; j < ldP; j++)
-                to[j] += d[j];
-            continue;
+        bool first = step->order + i == batch->order ||
+                     batch->sequence[step->order[(ptrdiff_t)i - 1]].input !=
+                         sequence->input;
+        if (scaled) {
+            learner_gru_copy(pass->work->row, gates, wide);
+            learner_gru_copy(pass->work->row + wide, candidate, H);
+            give_scaled(pass, sequence->own + step->t, input, to, first);
+        } else if (first) {
+            learner_gru_copy(to, gates, wide);
+            learner_gru_copy(to + wide, candidate, H);
+        } else {
+            add(to, gates, wide);
+            add(to + wide, candidate, H);
         }
-        float a = batch->attention[own];
-        kernels->row_dot(pass->gradients->dattention + own,
-                         batch->product + input, ldP, 1, ldP, d, 0);
-        kernels->row_spread(to, ldP, 1, ldP, &a, d);
-        kernels->column_sum(pass->partial->dbias, d, ldP, 1, ldP);
     }
 }
 

@@ -4,6 +4,8 @@
 #ifndef LEARNER_GRU_STEP_H
 #define LEARNER_GRU_STEP_H
 
+#include <string.h>
+
 #include "learner/gru.h"
 
 struct learner_gru_step {
@@ -11,6 +13,16 @@ struct learner_gru_step {
     uint32_t active, t;
     size_t row, state; /* first row of gates, candidate and reset; of state */
 };
+
+/* Rows are short: a call of memcpy would cost more than the copy. */
+static inline void learner_gru_copy(float *to, const float *from, size_t size)
+{
+    size_t j = 0;
+    for (; j + 16 <= size; j += 16)
+        memcpy(to + j, from + j, 16 * sizeof *to);
+    for (; j < size; j++)
+        to[j] = from[j];
+}
 
 /* Fills batch->order, longest first, equal ones as they stand; returns how
  * many are not empty. */
