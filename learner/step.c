@@ -151,7 +151,7 @@ static bool all_bounded(const float *x, size_t size)
 {
     int bad = 0;
     for (size_t i = 0; i < size; i++)
-        bad |= !(x[i] < 0x1p60f && x[i] > -0x1p60f);
+        bad |= !((x[i] < 0x1p60f) & (x[i] > -0x1p60f));
     return bad == 0;
 }
 

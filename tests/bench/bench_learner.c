@@ -13,13 +13,15 @@
 
 #include "base/file.h"
 #include "learner/learner.h"
+#include "learner/settings.h"
 #include "stream.h"
 
 struct options {
     struct stream_config stream;
     uint64_t samples, warm_up;
     unsigned threads;
-    enum learner_activation activation;
+    enum learner_kind kind;
+    const char *activation; /* NULL: the kind's own */
     unsigned checkpoint_seconds;
 };
 
@@ -27,6 +29,7 @@ static const char help[] =
     "bench_learner [--samples N] [--warm-up N] [--threads N] [--batch N]\n"
     "  [--lengths constant|geometric|uniform] [--mean T] [--max T]\n"
     "  [--group N] [--users N] [--goods N] [--cates N]\n"
+    "  [--kind din|lr|base|wide_deep|pnn|deepfm|gru_att|dien]\n"
     "  [--activation dice|prelu] [--checkpoint-seconds N]\n";
 
 static enum stream_lengths lengths_of(const char *name)
@@ -34,6 +37,14 @@ static enum stream_lengths lengths_of(const char *name)
     if (strcmp(name, "constant") == 0)
         return STREAM_CONSTANT;
     return strcmp(name, "uniform") == 0 ? STREAM_UNIFORM : STREAM_GEOMETRIC;
+}
+
+static enum learner_kind kind_of(const char *name)
+{
+    unsigned kind = 0;
+    while (kind < LEARNER_KINDS && strcmp(name, learner_kind_words[kind]) != 0)
+        kind++;
+    return (enum learner_kind)kind; /* LEARNER_KINDS is refused later */
 }
 
 static int parse(int argc, char **argv, struct options *options)
@@ -45,6 +56,7 @@ static int parse(int argc, char **argv, struct options *options)
         {"max", 1, NULL, 'x'},     {"group", 1, NULL, 'g'},
         {"users", 1, NULL, 'u'},   {"goods", 1, NULL, 'i'},
         {"cates", 1, NULL, 'c'},   {"activation", 1, NULL, 'a'},
+        {"kind", 1, NULL, 'd'},
         {"checkpoint-seconds", 1, NULL, 'k'}, {NULL, 0, NULL, 0},
     };
     struct stream_config *stream = &options->stream;
@@ -63,10 +75,8 @@ static int parse(int argc, char **argv, struct options *options)
         case 'u': stream->users = n; break;
         case 'i': stream->goods = n; break;
         case 'c': stream->cates = n; break;
-        case 'a':
-            options->activation =
-                strcmp(optarg, "prelu") ? LEARNER_DICE : LEARNER_PRELU;
-            break;
+        case 'a': options->activation = optarg; break;
+        case 'd': options->kind = kind_of(optarg); break;
         case 'k': options->checkpoint_seconds = (unsigned)n; break;
         default: fputs(help, stderr); return 64;
         }
@@ -80,9 +90,14 @@ static void configure(const struct options *options, const char *folder,
 {
     memset(config, 0, sizeof *config);
     stream_schema(&config->schema);
-    learner_model_config_default(&config->model);
+    learner_model_config_profile(&config->model, LEARNER_STREAMING,
+                                 options->kind);
     config->model.batch_size = options->stream.batch_size;
-    config->model.activation = options->activation;
+    if (options->kind == LEARNER_DEEPFM)
+        config->model.dimension = 18; /* one for all tables */
+    if (options->activation)
+        config->model.activation = strcmp(options->activation, "prelu")
+                                       ? LEARNER_DICE : LEARNER_PRELU;
     config->threads = (uint16_t)options->threads;
     config->window_ms = 3600000;
     config->window_samples = 50000;
@@ -113,6 +128,7 @@ static void report(const struct options *options,
     double busy = after->busy_seconds - before->busy_seconds;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
+    printf("%-22s %s\n", "kind", learner_kind_words[options->kind]);
     printf("%-22s %s, %s, batch %u, threads %u\n", "kernels",
            learner_kernels(), learner_arithmetic(),
            options->stream.batch_size, options->threads);
@@ -189,7 +205,7 @@ int main(int argc, char **argv)
         .samples = 100000,
         .warm_up = 10000,
         .threads = 1,
-        .activation = LEARNER_DICE,
+        .kind = LEARNER_DIN,
     };
     struct base_error error;
     int wrong = parse(argc, argv, &options);
