@@ -297,6 +297,19 @@ static void print_partitions(FILE *out, const struct ingest_status *ingest)
                         ingest->partitions[i].stopped);
 }
 
+/* The shadows' readers of the journal. */
+static void print_followers(FILE *out, const struct ingest_status *ingest)
+{
+    print_head(out, "ingest_follower_kept_from_position", GAUGE,
+               "Journal position from which a shadow may still need it.");
+    for (unsigned i = 0; i < ingest->follower_count; i++)
+        fprintf(out,
+                "interestd_ingest_follower_kept_from_position{model=\"%s\"} "
+                "%llu\n",
+                ingest->followers[i].name,
+                (unsigned long long)ingest->followers[i].kept_from);
+}
+
 char *daemon_status_metrics(const struct daemon_status *status)
 {
     char *text = NULL;
@@ -315,6 +328,7 @@ char *daemon_status_metrics(const struct daemon_status *status)
                 (unsigned long long)status->learner.rows[i]);
     for (size_t i = 0; i < sizeof model_metrics / sizeof model_metrics[0]; i++)
         print_model_metric(out, &model_metrics[i], status);
+    print_followers(out, &status->ingest);
     print_states(out, status);
     print_rela_impr(out, status);
     if (fclose(out)) {

@@ -274,6 +274,13 @@ enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
                                         struct base_error *error)
 {
     publisher->trainer = trainer;
+    if (!trainer) { /* models.c has said why */
+        pthread_mutex_lock(&publisher->mutex);
+        snprintf(publisher->status.last_error,
+                 sizeof publisher->status.last_error,
+                 "the model of publish.model is not trained");
+        pthread_mutex_unlock(&publisher->mutex);
+    }
     if (publisher->current.version)
         hand_over(publisher->ingest, &publisher->current);
     int failed =

@@ -128,6 +128,21 @@ static json_t *members_json(const void *from, const struct member *members,
     return object;
 }
 
+/* The shadows' readers of the journal. */
+static json_t *followers_json(const struct ingest_status *ingest)
+{
+    json_t *list = json_array();
+    for (unsigned i = 0; i < ingest->follower_count; i++) {
+        const struct ingest_follower_status *one = &ingest->followers[i];
+        json_array_append_new(
+            list, json_pack("{s:s,s:I,s:I,s:b}", "model", one->name,
+                            "position", (json_int_t)one->position,
+                            "kept_from", (json_int_t)one->kept_from,
+                            "detached", one->detached));
+    }
+    return list;
+}
+
 static json_t *ingest_json(const struct ingest_status *ingest)
 {
     json_t *object =
@@ -143,6 +158,7 @@ static json_t *ingest_json(const struct ingest_status *ingest)
     json_object_set_new(object, "buckets", buckets_json(ingest->buckets));
     json_object_set_new(object, "dead_letter_reasons", reasons_json(ingest));
     json_object_set_new(object, "partitions", partitions);
+    json_object_set_new(object, "followers", followers_json(ingest));
     return object;
 }
 

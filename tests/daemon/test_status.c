@@ -42,6 +42,9 @@ static struct daemon_status *make(void)
     status->learner.rows[0] = 77;
     status->learner.total.auc = 0.75;
     status->learner.last_samples.auc = NAN;
+    status->ingest.follower_count = 1;
+    status->ingest.followers[0] = (struct ingest_follower_status){
+        .name = "slow", .position = 5, .kept_from = 4, .detached = true};
     status->model_count = 3;
     status->models[0] = (struct daemon_model_status){
         .name = "main", .kind = LEARNER_DIEN, .table_count = 1,
@@ -250,6 +253,7 @@ static void test_models(void **state)
         "\ninterestd_model_position{model=\"main\"} 8\n",
         "\ninterestd_model_position{model=\"b\"} 5\n",
         "\ninterestd_model_begin_position{model=\"b\"} 3\n",
+        "\ninterestd_ingest_follower_kept_from_position{model=\"slow\"} 4\n",
         "\ninterestd_model_info{model=\"main\",kind=\"dien\",shadow=\"false\","
         "published=\"true\"} 1\n",
         "\ninterestd_model_detached{model=\"main\"} 0\n",
@@ -271,6 +275,11 @@ static void test_models(void **state)
     text = daemon_status_json(status);
     json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     json_t *models = json_object_get(root, "models");
+    json_t *follower = json_array_get(
+        json_object_get(json_object_get(root, "ingest"), "followers"), 0);
+    assert_int_equal(
+        json_integer_value(json_object_get(follower, "kept_from")), 4);
+    assert_true(json_is_true(json_object_get(follower, "detached")));
     assert_int_equal(json_array_size(models), 3);
     json_t *main = json_array_get(models, 0), *slow = json_array_get(models, 2);
     json_t *rela = json_object_get(main, "rela_impr");
