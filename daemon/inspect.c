@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `interestd inspect`: what a state folder holds, as JSON. Reads only; a
- * running daemon is not disturbed. The store's views are ingest/inspect.h's;
+ * running daemon is not disturbed. The store's views are ingest/ingest.h's;
  * a checkpoint is told here. */
 #include <dirent.h>
 #include <inttypes.h>
@@ -13,7 +13,7 @@
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/options.h"
-#include "ingest/inspect.h"
+#include "ingest/ingest.h"
 #include "learner/learner.h"
 #include "learner/settings.h"
 

@@ -17,7 +17,7 @@
 #include "daemon/options.h"
 #include "daemon/recording.h"
 #include "daemon/sender.h"
-#include "ingest/event.h"
+#include "ingest/ingest.h"
 
 enum { FRAME = 5, PROGRESS_MS = 200, FLUSH_MS = 300000 };
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "ingest/event.h"
+#include "ingest/ingest.h"
 
 #include <librdkafka/rdkafka.h>
 

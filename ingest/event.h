@@ -7,9 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "ingest/reason.h"
-
-enum ingest_topic { INGEST_IMPRESSIONS, INGEST_CLICKS, INGEST_TOPICS };
+#include "ingest/ingest.h"
 
 enum ingest_event_kind {
     INGEST_EVENT_IMPRESSION,

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/status.h"
 #include "ingest/reason.h"
@@ -25,6 +26,8 @@ enum {
     INGEST_FOLLOWERS_MAX = 15,    /* readers of the journal beside the main */
 };
 
+/* Also the order in which topics are read and shown. */
+enum ingest_topic { INGEST_IMPRESSIONS, INGEST_CLICKS, INGEST_TOPICS };
 enum ingest_framing { INGEST_PLAIN, INGEST_CONFLUENT };
 enum ingest_label_mode { INGEST_LABEL_WINDOW, INGEST_LABEL_FNW };
 
@@ -229,5 +232,77 @@ void ingest_announce(struct ingest *ingest,
                      const struct ingest_announcement *announcement);
 /* Source offsets as a JSON object {"topic/partition": next}; snprintf-like. */
 size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
+
+/* ---- inspect: what the state holds, as JSON lines for audits and tests ----
+ *
+ * Opens the store read-only, beside a running daemon or without one, and sees
+ * one commit. Lines have no blanks, fields have this order, numbers are
+ * decimal, ids, users and hashes are hex digits in strings (null: a place of a
+ * multi-hot field that is not used):
+ *
+ * ledger, by topic (impressions first), then partition; only buckets and
+ * reasons that are not 0, in the order of reason.h:
+ *   {"topic":"impressions","partition":0,"start":0,"next":10,
+ *    "buckets":{"positive":1,"negative":9}}
+ *   {"reasons":{"truncated":2}}
+ *   {"totals":{"positive":1,"negative":9}}
+ * sequences, ascending by user; behaviors oldest first:
+ *   {"user":"00000000000000ff","partition":0,"next_ordinal":3,
+ *    "behaviors":[[1700000000000,0,["%016x",...]],...]}
+ * samples: the journal in its order; history oldest first, always whole:
+ *   {"position":0,"user":"%016x","event_ms":1,"label":0,"kind":"window",
+ *    "ids":["%016x",...],"history":[["%016x",...],...]}
+ *   {"final":12,"label":1}
+ *   {"batch_end":128}
+ * with kind "window", "fnw_negative" or "fnw_positive".
+ * decisions:
+ *   {"topic":"clicks","partition":0,"offset":7,"kind":"floored+clamped",
+ *    "own_ms":1,"apply_ms":2}
+ * ("floored", "clamped", both, "ahead", "floored+ahead"),
+ * where a stop ("stopped") and a changed configuration ("configuration") add
+ * "text".
+ * dead letters:
+ *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
+ *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}
+ * with "size" of the record and the bytes that were kept.
+ * meta, one line:
+ *   {"format":1,"events":1,"commits":1,"next_position":128,"batch_end":128,
+ *    "journal_begin":0,"chain":"<32 hex digits, high half first>",
+ *    "cluster":"","epoch":0}
+ * fields, as configured when the state was last opened; a place of a
+ * multi-hot field is a field, of which the first has "values":
+ *   {"field":2,"name":"age","group":"profile","table":"age","path":"age",
+ *    "transform":"bucket 18 25"}
+ *   {"field":3,"name":"genres","group":"item","table":"genres",
+ *    "path":"genres","values":6}
+ *   {"field":4,"name":"genres.2",...,"path":"genres","continues":true}
+ *
+ * A value that does not verify is BASE_CORRUPT with its place; the lines
+ * before it are printed. BASE_NO_INPUT where there is no state.
+ * Any thread, but not in a process that has the state open.
+ *
+ * what, name */
+#define INGEST_INSPECT_LIST(X)                 \
+    X(INGEST_INSPECT_LEDGER, "ledger")         \
+    X(INGEST_INSPECT_SEQUENCES, "sequences")   \
+    X(INGEST_INSPECT_SAMPLES, "samples")       \
+    X(INGEST_INSPECT_DECISIONS, "decisions")   \
+    X(INGEST_INSPECT_DEAD_LETTERS, "dead-letters") \
+    X(INGEST_INSPECT_META, "meta")             \
+    X(INGEST_INSPECT_FIELDS, "fields")
+
+enum ingest_inspect {
+#define X(code, name) code,
+    INGEST_INSPECT_LIST(X)
+#undef X
+    INGEST_INSPECT_COUNT
+};
+
+/* Prints `what` of the store in `folder` (ingest_config.folder). */
+enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
+                                FILE *out,
+                                struct base_error *error) BASE_MUST_CHECK;
+/* INGEST_INSPECT_COUNT where `name` is none of the list. */
+enum ingest_inspect ingest_inspect_named(const char *name);
 
 #endif

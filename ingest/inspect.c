@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state as JSON lines; see inspect.h for the lines. */
-#include "ingest/inspect.h"
+/* The state as JSON lines; see ingest.h for the lines. */
+#include "ingest/ingest.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@ struct dump {
     struct ingest_reader *reader;
     FILE *out;
     unsigned field_count, item_count;
+    const char *stream; /* BORROWS from the reader's transaction */
     struct ingest_totals totals;
 };
 
@@ -404,6 +405,68 @@ static enum base_status print_meta(struct dump *dump)
     return BASE_OK;
 }
 
+/* ---- fields -------------------------------------------------------------- */
+
+/* The words of a line "name group 1 table name values 2": the one behind
+ * `word`, or "". */
+static void word_behind(const char *line, const char *word, char *found,
+                        size_t size)
+{
+    char spaced[32];
+    snprintf(spaced, sizeof spaced, " %s ", word);
+    const char *at = strstr(line, spaced);
+    at = at ? at + strlen(spaced) : "";
+    snprintf(found, size, "%.*s", (int)strcspn(at, " "), at);
+}
+
+static void print_pair(FILE *out, const char *name, const char *text)
+{
+    fprintf(out, ",\"%s\":", name);
+    print_text(out, (const uint8_t *)text, strlen(text));
+}
+
+static void print_field(struct dump *dump, const char *text, unsigned field)
+{
+    static const char *const groups[] = {"profile", "item", "context"};
+    FILE *out = dump->out;
+    char key[128], line[256], name[64], word[64], path[2048];
+    snprintf(key, sizeof key, "field.%u", field);
+    ingest_stream_value(text, key, line, sizeof line);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(line, " "), line);
+    fprintf(out, "{\"field\":%u", field);
+    print_pair(out, "name", name);
+    word_behind(line, "group", word, sizeof word);
+    unsigned group = (unsigned)strtoul(word, NULL, 10) % 3;
+    snprintf(key, sizeof key, "label.%s", name);
+    ingest_stream_value(text, key, word, sizeof word);
+    print_pair(out, "group", *word ? word : groups[group]);
+    word_behind(line, "table", word, sizeof word);
+    print_pair(out, "table", word);
+    /* "path" or "path transform" */
+    snprintf(key, sizeof key, "impressions.%s", name);
+    ingest_stream_value(text, key, path, sizeof path);
+    char *transform = strchr(path, ' ');
+    if (transform)
+        *transform++ = '\0';
+    print_pair(out, "path", path);
+    if (transform)
+        print_pair(out, "transform", transform);
+    word_behind(line, "values", word, sizeof word);
+    if (*word)
+        fprintf(out, ",\"values\":%s", word);
+    size_t length = strlen(line);
+    if (length > 10 && strcmp(line + length - 10, " continues") == 0)
+        fputs(",\"continues\":true", out);
+    fputs("}\n", out);
+}
+
+static enum base_status print_fields(struct dump *dump)
+{
+    for (unsigned i = 0; i < dump->field_count; i++)
+        print_field(dump, dump->stream, i);
+    return BASE_OK;
+}
+
 /* ---- all ----------------------------------------------------------------- */
 
 static enum base_status load(struct dump *dump, struct base_error *error)
@@ -431,6 +494,7 @@ static enum base_status load(struct dump *dump, struct base_error *error)
                          sizeof dump->totals - 8, 0))
         return base_fail(error, BASE_CORRUPT,
                          "inspect: the record of totals does not verify");
+    dump->stream = stream.data;
     ingest_stream_value(stream.data, "field_count", value, sizeof value);
     dump->field_count = (unsigned)strtoul(value, NULL, 10);
     ingest_stream_value(stream.data, "item_count", value, sizeof value);
@@ -454,6 +518,7 @@ static enum base_status print(struct dump *dump, enum ingest_inspect what,
     case INGEST_INSPECT_DEAD_LETTERS:
         return walk(dump, INGEST_DB_DEAD_LETTERS, print_letter, NULL, error);
     case INGEST_INSPECT_META: return print_meta(dump);
+    case INGEST_INSPECT_FIELDS: return print_fields(dump);
     case INGEST_INSPECT_COUNT: break;
     }
     return base_fail(error, BASE_USAGE, "inspect: nothing of that name");

@@ -18,7 +18,7 @@ static const char *const free_names[] = {
 static const char label[] = "label."; /* names of groups are free too */
 
 /* Long enough for a path and the bounds of a bucket. */
-enum { VALUE_SIZE = 160 + 26 * INGEST_BOUNDS_MAX };
+enum { VALUE_SIZE = 160 + 26 * INGEST_BOUNDS_MAX, PART = 80 };
 
 static void print_transform(FILE *out, const struct ingest_transform *transform)
 {
@@ -134,30 +134,45 @@ static bool may_change(const char *name)
     return false;
 }
 
-/* Compares each line of `from` with the same name's value in `to`. */
-static enum base_status compare_lines(const char *from, const char *to,
-                                      bool report, char *changes, size_t size,
+/* The part of a value that a reader must see: from a little before `at`. */
+static const char *part_of(const char *value, size_t at)
+{
+    return at < PART ? value : value + at - PART / 2;
+}
+
+static enum base_status refuse(const char *name, const char *was,
+                               const char *is, struct base_error *error)
+{
+    size_t at = 0;
+    while (was[at] && was[at] == is[at])
+        at++;
+    return base_fail(error, BASE_CONFIG,
+                     "state: %s was \"%s%.120s\" and is now \"%s%.120s\"; the "
+                     "stored state depends on it",
+                     name, at < PART ? "" : "..", part_of(was, at),
+                     at < PART ? "" : "..", part_of(is, at));
+}
+
+/* Compares the values of each name that is stored; `fresh`: of each that is
+ * only wanted. */
+static enum base_status compare_lines(const char *stored, const char *wanted,
+                                      bool fresh, char *changes, size_t size,
                                       struct base_error *error)
 {
-    char name[128], here[VALUE_SIZE], there[VALUE_SIZE];
-    for (const char *line = from; *line;) {
+    char name[128], was[VALUE_SIZE], is[VALUE_SIZE];
+    for (const char *line = fresh ? wanted : stored; *line;) {
         size_t line_size = strcspn(line, "\n");
         snprintf(name, sizeof name, "%.*s", (int)strcspn(line, "="), line);
-        ingest_stream_value(from, name, here, sizeof here);
-        ingest_stream_value(to, name, there, sizeof there);
+        ingest_stream_value(stored, name, was, sizeof was);
+        ingest_stream_value(wanted, name, is, sizeof is);
         line += line_size + (line[line_size] == '\n');
-        if (strcmp(here, there) == 0)
+        if (strcmp(was, is) == 0 || (fresh && *was))
             continue;
         if (!may_change(name))
-            return base_fail(error, BASE_CONFIG,
-                             "state: %s was \"%s\" and is now \"%s\"; the "
-                             "stored state depends on it",
-                             name, report ? here : there,
-                             report ? there : here);
+            return refuse(name, was, is, error);
         size_t used = strlen(changes);
-        if (report)
-            snprintf(changes + used, size - used, "%s%s: %s -> %s",
-                     used ? ", " : "", name, here, there);
+        snprintf(changes + used, size - used, "%s%s: %s -> %s",
+                 used ? ", " : "", name, was, is);
     }
     return BASE_OK;
 }
@@ -168,8 +183,8 @@ enum base_status ingest_stream_compare(const char *stored, const char *wanted,
 {
     changes[0] = '\0';
     enum base_status status =
-        compare_lines(stored, wanted, true, changes, size, error);
-    if (!status) /* names that only the new one has */
-        status = compare_lines(wanted, stored, false, changes, size, error);
+        compare_lines(stored, wanted, false, changes, size, error);
+    if (!status)
+        status = compare_lines(stored, wanted, true, changes, size, error);
     return status;
 }

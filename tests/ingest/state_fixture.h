@@ -3,7 +3,6 @@
 #ifndef TESTS_INGEST_STATE_FIXTURE_H
 #define TESTS_INGEST_STATE_FIXTURE_H
 
-#include "ingest/inspect.h"
 #include "ingest/state.h"
 
 enum { FIXTURE_FIELDS = 4, FIXTURE_PROFILE = 1, FIXTURE_ITEMS = 2 };

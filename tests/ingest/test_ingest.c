@@ -23,7 +23,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "ingest/decode.h"
-#include "ingest/inspect.h"
 #include "kafka_fixture.h"
 
 enum { PARTITIONS = 3, IMPRESSIONS = 12000 };

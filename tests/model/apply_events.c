@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "daemon/config.h"
-#include "ingest/inspect.h"
+#include "ingest/ingest.h"
 #include "ingest/state.h"
 
 enum { PARTITIONS = 4, COMMIT_EVERY = 700, OPEN_EVERY = 4 };
