@@ -371,17 +371,23 @@ void golden_close(struct golden_case *c)
 
 /* ---- batches ------------------------------------------------------------- */
 
-/* rows (n, columns of the stream, the first being `first`) to the model's
- * fields [begin, end) */
+/* A line of rows of the stream: its columns from `first` on, `count` of them,
+ * and the model's fields [begin, end) that stand in it. */
+struct line {
+    unsigned first, count, begin, end;
+};
+
+/* rows (n lines) to the model's fields */
 static uint32_t *own_columns(const struct golden_case *c, const uint32_t *rows,
-                             size_t n, unsigned first, unsigned columns,
-                             unsigned begin, unsigned end)
+                             size_t n, const struct line *line)
 {
-    uint32_t *out = array(n * (end - begin), sizeof *out);
+    size_t width = line->end - line->begin;
+    uint32_t *out = array(n * width, sizeof *out);
     for (size_t i = 0; i < n; i++)
-        for (unsigned f = begin; f < end; f++)
-            out[i * (end - begin) + f - begin] =
-                rows[i * columns + learner_model_column(c->model, f) - first];
+        for (unsigned f = line->begin; f < line->end; f++)
+            out[i * width + f - line->begin] =
+                rows[i * line->count + learner_model_column(c->model, f) -
+                     line->first];
     return out;
 }
 
@@ -436,8 +442,9 @@ static void fill_indices(struct golden_case *c, const char *prefix)
     uint32_t *samples, *behaviors, *negatives;
     const struct learner_schema *own = learner_model_schema(c->model);
     unsigned F = c->schema.field_count, f = c->schema.item_count;
-    unsigned first = c->schema.profile_count;
-    unsigned begin = own->profile_count, end = begin + own->item_count;
+    struct line sample = {0, F, 0, own->field_count};
+    struct line item = {c->schema.profile_count, f, own->profile_count,
+                        own->profile_count + (unsigned)own->item_count};
     size_t B = c->batch.samples, N = c->history_begin[c->batch.groups];
     snprintf(key, sizeof key, "%sindex", prefix);
     numbers(&c->stream, key, &samples, LEARNER_NO_ROW);
@@ -447,14 +454,13 @@ static void fill_indices(struct golden_case *c, const char *prefix)
     numbers(&c->stream, key, &negatives, LEARNER_NO_ROW);
     c->ids = keys_of(samples, B * F);
     c->history = keys_of(behaviors, N * f);
-    c->index = own_columns(c, samples, B, 0, F, 0, own->field_count);
-    c->history_index = own_columns(c, behaviors, N, first, f, begin, end);
+    c->index = own_columns(c, samples, B, &sample);
+    c->history_index = own_columns(c, behaviors, N, &item);
     cross_pairs(c, samples, behaviors);
     c->negative_index = NULL;
     c->negatives = NULL;
     if (learner_model_get_config(c->model)->auxiliary) {
-        c->negative_index =
-            own_columns(c, negatives, N, first, f, begin, end);
+        c->negative_index = own_columns(c, negatives, N, &item);
         c->negatives = keys_of(c->negative_index, N * own->item_count);
     }
     free(samples);
