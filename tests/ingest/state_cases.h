@@ -43,16 +43,18 @@ static inline void reopen(struct state_fixture *fixture)
     state_fixture_begin(fixture);
 }
 
-static inline void show(struct state_fixture *fixture, int64_t offset, int64_t ms,
-                 uint64_t user, uint64_t impression, uint64_t item)
+static inline void show(struct state_fixture *fixture, int64_t offset,
+                        int64_t ms, uint64_t user, uint64_t impression,
+                        uint64_t item)
 {
     struct fixture_event made;
     fixture_impression(&made, offset, ms, user, impression, item);
     state_fixture_apply(fixture, &made.event);
 }
 
-static inline void click(struct state_fixture *fixture, int64_t offset, int64_t ms,
-                  uint64_t user, uint64_t impression, uint64_t item)
+static inline void click(struct state_fixture *fixture, int64_t offset,
+                         int64_t ms, uint64_t user, uint64_t impression,
+                         uint64_t item)
 {
     struct fixture_event made;
     fixture_click(&made, offset, ms, user, impression, (uint64_t)offset + 1,
@@ -61,14 +63,14 @@ static inline void click(struct state_fixture *fixture, int64_t offset, int64_t 
 }
 
 static inline void get_status(struct state_fixture *fixture,
-                       struct ingest_status *status)
+                              struct ingest_status *status)
 {
     memset(status, 0, sizeof *status);
     ingest_state_status(fixture->state, status);
 }
 
 static inline unsigned lines_with(struct state_fixture *fixture,
-                           enum ingest_inspect what, const char *part)
+                                  enum ingest_inspect what, const char *part)
 {
     char *text = state_fixture_dump(fixture, what);
     unsigned count = 0;
@@ -78,7 +80,8 @@ static inline unsigned lines_with(struct state_fixture *fixture,
     return count;
 }
 
-static inline void expect_refusal(struct state_fixture *fixture, const char *name)
+static inline void expect_refusal(struct state_fixture *fixture,
+                                  const char *name)
 {
     assert_int_equal(ingest_state_open(&fixture->config, &fixture->state,
                                        &fixture->error),
