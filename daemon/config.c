@@ -71,13 +71,15 @@ static enum base_status resolve_secret(const char *key, const char *given,
         return read_secret_file(key, given + 5, &place, value, size, error);
     if (strncmp(given, "env:", 4) != 0)
         return config_fail_at(at, error, key,
-                       "a secret does not belong into this file; give "
-                       "file:PATH or env:NAME");
+                              "a secret does not belong into this file; give "
+                              "file:PATH or env:NAME");
     const char *content = getenv(given + 4);
     if (!content)
-        return config_fail_at(at, error, key, "that environment variable is not set");
+        return config_fail_at(at, error, key,
+                              "that environment variable is not set");
     if (strlen(content) >= size)
-        return config_fail_at(at, error, key, "that environment variable is too long");
+        return config_fail_at(at, error, key,
+                              "that environment variable is too long");
     memcpy(value, content, strlen(content) + 1);
     return BASE_OK;
 }
@@ -163,8 +165,7 @@ static bool below(const char *name, const char *key)
            (key[length] == '\0' || key[length] == '.');
 }
 
-static enum base_status set_scalar(void *self,
-                                   const struct config_entry *entry,
+static enum base_status set_scalar(void *self, const struct config_entry *entry,
                                    const char *key, const char *value,
                                    const struct base_setting_place *place,
                                    struct base_error *error)

@@ -87,8 +87,8 @@ static enum base_status walk_entries(struct walk *walk, const char *list)
             return BASE_OK;
         if (walk->event.type != YAML_MAPPING_START_EVENT)
             return refuse(walk, "a list entry must be a mapping {key: value}");
-        status = walk->visitor->begin(walk->visitor->self, &entry,
-                                      &walk->place, walk->error);
+        status = walk->visitor->begin(walk->visitor->self, &entry, &walk->place,
+                                      walk->error);
         if (status == BASE_OK)
             status = walk_mapping(walk, "", &entry, 1);
         if (status != BASE_OK)
@@ -139,7 +139,8 @@ static enum base_status walk_value(struct walk *walk, const char *key,
     enum base_status status;
     struct base_setting_place place = walk->place;
     switch (walk->event.type) {
-    case YAML_SCALAR_EVENT: status = take_scalar(walk, value, sizeof value);
+    case YAML_SCALAR_EVENT:
+        status = take_scalar(walk, value, sizeof value);
         break;
     case YAML_MAPPING_START_EVENT:
         if (depth >= DEPTH_MAX || entry)

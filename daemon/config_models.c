@@ -93,8 +93,7 @@ static void take_values(const struct written *written,
         const struct base_setting *setting = &learner_model_switches.table[i];
         if (written->places[i].file)
             memcpy((char *)model + setting->offset,
-                   (const char *)&from->model + setting->offset,
-                   setting->size);
+                   (const char *)&from->model + setting->offset, setting->size);
     }
 }
 
@@ -207,8 +206,8 @@ static enum base_status build(const struct written *written,
     memcpy(config->name, written->model->name, sizeof config->name);
     config->threads = written->model->threads;
     take_values(written, main, &config->model);
-    enum base_status status = take_fields_off(
-        written, &config->schema, &config->model.fields_off, error);
+    enum base_status status = take_fields_off(written, &config->schema,
+                                              &config->model.fields_off, error);
     return status == BASE_OK ? check_model(written, config, error) : status;
 }
 

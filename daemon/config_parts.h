@@ -33,20 +33,18 @@ bool config_name_usable(const char *name);
 
 /* An entry of `features:` begins; one of its keys; all of them to schema and
  * mappings. */
-enum base_status config_features_begin(struct config_loading *loading,
-                                       unsigned number,
-                                       const struct base_setting_place *place,
-                                       struct base_error *error)
-    BASE_MUST_CHECK;
+enum base_status
+config_features_begin(struct config_loading *loading, unsigned number,
+                      const struct base_setting_place *place,
+                      struct base_error *error) BASE_MUST_CHECK;
 enum base_status config_features_set(struct config_loading *loading,
                                      unsigned number, const char *key,
                                      const char *value,
                                      const struct base_setting_place *place,
-                                     struct base_error *error)
-    BASE_MUST_CHECK;
-enum base_status config_features_build(struct config_loading *loading,
-                                       struct base_error *error)
-    BASE_MUST_CHECK;
+                                     struct base_error *error) BASE_MUST_CHECK;
+enum base_status
+config_features_build(struct config_loading *loading,
+                      struct base_error *error) BASE_MUST_CHECK;
 
 /* The same of `learner.shadow:`; the main model and the shadows to trainer
  * configurations, once the schema is there. */

@@ -50,7 +50,7 @@ static const char *const level_choices[] = {"debug", "info", "warn", "error",
 static const char *const framing_choices[] = {"plain", "confluent", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
 static const char *const transform_choices[] = {"none", "hour", "weekday",
-                                               "bucket", NULL};
+                                                "bucket", NULL};
 
 static const struct base_setting settings[] = {
     PATH("state", AT(config.state), "state", 1,

@@ -17,7 +17,7 @@ enum { MODELS_MAX = DAEMON_MODELS_MAX };
 struct model {
     struct daemon_models *models;
     struct learner_trainer_config config;
-    struct learner_trainer *trainer; /* NULL: refused */
+    struct learner_trainer *trainer;  /* NULL: refused */
     struct ingest_follower *follower; /* NULL: the main model */
     struct learner_source source;     /* of the follower */
     struct learner_model *shape;      /* its tables */
@@ -112,8 +112,7 @@ static enum base_status check_position(const struct model *model,
                          "older than checkpoints/; restore both of one "
                          "moment, or remove both",
                          state, model->config.name,
-                         (unsigned long long)position,
-                         (unsigned long long)end);
+                         (unsigned long long)position, (unsigned long long)end);
     if (position < begin && model == model->models->model)
         return base_fail(error, BASE_CORRUPT,
                          "state %s: the newest checkpoint is at journal "
@@ -137,8 +136,7 @@ static enum base_status open_trainer(struct model *model,
     return status == BASE_OK ? check_position(model, error) : status;
 }
 
-static enum base_status open_main(struct model *model,
-                                  struct base_error *error)
+static enum base_status open_main(struct model *model, struct base_error *error)
 {
     model->config.source = ingest_source(model->models->ingest);
     model->config.failed = main_failed;
@@ -151,8 +149,7 @@ static enum base_status set_aside(const struct model *model,
                                   struct base_error *error)
 {
     char old[1100];
-    int size =
-        snprintf(old, sizeof old, "%s.old", model->config.folder);
+    int size = snprintf(old, sizeof old, "%s.old", model->config.folder);
     if (size < 0 || (size_t)size >= sizeof old)
         return base_fail(error, BASE_LIMIT, "%s: the path is too long",
                          model->config.folder);
@@ -243,8 +240,7 @@ static enum base_status add(struct daemon_models *models,
     struct model *model = &models->model[models->count++];
     model->models = models;
     model->config = *config;
-    model->published =
-        strcmp(config->name, models->config->publish.model) == 0;
+    model->published = strcmp(config->name, models->config->publish.model) == 0;
     return learner_model_new(&config->schema, &config->model, &model->shape,
                              error);
 }
@@ -343,8 +339,8 @@ enum base_status daemon_models_stop(struct daemon_models *models,
     for (unsigned i = 1; i < models->count; i++) {
         struct model *model = &models->model[i];
         bool sound = checkpoint && trains(model);
-        if (model->trainer && learner_trainer_stop(model->trainer, sound, &why)
-            && sound)
+        if (model->trainer &&
+            learner_trainer_stop(model->trainer, sound, &why) && sound)
             base_log(BASE_LOG_ERROR,
                      "event=shadow_stop_failed model=%s error=\"%s\"",
                      model->config.name, why.text);
@@ -378,10 +374,9 @@ double daemon_rela_impr(double auc, double base_auc)
 
 static unsigned windows_of(struct model *model, struct learner_window *windows)
 {
-    return model->trainer
-               ? learner_trainer_windows(model->trainer, windows,
-                                         LEARNER_WINDOWS_KEPT)
-               : 0;
+    return model->trainer ? learner_trainer_windows(model->trainer, windows,
+                                                    LEARNER_WINDOWS_KEPT)
+                          : 0;
 }
 
 static void fill_model(struct model *model, struct daemon_model_status *status)
@@ -434,9 +429,8 @@ static void compare(struct daemon_models *models, struct daemon_status *status)
     struct learner_window *windows =
         calloc(2 * LEARNER_WINDOWS_KEPT, sizeof *windows);
     unsigned base = 0;
-    while (base < models->count &&
-           (status->models[base].kind != LEARNER_BASE ||
-            !models->model[base].trainer))
+    while (base < models->count && (status->models[base].kind != LEARNER_BASE ||
+                                    !models->model[base].trainer))
         base++;
     if (base == models->count || !windows) {
         free(windows);
@@ -455,8 +449,8 @@ static void compare(struct daemon_models *models, struct daemon_status *status)
         model->rela_impr = daemon_rela_impr(auc, base_auc);
         if (models->model[i].trainer &&
             model->learner.begin == reference->begin)
-            model->rela_impr_total = daemon_rela_impr(
-                model->learner.total.auc, reference->total.auc);
+            model->rela_impr_total = daemon_rela_impr(model->learner.total.auc,
+                                                      reference->total.auc);
     }
     free(windows);
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The `publish` thread: asks the published model's trainer for a checkpoint
- * when something new was trained, turns it into a version and has it announced. A failed
- * publication is logged and tried again; what was current stays current.
+ * when something new was trained, turns it into a version and has it
+ * announced. A failed publication is logged and tried again; what was current
+ * stays current.
  *
- * Order of use: open, (trainer opened with daemon_publisher_checkpointed as
- * its hook), start, (trainer stopped), finish, free. */
+ * Order of use: open, (trainer opened, its checkpoints come through
+ * daemon_publisher_checkpointed), start, (trainer stopped), finish, free. */
 #ifndef DAEMON_PUBLISHER_H
 #define DAEMON_PUBLISHER_H
 

@@ -9,7 +9,8 @@
  * a second signal, the process leaves at once, which every file here survives.
  *
  * Stop: ingest pauses, each model writes a last checkpoint, the published one's
- * becomes the last version, its announcement is committed and sent by ingest's stop. */
+ * becomes the last version, its announcement is committed and sent by
+ * ingest's stop. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>

@@ -134,11 +134,11 @@ static json_t *followers_json(const struct ingest_status *ingest)
     json_t *list = json_array();
     for (unsigned i = 0; i < ingest->follower_count; i++) {
         const struct ingest_follower_status *one = &ingest->followers[i];
-        json_array_append_new(
-            list, json_pack("{s:s,s:I,s:I,s:b}", "model", one->name,
-                            "position", (json_int_t)one->position,
-                            "kept_from", (json_int_t)one->kept_from,
-                            "detached", one->detached));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:I,s:I,s:b}", "model", one->name,
+                                        "position", (json_int_t)one->position,
+                                        "kept_from", (json_int_t)one->kept_from,
+                                        "detached", one->detached));
     }
     return list;
 }
@@ -253,19 +253,17 @@ bool daemon_status_ready(const struct daemon_status *status)
 
 char *daemon_status_json(const struct daemon_status *status)
 {
-    json_t *root =
-        json_pack("{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}",
-                  "phase",
-                  status->phase, "ready", daemon_status_ready(status), "now_ms",
-                  (json_int_t)status->now_ms, "uptime_ms",
-                  (json_int_t)(status->now_ms - status->started_ms),
-                  "loop_lag_us", (json_int_t)status->loop_lag_us, "age_ms",
-                  "applied", age(status, status->ingest.applied_ms), "trained",
-                  age(status, status->learner.newest_event_ms), "published",
-                  age(status, status->publish.newest_event_ms), "ingest",
-                  ingest_json(&status->ingest), "learner", learner_json(status),
-                  "models", models_json(status),
-                  "publish", publish_json(&status->publish));
+    json_t *root = json_pack(
+        "{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "phase",
+        status->phase, "ready", daemon_status_ready(status), "now_ms",
+        (json_int_t)status->now_ms, "uptime_ms",
+        (json_int_t)(status->now_ms - status->started_ms), "loop_lag_us",
+        (json_int_t)status->loop_lag_us, "age_ms", "applied",
+        age(status, status->ingest.applied_ms), "trained",
+        age(status, status->learner.newest_event_ms), "published",
+        age(status, status->publish.newest_event_ms), "ingest",
+        ingest_json(&status->ingest), "learner", learner_json(status), "models",
+        models_json(status), "publish", publish_json(&status->publish));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     return text;

@@ -28,14 +28,10 @@
 #define INTEGER_MAX 9007199254740992.0 /* exact as a double */
 
 const char *const learner_kind_words[] = {
-    [LEARNER_DIN] = "din",
-    [LEARNER_LR] = "lr",
-    [LEARNER_BASE] = "base",
-    [LEARNER_WIDE_DEEP] = "wide_deep",
-    [LEARNER_PNN] = "pnn",
-    [LEARNER_DEEPFM] = "deepfm",
-    [LEARNER_GRU_ATT] = "gru_att",
-    [LEARNER_DIEN] = "dien",
+    [LEARNER_DIN] = "din",         [LEARNER_LR] = "lr",
+    [LEARNER_BASE] = "base",       [LEARNER_WIDE_DEEP] = "wide_deep",
+    [LEARNER_PNN] = "pnn",         [LEARNER_DEEPFM] = "deepfm",
+    [LEARNER_GRU_ATT] = "gru_att", [LEARNER_DIEN] = "dien",
     [LEARNER_KINDS] = NULL,
 };
 const char *const learner_profile_words[] = {
@@ -160,7 +156,8 @@ static const struct base_setting settings[] = {
          "Added to Dice's variance."),
     REAL("probability_epsilon", AT(probability_epsilon), "0", 0, 0.1,
          "Added to probabilities in the losses."),
-    REAL("loss_scale", AT(loss_scale), "1", 1e-6, 1e6, "Of the loss of clicks."),
+    REAL("loss_scale", AT(loss_scale), "1", 1e-6, 1e6,
+         "Of the loss of clicks."),
     CHOICE("adam_rows", AT(adam_every_row), "lazy", rows_words,
            "Adam moves the rows of the batch, or every row at every step."),
     REAL("learning_rate", AT(learning_rate), "0.001", 1e-9, 100,

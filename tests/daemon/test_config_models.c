@@ -95,15 +95,33 @@ static void test_each_key_alone(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "pooling: mean", "attention: outer", "evolution: agru",
-        "auxiliary: inner", "auxiliary_weight: 0.5", "dice_epsilon: 1e-7",
-        "auxiliary_negatives: any", "optimizer: sgd", "regularizer: mba",
-        "lambda: 0.5", "admission: 7", "eviction_ms: 1000", "hidden: 16",
-        "dimension: 8", "dice_statistics: batch", "probability_epsilon: 1e-6",
-        "loss_scale: 0.5", "adam_rows: every", "rate_decay: 0.5",
-        "rate_decay_samples: 9", "row_limit: 0.1", "row_vocabulary: 9",
-        "activation: relu", "seed: 4294967297", "shards: 7",
-        "attention_softmax: false", "ftrl_l1: 0.25",
+        "pooling: mean",
+        "attention: outer",
+        "evolution: agru",
+        "auxiliary: inner",
+        "auxiliary_weight: 0.5",
+        "dice_epsilon: 1e-7",
+        "auxiliary_negatives: any",
+        "optimizer: sgd",
+        "regularizer: mba",
+        "lambda: 0.5",
+        "admission: 7",
+        "eviction_ms: 1000",
+        "hidden: 16",
+        "dimension: 8",
+        "dice_statistics: batch",
+        "probability_epsilon: 1e-6",
+        "loss_scale: 0.5",
+        "adam_rows: every",
+        "rate_decay: 0.5",
+        "rate_decay_samples: 9",
+        "row_limit: 0.1",
+        "row_vocabulary: 9",
+        "activation: relu",
+        "seed: 4294967297",
+        "shards: 7",
+        "attention_softmax: false",
+        "ftrl_l1: 0.25",
     };
     struct learner_model_config plain;
     learner_model_config_profile(&plain, LEARNER_STREAMING, LEARNER_DIEN);
@@ -206,7 +224,8 @@ static void test_wrong(void **state)
     bad("learner: {fields_off: [shop, sho]}\n",
         ":7:23: learner.fields_off: there is no feature \"sho\"; there are "
         "age, goods, shop, pid");
-    bad("learner: {fields_off: [goods, shop]}\n", ":7:23: learner.fields_off: model: fields_off");
+    bad("learner: {fields_off: [goods, shop]}\n",
+        ":7:23: learner.fields_off: model: fields_off");
     bad("learner: {kind: dien2}\n",
         ":7:17: learner.kind: \"dien2\" is not allowed: din, lr, base, ");
     bad("learner:\n  optimizer: ftrl\n",
@@ -267,7 +286,8 @@ static void test_print(void **state)
     fclose(out);
     for (unsigned i = 0; i < learner_model_switches.count; i++) {
         char key[64];
-        snprintf(key, sizeof key, " %s: ", learner_model_switches.table[i].name);
+        snprintf(key, sizeof key,
+                 " %s: ", learner_model_switches.table[i].name);
         if (!strstr(text, key))
             fail_msg("no%sin %s", key, text);
     }

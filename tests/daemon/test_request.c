@@ -13,7 +13,7 @@
 
 #include "tests/snapshot/fixture.h"
 
-static struct interest_model *model;
+static struct interest_model *model, *multi;
 static struct rank_request request;
 static struct base_error error;
 
@@ -85,8 +85,8 @@ static void test_long_history(void **state)
     size_t used = (size_t)sprintf(text, "{\"candidates\":[{}],\"behaviors\":[");
     (void)state;
     for (int i = 0; i < ALL; i++)
-        used += (size_t)sprintf(text + used, "%s{\"cate\":%d}", i ? "," : "",
-                                i);
+        used +=
+            (size_t)sprintf(text + used, "%s{\"cate\":%d}", i ? "," : "", i);
     strcpy(text + used, "]}");
     assert_int_equal(parse(text), BASE_OK);
     assert_int_equal(request.ids.history_size, USED);
@@ -144,30 +144,98 @@ static void test_bad(void **state)
     }
 }
 
+/* Lists, one value, too many, none at all; numbers into buckets. */
+static void test_multi(void **state)
+{
+    (void)state;
+    struct interest_model *single = model;
+    const uint64_t absent = INTEREST_ABSENT;
+    model = multi;
+    assert_int_equal(
+        parse("{\"profile\":{\"gender\":30},\"context\":{\"tags\":\"x\"},"
+              "\"behaviors\":[{\"goods\":1,\"genres\":[\"a\",null,\"b\"]}],"
+              "\"candidates\":[{\"genres\":[1,2,3,4]},{\"genres\":[]},{},"
+              "{\"genres\":null}]}"),
+        BASE_OK);
+    const struct interest_request *ids = &request.ids;
+    assert_true(ids->profile[0] == id(0, 0, "2"));
+    assert_true(ids->context[0] == id(2, 0, "x"));
+    assert_true(ids->context[1] == absent);
+    assert_true(ids->history[0] == id(1, 0, "1"));
+    assert_true(ids->history[1] == id(1, 1, "a"));
+    assert_true(ids->history[2] == id(1, 1, "b"));
+    assert_true(ids->history[3] == absent);
+    assert_true(ids->items[0] == 0);
+    assert_true(ids->items[1] == id(1, 1, "1"));
+    assert_true(ids->items[3] == id(1, 1, "3"));
+    for (unsigned candidate = 1; candidate < 4; candidate++)
+        for (unsigned place = 1; place < 4; place++)
+            assert_true(ids->items[4 * candidate + place] == absent);
+    rank_request_fini(&request);
+    assert_int_equal(parse("{\"candidates\":[{\"genres.2\":1}]}"), BASE_DATA);
+    assert_non_null(strstr(error.text, "no item field \"genres.2\""));
+    assert_int_equal(parse("{\"candidates\":[{\"genres\":[[1]]}]}"), BASE_DATA);
+    assert_non_null(strstr(error.text, "a string, an integer or a list"));
+    assert_int_equal(parse("{\"candidates\":[{\"goods\":[1]}]}"), BASE_DATA);
+    assert_non_null(strstr(error.text, "\"goods\" must be a string or an"));
+    assert_int_equal(
+        parse("{\"profile\":{\"gender\":\"30\"},\"candidates\":[{}]}"),
+        BASE_DATA);
+    assert_non_null(strstr(error.text, "\"gender\" must be a number"));
+    assert_int_equal(
+        parse("{\"profile\":{\"gender\":24.5},\"candidates\":[{}]}"), BASE_OK);
+    assert_true(request.ids.profile[0] == id(0, 0, "1"));
+    rank_request_fini(&request);
+    assert_int_equal(
+        parse("{\"profile\":{\"gender\":null},\"candidates\":[{}]}"), BASE_OK);
+    assert_true(request.ids.profile[0] == 0);
+    rank_request_fini(&request);
+    model = single;
+}
+
+/* Publishes the fixture's weights, and opens them. */
+static int publish(const char *folder, struct fixture *fixture,
+                   const char *stream, struct interest_model **opened)
+{
+    struct interest_error why;
+    struct snapshot_publisher *publisher = fixture_publisher(folder);
+    struct snapshot_content content = fixture_content(fixture);
+    struct snapshot_manifest manifest;
+    struct snapshot_announcement said;
+    fixture_manifest(fixture, &manifest);
+    manifest.stream_json = strdup(stream);
+    int status =
+        snapshot_publisher_put(publisher, &content, &manifest, &said, &error);
+    snapshot_manifest_fini(&manifest);
+    snapshot_publisher_free(publisher);
+    fixture_fini(fixture);
+    return status ? status : interest_open(folder, opened, &why);
+}
+
 static int set_up(void **state)
 {
     struct fixture fixture;
-    struct interest_error why;
+    char folder[300];
     if (fixture_folder(state))
         return 1;
     fixture_init(&fixture, 1, 20);
-    struct snapshot_publisher *publisher = fixture_publisher(*state);
-    struct snapshot_content content = fixture_content(&fixture);
-    struct snapshot_manifest manifest;
-    struct snapshot_announcement said;
-    fixture_manifest(&fixture, &manifest);
-    manifest.stream_json = strdup("{\"transforms\":{\"pid\":{\"transform\":\"hour\"}}}");
-    int status = snapshot_publisher_put(publisher, &content, &manifest, &said,
-                                        &error);
-    snapshot_manifest_fini(&manifest);
-    snapshot_publisher_free(publisher);
-    fixture_fini(&fixture);
-    return status ? status : interest_open(*state, &model, &why);
+    snprintf(folder, sizeof folder, "%s/one", (char *)*state);
+    int status =
+        publish(folder, &fixture,
+                "{\"transforms\":{\"pid\":{\"transform\":\"hour\"}}}", &model);
+    fixture_init_multi(&fixture, 1, 20);
+    snprintf(folder, sizeof folder, "%s/multi", (char *)*state);
+    return status ? status
+                  : publish(folder, &fixture,
+                            "{\"transforms\":{\"gender\":{\"transform\":"
+                            "\"bucket\",\"bounds\":[18,30]}}}",
+                            &multi);
 }
 
 static int tear_down(void **state)
 {
     interest_close(model);
+    interest_close(multi);
     return fixture_remove(state);
 }
 
@@ -179,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_long_history),
         cmocka_unit_test(test_parts_may_be_left_out),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_multi),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -46,18 +46,32 @@ static struct daemon_status *make(void)
     status->ingest.followers[0] = (struct ingest_follower_status){
         .name = "slow", .position = 5, .kept_from = 4, .detached = true};
     status->model_count = 3;
-    status->models[0] = (struct daemon_model_status){
-        .name = "main", .kind = LEARNER_DIEN, .table_count = 1,
-        .tables = {"goods"}, .learner = status->learner, .base = "b",
-        .published = true, .rela_impr = 12.5, .rela_impr_total = NAN};
-    status->models[1] = (struct daemon_model_status){
-        .name = "b", .kind = LEARNER_BASE, .shadow = true, .base = "b",
-        .rela_impr = 0, .rela_impr_total = 0,
-        .learner = {.position = 5, .begin = 3}};
-    status->models[2] = (struct daemon_model_status){
-        .name = "slow", .kind = LEARNER_LR, .shadow = true, .base = "b",
-        .state = DAEMON_MODEL_DETACHED, .reason = "could not keep up",
-        .rela_impr = NAN, .rela_impr_total = NAN};
+    status->models[0] = (struct daemon_model_status){.name = "main",
+                                                     .kind = LEARNER_DIEN,
+                                                     .table_count = 1,
+                                                     .tables = {"goods"},
+                                                     .learner = status->learner,
+                                                     .base = "b",
+                                                     .published = true,
+                                                     .rela_impr = 12.5,
+                                                     .rela_impr_total = NAN};
+    status->models[1] =
+        (struct daemon_model_status){.name = "b",
+                                     .kind = LEARNER_BASE,
+                                     .shadow = true,
+                                     .base = "b",
+                                     .rela_impr = 0,
+                                     .rela_impr_total = 0,
+                                     .learner = {.position = 5, .begin = 3}};
+    status->models[2] =
+        (struct daemon_model_status){.name = "slow",
+                                     .kind = LEARNER_LR,
+                                     .shadow = true,
+                                     .base = "b",
+                                     .state = DAEMON_MODEL_DETACHED,
+                                     .reason = "could not keep up",
+                                     .rela_impr = NAN,
+                                     .rela_impr_total = NAN};
     status->publish.version = 4;
     status->publish.published = 2;
     status->window_count = 1;
@@ -277,8 +291,8 @@ static void test_models(void **state)
     json_t *models = json_object_get(root, "models");
     json_t *follower = json_array_get(
         json_object_get(json_object_get(root, "ingest"), "followers"), 0);
-    assert_int_equal(
-        json_integer_value(json_object_get(follower, "kept_from")), 4);
+    assert_int_equal(json_integer_value(json_object_get(follower, "kept_from")),
+                     4);
     assert_true(json_is_true(json_object_get(follower, "detached")));
     assert_int_equal(json_array_size(models), 3);
     json_t *main = json_array_get(models, 0), *slow = json_array_get(models, 2);

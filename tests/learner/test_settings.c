@@ -34,7 +34,8 @@ static void test_every_member_has_an_entry(void **state)
             continue;
         if (end - at >= 8 || end % 4 || (end - at >= 4 && end % 8))
             fail_msg("bytes %zu to %zu of learner_model_config are in no "
-                     "entry of learner/settings.c", at, end);
+                     "entry of learner/settings.c",
+                     at, end);
         at = end;
     }
 }
@@ -65,9 +66,8 @@ static void test_texts_bring_values_back(void **state)
         for (int kind = 0; kind < LEARNER_KINDS; kind++) {
             struct learner_model_config config, back;
             struct base_error error;
-            learner_model_config_profile(
-                &config, (enum learner_profile)profile,
-                (enum learner_kind)kind);
+            learner_model_config_profile(&config, (enum learner_profile)profile,
+                                         (enum learner_kind)kind);
             for (unsigned i = 0; i < learner_model_settings.count; i++) {
                 const struct base_setting *setting =
                     &learner_model_settings.table[i];

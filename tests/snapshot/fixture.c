@@ -117,6 +117,28 @@ void fixture_init_full(struct fixture *fixture, uint64_t seed, uint64_t rows)
     init(fixture, seed, rows);
 }
 
+void fixture_init_multi(struct fixture *fixture, uint64_t seed, uint64_t rows)
+{
+    memset(fixture, 0, sizeof *fixture);
+    fixture->schema = (struct learner_schema){
+        .field_count = 7,
+        .profile_count = 1,
+        .item_count = 4,
+        .context_count = 2,
+        .table_count = 4,
+        .fields = {{"gender", LEARNER_PROFILE, 0, 0, false},
+                   {"goods", LEARNER_ITEM, 1, 0, false},
+                   {"genres", LEARNER_ITEM, 2, 2, false},
+                   {"genres.2", LEARNER_ITEM, 2, 0, true},
+                   {"genres.3", LEARNER_ITEM, 2, 0, true},
+                   {"tags", LEARNER_CONTEXT, 3, 1, false},
+                   {"tags.2", LEARNER_CONTEXT, 3, 0, true}},
+        .tables = {{"gender", 4}, {"goods", 4}, {"genres", 4}, {"tags", 4}},
+    };
+    learner_model_config_default(&fixture->config);
+    init(fixture, seed, rows);
+}
+
 void fixture_init(struct fixture *fixture, uint64_t seed, uint64_t rows)
 {
     fixture_init_with(fixture, seed, rows, 200, LEARNER_DICE);

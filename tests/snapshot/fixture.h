@@ -26,6 +26,9 @@ void fixture_init_with(struct fixture *fixture, uint64_t seed, uint64_t rows,
 /* The seeds' features: gender, age_level | goods, shop, cate (18 each) | pid,
  * hour; fixture_request does not fit to it. */
 void fixture_init_full(struct fixture *fixture, uint64_t seed, uint64_t rows);
+/* Multi-hot fields: gender | goods, genres (3 places) | tags (2 places); all
+ * tables of dimension 4; fixture_request does not fit to it. */
+void fixture_init_multi(struct fixture *fixture, uint64_t seed, uint64_t rows);
 void fixture_fini(struct fixture *fixture);
 
 struct snapshot_content fixture_content(struct fixture *fixture);

@@ -75,7 +75,8 @@ static void set_switches(const char *text, struct learner_model_config *model)
     }
 }
 
-static uint64_t fields_off(const char *text, const struct learner_schema *schema)
+static uint64_t fields_off(const char *text,
+                           const struct learner_schema *schema)
 {
     uint64_t bits = 0;
     unsigned found = 0, words = 0;
@@ -97,9 +98,17 @@ static uint64_t fields_off(const char *text, const struct learner_schema *schema
 void kind_train(const struct kind_case *one, struct run *run)
 {
     const struct stream_config stream = {
-        .seed = 5, .batch_size = RUN_BATCH, .group_max = 4,
-        .lengths = STREAM_GEOMETRIC, .history_mean = 6, .history_max = 20,
-        .users = 100, .goods = 60, .cates = 9, .interests = 4, .rich = true,
+        .seed = 5,
+        .batch_size = RUN_BATCH,
+        .group_max = 4,
+        .lengths = STREAM_GEOMETRIC,
+        .history_mean = 6,
+        .history_max = 20,
+        .users = 100,
+        .goods = 60,
+        .cates = 9,
+        .interests = 4,
+        .rich = true,
     };
     run_init(run, false);
     struct learner_model_config *model = &run->config.model;

@@ -20,7 +20,8 @@
 
 enum { HISTORY_MAX = 30, CANDIDATES = 11, ROWS_MAX = 4096 };
 
-/* ---- the checkpoint's rows ------------------------------------------------ */
+/* ---- the checkpoint's rows ------------------------------------------------
+ */
 
 struct held {
     struct learner_checkpoint *checkpoint;
@@ -83,7 +84,8 @@ static void free_held(struct held *held)
     free(held);
 }
 
-/* ---- requests ------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------
+ */
 
 struct request {
     uint64_t profile[LEARNER_FIELDS_MAX], context[LEARNER_FIELDS_MAX];
@@ -136,7 +138,8 @@ static void draw_request(struct draw *draw, uint32_t history_size,
     draw_ids(draw, item + f, schema->context_count, 1, request->context);
 }
 
-/* ---- scoring both ways ---------------------------------------------------- */
+/* ---- scoring both ways ----------------------------------------------------
+ */
 
 static void score_held(const struct held *held, const struct request *request,
                        float *probability, float *attention)
@@ -145,13 +148,12 @@ static void score_held(const struct held *held, const struct request *request,
         .dense = learner_checkpoint_dense(held->checkpoint),
         .tables = held,
         .row = find_row};
-    const struct learner_request inner = {
-        .profile = request->profile,
-        .history = request->history,
-        .history_size = request->history_size,
-        .candidates = CANDIDATES,
-        .items = request->items,
-        .context = request->context};
+    const struct learner_request inner = {.profile = request->profile,
+                                          .history = request->history,
+                                          .history_size = request->history_size,
+                                          .candidates = CANDIDATES,
+                                          .items = request->items,
+                                          .context = request->context};
     struct learner_scorer *scorer;
     struct base_error error;
     if (learner_scorer_new(held->model, HISTORY_MAX, CANDIDATES, &scorer,
@@ -190,8 +192,8 @@ static void compare(const struct kind_case *one, struct interest_scorer *scorer,
         if (memcmp(&got[i], &expected[i], sizeof got[i]) || !(got[i] > 0) ||
             !(got[i] < 1))
             fail_msg("%s, candidate %u: %.9g from the files, %.9g from the "
-                     "checkpoint", one->name, i, (double)got[i],
-                     (double)expected[i]);
+                     "checkpoint",
+                     one->name, i, (double)got[i], (double)expected[i]);
     for (size_t i = 0; i < pairs; i++)
         if (attends(one->kind) ? memcmp(&seen[i], &weights[i], sizeof seen[i])
                                : seen[i] != 0)
@@ -264,7 +266,7 @@ static void test_places(void **state)
         fail_msg("%s", error.text);
     for (unsigned i = 0; i < interest_field_count(model, 1); i++) {
         const char *name = interest_field(model, 1, i);
-        unsigned places = strcmp(name, "genres") == 0       ? 3
+        unsigned places = strcmp(name, "genres") == 0        ? 3
                           : strncmp(name, "genres.", 7) == 0 ? 0
                                                              : 1;
         assert_int_equal(interest_field_places(model, 1, i), places);
@@ -305,11 +307,11 @@ static void test_batch_statistics(void **state)
                                          .history_size = 5,
                                          .items = request.items,
                                          .candidates = CANDIDATES};
-        assert_int_equal(interest_score(scorer, &asked, all, NULL, NULL,
-                                        &error), 0);
+        assert_int_equal(
+            interest_score(scorer, &asked, all, NULL, NULL, &error), 0);
         asked.candidates = 1;
-        assert_int_equal(interest_score(scorer, &asked, alone, NULL, NULL,
-                                        &error), 0);
+        assert_int_equal(
+            interest_score(scorer, &asked, alone, NULL, NULL, &error), 0);
         assert_int_equal(memcmp(alone, all, sizeof alone) != 0, batch);
         free_held(held);
         interest_scorer_close(scorer);
