@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The unique rows of one batch; see gather.h.
  *
- * Unique ids are found through a small open-addressing map per table. Its
- * cells carry the number of the batch that wrote them, so it is never
- * cleared. Training's view is the prediction's with cells re-pointed: cell by
- * cell for dropout, then place by place (`moved`) for ids not admitted. */
+ * Training's view is the prediction's with cells re-pointed: cell by cell for
+ * dropout, then place by place (`moved`) for ids not admitted. */
 #include "learner/gather.h"
 
 #include <stdlib.h>
@@ -12,34 +10,13 @@
 
 #include "base/random.h"
 #include "learner/model.h"
+#include "learner/places.h"
 #include "learner/regularizer.h"
 #include "learner/step.h"
 
 enum { AHEAD = 8 }; /* rows under way while one is looked at */
 
 #define PURPOSE_DROPOUT UINT64_C(0x64726f706f7574) /* "dropout" */
-
-struct cell {
-    uint64_t key;
-    uint32_t at;    /* into the unique rows */
-    uint32_t epoch; /* of the batch that wrote it */
-};
-
-struct learner_gather_table {
-    struct cell *cells;
-    uint32_t mask;
-    uint32_t epoch;
-    uint32_t count, room; /* U_t */
-    unsigned width;       /* W_t */
-    uint32_t table_slots; /* of the table before train() */
-    bool moved_any;
-    uint64_t *keys;
-    uint32_t *slots;
-    uint32_t *occurrences; /* cells that point here, negatives apart */
-    uint32_t *moved;       /* place that stands for this one */
-    uint8_t *created, *negative; /* negative: one points here */
-    float *rows, *drows;
-};
 
 static void set_lines(struct learner_gather *gather)
 {
@@ -71,11 +48,11 @@ enum base_status learner_gather_init(struct learner_gather *gather,
                                      struct base_error *error)
 {
     *gather = (struct learner_gather){.model = model, .tables = tables};
-    gather->parts = calloc(model->table_count, sizeof *gather->parts);
-    if (!gather->parts)
+    gather->places = calloc(model->table_count, sizeof *gather->places);
+    if (!gather->places)
         return base_fail(error, BASE_SYSTEM, "gather: no memory");
     for (unsigned t = 0; t < model->table_count; t++) {
-        gather->parts[t].width = model->tables[t].dimension;
+        learner_places_init(&gather->places[t], tables[t]);
         gather->seeds[t] = learner_table_seed(model->tables[t].name);
     }
     set_lines(gather);
@@ -87,24 +64,11 @@ enum base_status learner_gather_init(struct learner_gather *gather,
                                  error);
 }
 
-static void free_part(struct learner_gather_table *part)
-{
-    free(part->cells);
-    free(part->keys);
-    free(part->slots);
-    free(part->occurrences);
-    free(part->moved);
-    free(part->created);
-    free(part->negative);
-    free(part->rows);
-    free(part->drows);
-}
-
 void learner_gather_fini(struct learner_gather *gather)
 {
-    for (unsigned t = 0; gather->parts && t < gather->model->table_count; t++)
-        free_part(&gather->parts[t]);
-    free(gather->parts);
+    for (unsigned t = 0; gather->places && t < gather->model->table_count; t++)
+        learner_places_fini(&gather->places[t]);
+    free(gather->places);
     free(gather->index);
     free(gather->history_index);
     free(gather->negatives);
@@ -118,48 +82,15 @@ static bool has_crosses(const struct learner_model *model)
     return model->table_count > model->schema.table_count;
 }
 
-static unsigned item_table(const struct learner_gather *gather, unsigned j)
+/* Of item field j. */
+static struct learner_places *item_places(const struct learner_gather *gather,
+                                          unsigned j)
 {
     const struct learner_schema *schema = &gather->model->schema;
-    return schema->fields[schema->profile_count + j].table;
+    return &gather->places[schema->fields[schema->profile_count + j].table];
 }
 
 /* ---- room ---------------------------------------------------------------- */
-
-static enum base_status reserve_part(struct learner_gather_table *part,
-                                     size_t ids, struct base_error *error)
-{
-    if (ids <= part->room)
-        return BASE_OK;
-    uint32_t room = part->room ? part->room : 256;
-    while (room < ids)
-        room *= 2;
-    unsigned width = part->width;
-    uint32_t epoch = part->epoch;
-    size_t bytes = ((size_t)room * width * sizeof(float) + 63) & ~(size_t)63;
-    free_part(part);
-    *part = (struct learner_gather_table){
-        .epoch = epoch,
-        .width = width,
-        .mask = 2 * room - 1,
-        .cells = calloc(2 * (size_t)room, sizeof *part->cells),
-        .keys = malloc(room * sizeof *part->keys),
-        .slots = malloc(room * sizeof *part->slots),
-        .occurrences = malloc(room * sizeof *part->occurrences),
-        .moved = malloc(room * sizeof *part->moved),
-        .created = malloc(room),
-        .negative = malloc(room),
-        .rows = aligned_alloc(64, bytes),
-        .drows = aligned_alloc(64, bytes),
-    };
-    if (!part->cells || !part->keys || !part->slots || !part->occurrences ||
-        !part->moved || !part->created || !part->negative || !part->rows ||
-        !part->drows)
-        return base_fail(error, BASE_SYSTEM,
-                         "gather: no memory for %u rows of a batch", room);
-    part->room = room;
-    return BASE_OK;
-}
 
 static enum base_status reserve_index(uint32_t **index, size_t *room,
                                       size_t need, struct base_error *error)
@@ -231,42 +162,11 @@ static enum base_status reserve(struct learner_gather *gather,
     if (!status && gather->admission)
         status = learner_admission_reserve(gather->admission, all, error);
     for (unsigned t = 0; !status && t < model->table_count; t++)
-        status = reserve_part(&gather->parts[t], ids[t], error);
+        status = learner_places_reserve(&gather->places[t], ids[t], error);
     return status;
 }
 
 /* ---- find ---------------------------------------------------------------- */
-
-/* Place of `key` among the unique rows, where room was reserved. */
-static uint32_t place(struct learner_gather_table *part,
-                      const struct learner_table *table, uint64_t key)
-{
-    uint32_t i = (uint32_t)base_random_mix(key) & part->mask;
-    struct cell *cell = &part->cells[i];
-    while (cell->epoch == part->epoch) {
-        if (cell->key == key)
-            return cell->at;
-        i = (i + 1) & part->mask;
-        cell = &part->cells[i];
-    }
-    uint32_t at = part->count++;
-    *cell = (struct cell){key, at, part->epoch};
-    part->keys[at] = key;
-    part->occurrences[at] = 0;
-    part->created[at] = part->negative[at] = 0;
-    learner_table_prefetch(table, key);
-    return at;
-}
-
-static void next_epoch(struct learner_gather_table *part)
-{
-    part->count = 0;
-    if (++part->epoch)
-        return;
-    part->epoch = 1; /* once in 2^32 batches */
-    for (uint32_t i = 0; part->cells && i <= part->mask; i++)
-        part->cells[i].epoch = 0;
-}
 
 
 /* The id that stands for field j of the line: that of its column, or 0 where
@@ -298,8 +198,8 @@ static void place_lines(struct learner_gather *gather,
             if (id == LEARNER_ABSENT)
                 continue;
             unsigned t = fields[j].table;
-            *index = place(&gather->parts[t], gather->tables[t], id);
-            gather->parts[t].occurrences[*index]++;
+            *index = learner_places_of(&gather->places[t], id);
+            gather->places[t].occurrences[*index]++;
         }
 }
 
@@ -308,7 +208,8 @@ static void place_crosses(struct learner_gather *gather)
 {
     const struct learner_batch *batch = &gather->batch;
     const struct learner_gather_line *items = &gather->history_line;
-    unsigned t = gather->model->schema.table_count;
+    struct learner_places *places =
+        &gather->places[gather->model->schema.table_count];
     unsigned column = gather->sample_line.column[items->field];
     uint32_t *index = gather->cross_index;
     for (uint32_t g = 0; g < batch->groups; g++)
@@ -320,34 +221,11 @@ static void place_crosses(struct learner_gather *gather)
                  k < batch->history_begin[g + 1]; k++) {
                 uint64_t behavior = batch->history[(size_t)k * items->stride +
                                                    items->column[0]];
-                *index = place(&gather->parts[t], gather->tables[t],
-                               learner_cross_id(behavior, candidate));
-                gather->parts[t].occurrences[*index++]++;
+                *index = learner_places_of(
+                    places, learner_cross_id(behavior, candidate));
+                places->occurrences[*index++]++;
             }
         }
-}
-
-static void pack(struct learner_gather_table *part,
-                 const struct learner_table *table, uint32_t at)
-{
-    memcpy(part->rows + (size_t)at * part->width,
-           learner_table_row(table, part->slots[at])->values,
-           part->width * sizeof(float));
-}
-
-static void find_rows(struct learner_gather *gather, unsigned t)
-{
-    struct learner_gather_table *part = &gather->parts[t];
-    const struct learner_table *table = gather->tables[t];
-    for (uint32_t i = 0; i < part->count; i++) {
-        if (i + AHEAD < part->count)
-            learner_table_prefetch_row(table, part->keys[i + AHEAD]);
-        part->slots[i] = learner_table_find(table, part->keys[i]);
-        pack(part, table, i);
-    }
-    gather->rows[t] = part->rows;
-    gather->drows[t] = part->drows;
-    gather->row_count[t] = part->count;
 }
 
 enum base_status learner_gather_find(struct learner_gather *gather,
@@ -364,40 +242,30 @@ enum base_status learner_gather_find(struct learner_gather *gather,
     if (status)
         return status;
     for (unsigned t = 0; t < model->table_count; t++)
-        next_epoch(&gather->parts[t]);
+        learner_places_begin(&gather->places[t]);
     place_lines(gather, &gather->history_line, batch->history,
                 gather->behaviors, gather->history_index);
     place_lines(gather, &gather->sample_line, batch->ids, batch->samples,
                 gather->index);
     if (has_crosses(model))
         place_crosses(gather);
-    for (unsigned t = 0; t < model->table_count; t++)
-        find_rows(gather, t);
+    for (unsigned t = 0; t < model->table_count; t++) {
+        struct learner_places *places = &gather->places[t];
+        learner_places_find(places);
+        gather->rows[t] = places->rows;
+        gather->drows[t] = places->drows;
+        gather->row_count[t] = places->count;
+    }
     return BASE_OK;
 }
 
 /* ---- training's view ----------------------------------------------------- */
 
-/* Place of id 0. */
-static uint32_t unknown(struct learner_gather *gather, unsigned t)
+static void drop_cell(struct learner_places *places, uint32_t *index)
 {
-    struct learner_gather_table *part = &gather->parts[t];
-    uint32_t count = part->count;
-    uint32_t at = place(part, gather->tables[t], 0);
-    if (at == count) {
-        part->slots[at] = 0;
-        pack(part, gather->tables[t], at);
-    }
-    return at;
-}
-
-static void drop_cell(struct learner_gather *gather, unsigned t,
-                      uint32_t *index)
-{
-    struct learner_gather_table *part = &gather->parts[t];
-    part->occurrences[*index]--;
-    *index = unknown(gather, t);
-    part->occurrences[*index]++;
+    places->occurrences[*index]--;
+    *index = learner_places_unknown(places);
+    places->occurrences[*index]++;
 }
 
 /* Item fields of one line, of the sample at `position`. */
@@ -412,7 +280,7 @@ static void drop_line(struct learner_gather *gather, uint64_t position,
             base_random_u64(model->config.seed, PURPOSE_DROPOUT, position,
                             column + LEARNER_FIELDS_MAX * behavior);
         if (index[j] != LEARNER_NO_ROW && bits >> 63)
-            drop_cell(gather, item_table(gather, j), &index[j]);
+            drop_cell(item_places(gather, j), &index[j]);
     }
 }
 
@@ -422,7 +290,7 @@ static void drop_crosses(struct learner_gather *gather)
     const struct learner_batch *batch = &gather->batch;
     const struct learner_schema *schema = &gather->model->schema;
     uint32_t *index = gather->cross_index;
-    uint32_t none = unknown(gather, item_table(gather, 0));
+    uint32_t none = learner_places_unknown(item_places(gather, 0));
     for (uint32_t g = 0; g < batch->groups; g++)
         for (uint32_t i = batch->group_begin[g]; i < batch->group_begin[g + 1];
              i++) {
@@ -433,7 +301,7 @@ static void drop_crosses(struct learner_gather *gather)
                 if (dropped ||
                     gather->history_index[(size_t)k * schema->item_count] ==
                         none)
-                    drop_cell(gather, schema->table_count, index);
+                    drop_cell(&gather->places[schema->table_count], index);
         }
 }
 
@@ -456,44 +324,28 @@ static void drop_ids(struct learner_gather *gather)
         drop_crosses(gather);
 }
 
-/* From here on the OOV row's place stands for `at`. */
-static void move_to_unknown(struct learner_gather *gather, unsigned t,
-                            uint32_t at)
-{
-    struct learner_gather_table *part = &gather->parts[t];
-    uint32_t to = unknown(gather, t);
-    if (!part->moved_any)
-        for (uint32_t i = 0; i < part->room; i++)
-            part->moved[i] = i;
-    part->moved_any = true;
-    part->moved[at] = to;
-    part->occurrences[to] += part->occurrences[at];
-    part->occurrences[at] = 0;
-}
-
 /* Rows of the ids that occur and have none; those not admitted use the OOV
  * row instead. */
 static enum base_status make_rows(struct learner_gather *gather, unsigned t,
                                   struct base_error *error)
 {
-    struct learner_gather_table *part = &gather->parts[t];
-    part->moved_any = false;
-    part->table_slots = learner_table_slots(gather->tables[t]);
-    for (uint32_t i = 0; i < part->count; i++) {
-        if (part->slots[i] || part->keys[i] == 0 || !part->occurrences[i])
+    struct learner_places *places = &gather->places[t];
+    places->table_slots = learner_table_slots(places->table);
+    for (uint32_t i = 0; i < places->count; i++) {
+        if (places->slots[i] || places->keys[i] == 0 || !places->occurrences[i])
             continue;
         if (gather->admission &&
             !learner_admission_count(gather->admission, gather->seeds[t],
-                                     part->keys[i], part->occurrences[i])) {
-            move_to_unknown(gather, t, i);
+                                     places->keys[i], places->occurrences[i])) {
+            learner_places_move(places, i);
             continue;
         }
-        if (learner_table_create(gather->tables[t], part->keys[i],
-                                 &part->slots[i], error))
+        if (learner_table_create(gather->tables[t], places->keys[i],
+                                 &places->slots[i], error))
             return base_wrap(error, "table %s",
                              gather->model->tables[t].name);
-        part->created[i] = 1;
-        pack(part, gather->tables[t], i);
+        places->created[i] = 1;
+        learner_places_pack(places, i);
     }
     return BASE_OK;
 }
@@ -506,10 +358,10 @@ static void move_cells(const struct learner_gather *gather,
         gather->model->schema.fields + line->field;
     for (size_t i = 0; i < count; i++)
         for (unsigned j = 0; j < line->count; j++, index++) {
-            const struct learner_gather_table *part =
-                &gather->parts[fields[j].table];
-            if (part->moved_any && *index != LEARNER_NO_ROW)
-                *index = part->moved[*index];
+            const struct learner_places *places =
+                &gather->places[fields[j].table];
+            if (places->moved_any && *index != LEARNER_NO_ROW)
+                *index = places->moved[*index];
         }
 }
 
@@ -519,26 +371,19 @@ static void move_all(struct learner_gather *gather)
                gather->history_index);
     move_cells(gather, &gather->sample_line, gather->batch.samples,
                gather->index);
-    const struct learner_gather_table *part =
-        &gather->parts[gather->model->schema.table_count];
-    for (size_t i = 0; i < gather->pairs && part->moved_any; i++)
-        gather->cross_index[i] = part->moved[gather->cross_index[i]];
+    const struct learner_places *places =
+        &gather->places[gather->model->schema.table_count];
+    for (size_t i = 0; i < gather->pairs && places->moved_any; i++)
+        gather->cross_index[i] = places->moved[gather->cross_index[i]];
 }
 
 /* Place of a negative's id: that of its row, or the OOV row's. */
-static uint32_t place_negative(struct learner_gather *gather, unsigned t,
-                               uint64_t id)
+static uint32_t place_negative(struct learner_places *places, uint64_t id)
 {
-    struct learner_gather_table *part = &gather->parts[t];
-    uint32_t count = part->count;
-    uint32_t at = place(part, gather->tables[t], id);
-    if (at == count) {
-        part->slots[at] = learner_table_find(gather->tables[t], id);
-        pack(part, gather->tables[t], at);
-    }
-    if (!part->slots[at])
-        at = unknown(gather, t);
-    part->negative[at] = 1;
+    uint32_t at = learner_places_add(places, id);
+    if (!places->slots[at])
+        at = learner_places_unknown(places);
+    places->negative[at] = 1;
     return at;
 }
 
@@ -556,7 +401,7 @@ static void place_cell(struct learner_gather *gather, const uint64_t *ids,
         uint64_t id = out ? LEARNER_ABSENT : id_of(line, fields, ids, j);
         index[j] = id == LEARNER_ABSENT
                        ? LEARNER_NO_ROW
-                       : place_negative(gather, fields[j].table, id);
+                       : place_negative(item_places(gather, j), id);
     }
 }
 
@@ -599,19 +444,19 @@ enum base_status learner_gather_train(struct learner_gather *gather,
     if (negatives)
         place_negatives(gather, negatives);
     for (unsigned t = 0; t < model->table_count; t++)
-        gather->row_count[t] = gather->parts[t].count;
+        gather->row_count[t] = gather->places[t].count;
     return BASE_OK;
 }
 
 void learner_gather_discard(struct learner_gather *gather)
 {
     for (unsigned t = 0; t < gather->model->table_count; t++) {
-        struct learner_gather_table *part = &gather->parts[t];
-        for (uint32_t i = part->count; i-- > 0;)
-            if (part->created[i])
-                learner_table_undo(gather->tables[t], part->slots[i],
-                                   part->table_slots);
-        part->count = 0;
+        struct learner_places *places = &gather->places[t];
+        for (uint32_t i = places->count; i-- > 0;)
+            if (places->created[i])
+                learner_table_undo(places->table, places->slots[i],
+                                   places->table_slots);
+        places->count = 0;
     }
     if (gather->admission)
         learner_admission_discard(gather->admission);
@@ -635,23 +480,23 @@ static void apply_table(struct learner_gather *gather, unsigned t,
                         const struct learner_updater *updater,
                         struct learner_cut *cut, uint32_t number)
 {
-    const struct learner_gather_table *part = &gather->parts[t];
+    const struct learner_places *places = &gather->places[t];
     const struct learner_model_config *config = &gather->model->config;
-    size_t W = part->width;
-    for (uint32_t i = 0; i < part->count; i++) {
-        if (i + AHEAD < part->count)
-            fetch(gather->tables[t], part->slots[i + AHEAD]);
-        if (!part->occurrences[i] && !part->negative[i])
+    size_t W = places->width;
+    for (uint32_t i = 0; i < places->count; i++) {
+        if (i + AHEAD < places->count)
+            fetch(gather->tables[t], places->slots[i + AHEAD]);
+        if (!places->occurrences[i] && !places->negative[i])
             continue;
         struct learner_row *row =
-            learner_table_row(gather->tables[t], part->slots[i]);
-        float *g = part->drows + i * W;
-        learner_cut_touch(cut, t, part->slots[i]);
+            learner_table_row(gather->tables[t], places->slots[i]);
+        float *g = places->drows + i * W;
+        learner_cut_touch(cut, t, places->slots[i]);
         row->step++;
-        row->count = add_count(row->count, part->occurrences[i]);
+        row->count = add_count(row->count, places->occurrences[i]);
         row->touched = number;
         float factor = learner_regularizer_factor(config, row->count,
-                                                  part->occurrences[i]);
+                                                  places->occurrences[i]);
         if (factor != 0)
             learner_regularizer_add(g, row->values, W, factor);
         learner_optimizer_row(updater, row->values, g, W,
@@ -670,7 +515,7 @@ static void apply_rest(struct learner_gather *gather, unsigned t,
         if (!row->live || row->touched == number)
             continue;
         learner_cut_touch(cut, t, slot);
-        learner_optimizer_rest(updater, row->values, gather->parts[t].width,
+        learner_optimizer_rest(updater, row->values, gather->places[t].width,
                                number);
     }
 }

@@ -37,7 +37,7 @@
 #include "learner/optimizer.h"
 #include "learner/table.h"
 
-struct learner_gather_table; /* private */
+struct learner_places; /* private */
 
 /* Where a line of ids (a sample's, a behavior's) has the model's fields: from
  * `field` on, `count` of them, stride ids to the next line. Private. */
@@ -51,7 +51,7 @@ struct learner_gather_line {
 struct learner_gather {
     const struct learner_model *model;   /* BORROWS */
     struct learner_table *const *tables; /* BORROWS; the model's, in order */
-    struct learner_gather_table *parts;  /* [table] */
+    struct learner_places *places;       /* [table] */
     uint32_t *index;          /* (B,F) */
     uint32_t *history_index;  /* (N,f) */
     uint32_t *negative_index; /* (N,f) after train() with negatives, or NULL */
