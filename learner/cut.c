@@ -288,6 +288,13 @@ static void flush_undo(struct learner_cut *cut)
     cut->open = NULL;
 }
 
+/* Its pages are there from now on. Not zeros: a compiler would make calloc of
+ * malloc and zeros, which touches nothing. */
+static void touch(uint8_t *bytes, size_t room)
+{
+    memset(bytes, 0xa5, room);
+}
+
 /* ---- the trainer's side -------------------------------------------------- */
 
 static enum base_status clear_marks(struct learner_cut *cut,
@@ -305,6 +312,24 @@ static enum base_status clear_marks(struct learner_cut *cut,
     return BASE_OK;
 }
 
+enum base_status learner_cut_reserve(struct learner_cut *cut, size_t small,
+                                     struct base_error *error)
+{
+    size_t room = small + LEARNER_CUT_PARTS *
+                              (sizeof(struct learner_cut_record) + 8);
+    if (room <= cut->small.room)
+        return BASE_OK;
+    uint8_t *bytes = malloc(room);
+    if (!bytes)
+        return base_fail(error, BASE_SYSTEM, "cut: no memory for %zu bytes "
+                         "of small parts", room);
+    touch(bytes, room);
+    free(cut->small.bytes);
+    cut->small.bytes = bytes;
+    cut->small.room = room;
+    return BASE_OK;
+}
+
 enum base_status learner_cut_begin(struct learner_cut *cut, uint64_t position,
                                    uint64_t request, size_t small,
                                    struct base_error *error)
@@ -313,16 +338,9 @@ enum base_status learner_cut_begin(struct learner_cut *cut, uint64_t position,
     enum base_status status = clear_marks(cut, error);
     if (status)
         return status;
-    size_t room = small + LEARNER_CUT_PARTS *
-                              (sizeof(struct learner_cut_record) + 8);
-    if (room > cut->small.room) {
-        uint8_t *bytes = realloc(cut->small.bytes, room);
-        if (!bytes)
-            return base_fail(error, BASE_SYSTEM, "cut: no memory for %zu "
-                             "bytes of small parts", room);
-        cut->small.bytes = bytes;
-        cut->small.room = room;
-    }
+    status = learner_cut_reserve(cut, small, error);
+    if (status)
+        return status;
     cut->small.used = 0;
     cut->position = position;
     cut->request = request;
@@ -495,7 +513,7 @@ static enum base_status make_buffers(struct learner_cut *cut,
         if (!buffer->bytes)
             return base_fail(error, BASE_SYSTEM,
                              "cut: no memory for a buffer of %zu bytes", room);
-        memset(buffer->bytes, 0, room); /* its pages are there from now on */
+        touch(buffer->bytes, room);
         *buffer = (struct buffer){DATA, buffer->bytes, 0, room};
         BASE_ASSERT(base_ring_push(cut->empty, buffer, 0));
     }

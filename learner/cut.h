@@ -56,6 +56,10 @@ enum base_status learner_cut_new(const struct learner_cut_config *config,
 /* Abandons what is begun. */
 void learner_cut_free(struct learner_cut *cut);
 
+/* Room for small parts of `small` bytes, touched: so the first begin() is as
+ * fast as the others. None may be running. */
+enum base_status learner_cut_reserve(struct learner_cut *cut, size_t small,
+                                     struct base_error *error) BASE_MUST_CHECK;
 /* Starts a cut at `position`; none may be running. `small` bytes is the sum
  * of the sizes of the parts that follow at once, in the order of their types:
  * HEAD, DENSE, METRICS and those that the model uses. The tables are as of

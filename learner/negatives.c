@@ -266,6 +266,12 @@ size_t learner_negatives_size(const struct learner_negatives *negatives)
     return 16 + pool_bytes(negatives);
 }
 
+size_t learner_negatives_size_max(const struct learner_negatives *negatives)
+{
+    return 16 + (size_t)LEARNER_NEGATIVES_POOL * negatives->items *
+                    sizeof *negatives->pool;
+}
+
 void learner_negatives_save(const struct learner_negatives *negatives,
                             void *bytes)
 {

@@ -59,6 +59,7 @@ uint32_t learner_negatives_count(const struct learner_negatives *negatives);
  * min(items, 65,536) x f ids as they lie in the ring. save writes exactly
  * size bytes. */
 size_t learner_negatives_size(const struct learner_negatives *negatives);
+size_t learner_negatives_size_max(const struct learner_negatives *negatives);
 void learner_negatives_save(const struct learner_negatives *negatives,
                             void *bytes);
 /* BASE_CORRUPT where the bytes are no such pool. */

@@ -3,6 +3,7 @@
  * one table of what is saved, and loaded again. A part whose size is 0 is not
  * in the file. Train thread, or before it exists. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -159,6 +160,29 @@ static size_t put_head(struct learner_trainer *trainer)
         info->rows[t] = info->status.rows[t];
     }
     return learner_checkpoint_encode(info, trainer->head);
+}
+
+/* What grows is taken at its largest, but for predictions that wait. Each part
+ * is read once, so that pages that were never touched do not cost the first
+ * checkpoint ten milliseconds. */
+enum base_status learner_trainer_reserve(struct learner_trainer *trainer,
+                                         struct base_error *error)
+{
+    size_t sum = LEARNER_CHECKPOINT_HEAD_MAX;
+    for (unsigned i = 0; i < PARTS; i++) {
+        size_t size = table[i].size(trainer);
+        void *copy = malloc(size + 1);
+        if (!copy)
+            return base_fail(error, BASE_SYSTEM, "%s: no memory for %zu bytes",
+                             table[i].name, size);
+        if (size)
+            table[i].save(trainer, copy);
+        free(copy);
+        sum += size;
+    }
+    if (trainer->negatives)
+        sum += learner_negatives_size_max(trainer->negatives);
+    return learner_cut_reserve(trainer->cut, sum, error);
 }
 
 enum base_status learner_trainer_save(struct learner_trainer *trainer,

@@ -348,6 +348,8 @@ learner_trainer_open(const struct learner_trainer_config *config,
     enum base_status status = make_parts(made, error);
     if (!status)
         status = restore(made, error);
+    if (!status && !config->frozen)
+        status = learner_trainer_reserve(made, error);
     if (status) {
         base_wrap(error, "trainer");
         learner_trainer_free(made);

@@ -73,6 +73,10 @@ struct learner_trainer {
 /* Hands the trainer to its cut and tables. */
 void learner_trainer_connect(struct learner_trainer *trainer,
                              struct learner_cut_config *cut);
+/* Room for what learner_trainer_save() copies, before the thread starts. */
+enum base_status learner_trainer_reserve(struct learner_trainer *trainer,
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 /* Begins a cut of the state as it is. */
 enum base_status learner_trainer_save(struct learner_trainer *trainer,
                                       uint64_t request,
