@@ -97,13 +97,18 @@ static void read_rows(const struct learner_net *net, const struct cells *cells,
     }
 }
 
+/* A cell is left out where no place of any field has a row. */
+static bool is_left_out(const struct learner_net *net, size_t t)
+{
+    unsigned f = net->model->schema.item_count;
+    return learner_places_present(net->input->negative_index + t * f, f) == 0;
+}
+
 bool learner_net_has_negative(const struct learner_net *net, uint32_t group,
                               uint32_t t)
 {
-    const uint32_t *index = net->input->negative_index;
-    if (!index || t == net->history_begin[group])
-        return false;
-    return index[(size_t)t * net->model->schema.item_count] != LEARNER_NO_ROW;
+    return net->input->negative_index && t != net->history_begin[group] &&
+           !is_left_out(net, t);
 }
 
 static void read_negatives(struct learner_net *net, unsigned field,
@@ -115,7 +120,7 @@ static void read_negatives(struct learner_net *net, unsigned field,
     struct cells cells = item_cells(net, field, index);
     float *to = net->negative + net->model->field_offset[field];
     for (size_t t = first; t < first + count; t++)
-        if (cells.index[t * cells.index_ld] != LEARNER_NO_ROW)
+        if (!is_left_out(net, t))
             read_rows(net, &cells, to, t, 1);
 }
 

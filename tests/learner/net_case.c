@@ -276,16 +276,19 @@ static uint32_t draw(struct draws *draws, uint32_t n)
     return (uint32_t)base_random_below(bits, n);
 }
 
-/* One line of cells from field `first` on; a third of the further places of a
- * multi-hot field is absent. */
+/* One line of cells from field `first` on; a third of the places of a
+ * multi-hot field is absent, its first too, but never all. */
 static void fill_line(struct draws *draws, const struct net_case_spec *spec,
-                      const struct learner_field *field, unsigned count,
+                      const struct learner_field *first, unsigned count,
                       uint32_t *line)
 {
     for (unsigned i = 0; i < count; i++) {
         line[i] = spec->unknown ? 0 : draw(draws, spec->rows);
-        if (field[i].continues && draw(draws, 3) == 0)
+        if (first[i].continues && draw(draws, 3) == 0)
             line[i] = LEARNER_NO_ROW;
+        if (first[i].continues && !first[i - 1].continues &&
+            line[i] != LEARNER_NO_ROW && draw(draws, 3) == 0)
+            line[i - 1] = LEARNER_NO_ROW;
     }
 }
 
