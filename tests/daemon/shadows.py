@@ -267,8 +267,8 @@ class Test:
             "ingest.journal_max_mb": 1, "learner.batch_size": 16,
             "learner.checkpoint_seconds": 0, "publish.every_ms": 0,
             "learner.shadow": [LR, {"name": "slow", "kind": "base",
-                                    "mlp_hidden_1": 4096,
-                                    "mlp_hidden_2": 4096}]})
+                                    "mlp_hidden_1": 1536,
+                                    "mlp_hidden_2": 1536}]})
         try:
             daemon.start()
             status = self.trained(daemon, ["main", "lr"])
