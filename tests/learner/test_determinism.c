@@ -40,6 +40,22 @@ static const char *const cases[] = {
     "kind=din attention=inner",
     "kind=din dimension=6 seed=7",
     "kind=din profile=reference",
+    "kind=gru_att",
+    "kind=gru_att auxiliary=network attention=inner",
+    "kind=dien",
+    "kind=dien evolution=augru_code",
+    "kind=dien evolution=agru",
+    "kind=dien evolution=aigru",
+    "kind=dien auxiliary=none",
+    "kind=dien auxiliary=inner auxiliary_negatives=any",
+    "kind=dien attention=inner hidden=5",
+    "kind=dien profile=reference",
+    "kind=dien optimizer=adagrad",
+    "kind=dien optimizer=row_adagrad",
+    "kind=dien optimizer=sgd",
+    "kind=dien regularizer=dropout",
+    "kind=dien regularizer=difacto eviction_ms=30000",
+    "kind=dien fields_off=32", /* without genres */
     "kind=din optimizer=adagrad",
     "kind=din optimizer=row_adagrad",
     "kind=din optimizer=sgd",
@@ -60,6 +76,12 @@ static const char *const cases[] = {
     "kind=base fields_off=3858", /* gender, shop, cate, genres alone */
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
+/* ThreadSanitizer takes ten times as long: it sees a part of the cases. */
+#ifdef __SANITIZE_THREAD__
+enum { STEP = 6 };
+#else
+enum { STEP = 1 };
+#endif
 
 /* Value of `key` in the case's words, or NULL. */
 static const char *word(const char *words, const char *key, char *value)
@@ -162,7 +184,7 @@ static void note_digest(unsigned index, const char *path)
     struct learner_checkpoint *checkpoint = run_open_path(path);
     memcpy(digests[index], learner_checkpoint_get_info(checkpoint)->digest,
            16);
-    for (unsigned i = 0; i < index; i++)
+    for (unsigned i = 0; i < index; i += STEP)
         if (memcmp(digests[i], digests[index], 16) == 0)
             fail_msg("'%s' is no other than '%s'", cases[index], cases[i]);
     learner_checkpoint_free(checkpoint);
@@ -195,7 +217,7 @@ static void check_case(unsigned index)
 static void no_case_depends_on_threads_restarts_or_kernels(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < CASES; i++) {
+    for (unsigned i = 0; i < CASES; i += STEP) {
         print_message("%s\n", cases[i]);
         check_case(i);
     }
@@ -205,7 +227,7 @@ static void no_case_depends_on_threads_restarts_or_kernels(void **state)
  * folder of its number. */
 static int train_all(const char *folder)
 {
-    for (unsigned i = 0; i < CASES; i++) {
+    for (unsigned i = 0; i < CASES; i += STEP) {
         struct run run;
         make(&run, cases[i]);
         rmdir(run.folder);

@@ -177,6 +177,13 @@ static void wide_deep_has_no_trace_of_a_bad_batch(void **state)
     no_trace_of_a_bad_batch(LEARNER_WIDE_DEEP);
 }
 
+/* With negatives: the bare batch has no positives to add to their pool. */
+static void dien_has_no_trace_of_a_bad_batch(void **state)
+{
+    (void)state;
+    no_trace_of_a_bad_batch(LEARNER_DIEN);
+}
+
 /* Whatever is not a number is called by its name, and stays alone. */
 static void the_tensor_is_named(void **state)
 {
@@ -279,6 +286,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(din_has_no_trace_of_a_bad_batch),
         cmocka_unit_test(wide_deep_has_no_trace_of_a_bad_batch),
+        cmocka_unit_test(dien_has_no_trace_of_a_bad_batch),
         cmocka_unit_test(the_tensor_is_named),
         cmocka_unit_test(the_table_is_named_and_the_sample),
         cmocka_unit_test(a_gradient_out_of_bounds_is_rejected),
