@@ -68,7 +68,8 @@ struct learner_step_input {
 /* probability (B): p(click) with Dice's moving statistics (dice_batch: the
  * batch's). Ids without a row
  * point at a copy of the table's OOV row. Fails only with BASE_SYSTEM (no
- * memory). */
+ * memory), or BASE_LIMIT where a recurrent kind meets a history of more than
+ * LEARNER_HISTORY_MAX. */
 enum base_status learner_step_predict(struct learner_step *step,
                                       const struct learner_step_input *input,
                                       float *probability,
