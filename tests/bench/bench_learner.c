@@ -21,6 +21,7 @@ struct options {
     uint64_t samples, warm_up;
     unsigned threads;
     enum learner_kind kind;
+    unsigned attention;     /* enum learner_attention */
     const char *activation; /* NULL: the kind's own */
     unsigned checkpoint_seconds;
 };
@@ -30,7 +31,8 @@ static const char help[] =
     "  [--lengths constant|geometric|uniform] [--mean T] [--max T]\n"
     "  [--group N] [--users N] [--goods N] [--cates N]\n"
     "  [--kind din|lr|base|wide_deep|pnn|deepfm|gru_att|dien]\n"
-    "  [--activation dice|prelu] [--checkpoint-seconds N]\n";
+    "  [--attention unit|outer|inner] [--activation dice|prelu]\n"
+    "  [--checkpoint-seconds N]\n";
 
 static enum stream_lengths lengths_of(const char *name)
 {
@@ -56,7 +58,7 @@ static int parse(int argc, char **argv, struct options *options)
         {"max", 1, NULL, 'x'},     {"group", 1, NULL, 'g'},
         {"users", 1, NULL, 'u'},   {"goods", 1, NULL, 'i'},
         {"cates", 1, NULL, 'c'},   {"activation", 1, NULL, 'a'},
-        {"kind", 1, NULL, 'd'},
+        {"kind", 1, NULL, 'd'},    {"attention", 1, NULL, 'q'},
         {"checkpoint-seconds", 1, NULL, 'k'}, {NULL, 0, NULL, 0},
     };
     struct stream_config *stream = &options->stream;
@@ -76,6 +78,13 @@ static int parse(int argc, char **argv, struct options *options)
         case 'i': stream->goods = n; break;
         case 'c': stream->cates = n; break;
         case 'a': options->activation = optarg; break;
+        case 'q':
+            options->attention = strcmp(optarg, "outer") == 0
+                                     ? LEARNER_ATTENTION_OUTER
+                                 : strcmp(optarg, "inner") == 0
+                                     ? LEARNER_ATTENTION_INNER
+                                     : LEARNER_ATTENTION_UNIT;
+            break;
         case 'd': options->kind = kind_of(optarg); break;
         case 'k': options->checkpoint_seconds = (unsigned)n; break;
         default: fputs(help, stderr); return 64;
@@ -95,6 +104,7 @@ static void configure(const struct options *options, const char *folder,
     config->model.batch_size = options->stream.batch_size;
     if (options->kind == LEARNER_DEEPFM)
         config->model.dimension = 18; /* one for all tables */
+    config->model.attention = (enum learner_attention)options->attention;
     if (options->activation)
         config->model.activation = strcmp(options->activation, "prelu")
                                        ? LEARNER_DICE : LEARNER_PRELU;

@@ -2,6 +2,7 @@
 /* See net_case.h. */
 #include "tests/learner/net_case.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -199,6 +200,15 @@ static void *array(size_t count, size_t size)
     return memory;
 }
 
+/* Not a number everywhere: a result that is not written shows. */
+static float *unwritten(size_t count)
+{
+    float *memory = array(count, sizeof *memory);
+    for (size_t i = 0; i < count; i++)
+        memory[i] = NAN;
+    return memory;
+}
+
 size_t net_case_table_size(const struct net_case *c, unsigned table)
 {
     return (size_t)c->row_count[table] *
@@ -221,11 +231,11 @@ static void allocate(struct net_case *c, uint32_t samples, uint32_t groups,
     c->cross_index = array(pairs, sizeof *c->cross_index);
     for (unsigned t = 0; t < learner_model_tables(c->model); t++) {
         c->rows[t] = array(net_case_table_size(c, t), sizeof(float));
-        c->drows[t] = array(net_case_table_size(c, t), sizeof(float));
+        c->drows[t] = unwritten(net_case_table_size(c, t));
     }
     size_t size = learner_dense_size(c->model);
     c->dense = array(size, sizeof(float));
-    c->ddense = array(size, sizeof(float));
+    c->ddense = unwritten(size);
     c->probability = array(samples, sizeof(float));
     c->batch = (struct learner_batch){
         .end = samples, .samples = samples, .groups = groups,

@@ -57,6 +57,25 @@ static uint64_t digest(struct net_case *c, unsigned threads)
     return hash;
 }
 
+/* Nothing is left unwritten. */
+static void check_numbers(struct net_case *c, const char *name)
+{
+    net_case_train(c, 1);
+    for (size_t i = 0; i < learner_dense_size(c->model); i++)
+        if (isnan(c->ddense[i]))
+            fail_msg("%s: ddense[%zu]", name, i);
+    for (unsigned t = 0; t < learner_model_tables(c->model); t++)
+        for (size_t i = 0; i < net_case_table_size(c, t); i++)
+            if (isnan(c->drows[t][i]))
+                fail_msg("%s: table %u, %zu", name, t, i);
+}
+
+static void gradients_are_overwritten(void **state)
+{
+    (void)state;
+    each(check_numbers);
+}
+
 static void check_threads(struct net_case *c, const char *name)
 {
     uint64_t one = digest(c, 1), two = digest(c, 2), four = digest(c, 4);
@@ -389,6 +408,52 @@ static void scores_of_one_group_are_its_predictions(void **state)
     }
 }
 
+static float score_of(struct net_case *c, struct learner_scorer *scorer,
+                      const uint64_t *profile, const uint64_t *item)
+{
+    const uint64_t hour = 4, history[5] = {1, 2, 3, LEARNER_ABSENT, 4};
+    struct learner_parameters parameters = {c->dense, c, row_of};
+    struct learner_request request = {.profile = profile, .history = history,
+                                      .history_size = 1, .candidates = 1,
+                                      .items = item, .context = &hour};
+    float p;
+    assert_int_equal(learner_score(scorer, &parameters, &request, &p, NULL,
+                                   NULL), 0);
+    return p;
+}
+
+/* Places of a multi-hot field: none is the unknown id, their order does not
+ * matter but for rounding, each of them counts. */
+static void check_places(struct net_case *c, const char *name)
+{
+    const uint64_t none = LEARNER_ABSENT;
+    const uint64_t nothing[3] = {1, none, none}, unknown[3] = {1, 0, none};
+    const uint64_t one[3] = {1, 7, none}, late[3] = {1, none, 7};
+    const uint64_t both[3] = {1, 7, 8};
+    const uint64_t plain[5] = {5, none, none, none, 6};
+    const uint64_t zero[5] = {5, 0, none, none, 6};
+    const uint64_t two[5] = {5, none, 3, 2, 6}, turned[5] = {5, 2, none, 3, 6};
+    struct learner_scorer *scorer;
+    assert_int_equal(learner_scorer_new(c->model, 1, 1, &scorer, NULL), 0);
+    float p = score_of(c, scorer, one, two);
+    assert_true(score_of(c, scorer, nothing, plain) ==
+                score_of(c, scorer, unknown, zero));
+    assert_true(p == score_of(c, scorer, late, two));
+    assert_true(fabsf(p - score_of(c, scorer, one, turned)) < 1e-6f);
+    if (!learner_model_get_config(c->model)->dice_batch) {
+        assert_true(p != score_of(c, scorer, both, two));
+        if (p == score_of(c, scorer, one, plain))
+            fail_msg("%s: genres do not count", name);
+    }
+    learner_scorer_free(scorer);
+}
+
+static void multi_hot_fields_are_means(void **state)
+{
+    (void)state;
+    each(check_places);
+}
+
 /* ---- edges ----------------------------------------------------------------------- */
 
 static void check_edge(const struct net_case_spec *spec)
@@ -510,6 +575,7 @@ int main(int argc, char **argv)
     }
     snprintf(program, sizeof program, "%s", argv[0]);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_are_overwritten),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(the_past_does_not_change_a_bit),
         cmocka_unit_test(instruction_sets_give_the_same_bits),
@@ -517,6 +583,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(scores_are_predictions),
         cmocka_unit_test(scores_of_one_group_are_its_predictions),
+        cmocka_unit_test(multi_hot_fields_are_means),
         cmocka_unit_test(edges_are_defined),
         cmocka_unit_test(one_class_is_a_batch_too),
         cmocka_unit_test(names_what_is_not_finite),
