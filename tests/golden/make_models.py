@@ -182,18 +182,20 @@ STREAMS = {"plain": (PLAIN, False, 0), "rich": (RICH, True, 0),
 
 
 def draw_ids(schema, group, count):
-    """(count, columns): absent places only in a multi-hot field's tail."""
-    columns, absent = [], None
+    """(count, columns): any places of a multi-hot field absent, never all."""
+    columns, run = [], []
     for f in schema["fields"]:
         if f["group"] != group:
             continue
         ids = torch.randint(0, schema["tables"][f["table"]]["rows"], (count,))
-        if f["continues"]:
-            absent = absent | (torch.rand(count) < 0.4)
-            ids[absent] = -1
-        else:
-            absent = torch.zeros(count, dtype=torch.bool)
+        run = run + [ids] if f["continues"] else [ids]
         columns.append(ids)
+        if f["more"]:
+            kept = torch.randint(0, f["more"] + 1, (count,))
+            absent = torch.rand(count, f["more"] + 1) < 0.4
+            absent[torch.arange(count), kept] = False
+        if f["more"] or f["continues"]:
+            ids[absent[:, len(run) - 1]] = -1
     if not columns:
         return torch.zeros(count, 0, dtype=torch.int64)
     return torch.stack(columns, 1)
