@@ -103,11 +103,24 @@ bool learner_admission_count(struct learner_admission *admission,
     return has >= admission->k;
 }
 
+/* Cells of a word in 1 .. k - 1. A cell in a byte of its own plus 128 - n has
+ * the high bit where the cell is n or more. */
+static unsigned waiting_cells(uint64_t word, unsigned k)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    uint64_t even = word & ones * 15, odd = word >> 4 & ones * 15;
+    uint64_t some = ((even + ones * 127) & highs) >> 1 |
+                    ((odd + ones * 127) & highs);
+    uint64_t enough = ((even + ones * (128 - k)) & highs) >> 1 |
+                      ((odd + ones * (128 - k)) & highs);
+    return (unsigned)__builtin_popcountll(some & ~enough);
+}
+
 static void count_waiting(struct learner_admission *admission)
 {
     admission->waiting = 0;
-    for (uint32_t cell = 0; cell < LEARNER_ADMISSION_CELLS; cell++)
-        admission->waiting += waits(admission, get(admission, cell));
+    for (size_t i = 0; i < WORDS; i++)
+        admission->waiting += waiting_cells(admission->words[i], admission->k);
 }
 
 void learner_admission_keep(struct learner_admission *admission)
