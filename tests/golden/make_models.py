@@ -108,6 +108,7 @@ CASES = {
         "auxiliary": "network"}),
     "dien": (S, "dien", "plain", {}),
     "dien_rich": (S, "dien", "rich", {"hidden": 5}),
+    "dien_rich_no_goods": (S, "dien", "rich", {"fields_off": 4}),
     "dien_wide": (S, "dien", "plain", {
         "hidden": 17, "attention_hidden": [17, 9], "mlp_hidden": [18, 7],
         "auxiliary_hidden": [17, 5], "evolution": "aigru"}),

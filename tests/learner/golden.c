@@ -30,6 +30,7 @@ const struct golden_line golden_lines[GOLDEN_CASES] = {
     {"gru_att_rich_auxiliary", "the same with the auxiliary network"},
     {"dien", "AUGRU, auxiliary network, left-out cells"},
     {"dien_rich", "the same, multi-hot, fnw, H unlike D"},
+    {"dien_rich_no_goods", "an item that is one multi-hot field"},
     {"dien_wide", "widths above 16 that are no multiple of it; AIGRU"},
     {"dien_no_auxiliary", "AUGRU alone"},
     {"dien_auxiliary_inner", "auxiliary loss: inner product"},
