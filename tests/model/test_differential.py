@@ -33,6 +33,13 @@ FEATURES = [
      "transform": "bucket", "bounds": [1, 3, 4.5]},
     {"name": "weekday", "group": "when", "dimension": 4, "path": "event_ms",
      "transform": "weekday"}]
+# As many fields as there may be, most of them the item's.
+WIDE = FEATURES + [
+    {"name": "many", "group": "item", "dimension": 8, "path": "goods",
+     "values": 40},
+    {"name": "more", "group": "profile", "dimension": 8, "path": "gender",
+     "values": 11}]
+FIELDS_MAX = 64
 PARTITIONS = 4
 PAGES = 1200
 SETTINGS = {
@@ -77,13 +84,13 @@ def write_events(path, events):
 class Differential(unittest.TestCase):
     maxDiff = 2000
 
-    def check(self, seed, settings):
+    def check(self, seed, settings, features=FEATURES):
         with tempfile.TemporaryDirectory() as folder:
             def path(name):
                 return os.path.join(folder, name)
             config = merge(stream.config(), {
                 "kafka.brokers": "127.0.0.1:1", **settings})
-            config["features"] += FEATURES
+            config["features"] += features
             logs = logs_of(seed)
             model = state_model.run(config, "/", logs, path("model"))
             self.assertGreater(model.position, 500)
@@ -114,6 +121,13 @@ class Differential(unittest.TestCase):
     def lines(file):
         """All but the reasons of dead letters, which the model lacks."""
         return (x for x in file if not x.startswith('{"reasons"'))
+
+
+    def test_as_many_fields_as_there_may_be(self):
+        features = stream.config()["features"] + WIDE
+        self.assertEqual(sum(f.get("values", 1) for f in features),
+                         FIELDS_MAX)
+        self.check(3, SETTINGS["caps"], WIDE)
 
 
 def add(name, settings, seed):
