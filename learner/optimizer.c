@@ -138,7 +138,8 @@ static void ftrl(const struct learner_updater *updater, float *restrict w,
         float s = square > 0 ? square / (after + before) / alpha : 0;
         z[i] += g[i] - s * w[i];
         float over = z[i] > l1 ? z[i] - l1 : z[i] < -l1 ? z[i] + l1 : 0;
-        w[i] = over == 0 ? 0 : -over / ((beta + after) / alpha + l2);
+        float divisor = (beta + after) / alpha + l2; /* 0 where g^2 is */
+        w[i] = over == 0 || divisor == 0 ? 0 : -over / divisor;
     }
 }
 

@@ -173,6 +173,29 @@ static void a_saved_state_goes_on_alike(void **state)
     learner_admission_free(two);
 }
 
+/* Counted while it goes on or all at once after a load: the same. */
+static void waiting_ids_are_those_below_k(void **state)
+{
+    (void)state;
+    for (unsigned k = 1; k <= LEARNER_ADMISSION_MOST; k++) {
+        struct learner_admission *one = make(k);
+        struct base_error error;
+        for (uint64_t key = 1; key < IDS; key++)
+            count(one, key, (uint32_t)(key % 16 + 1));
+        learner_admission_keep(one);
+        uint64_t waiting = learner_admission_waiting(one);
+        assert_int_equal(waiting, k < 2 ? 0 : 4 * (k - 1) - 1);
+        uint8_t *bytes = save(one);
+        assert_int_equal(
+            learner_admission_load(one, bytes, learner_admission_size(one),
+                                   &error),
+            BASE_OK);
+        assert_int_equal(learner_admission_waiting(one), waiting);
+        free(bytes);
+        learner_admission_free(one);
+    }
+}
+
 static void none_is_an_empty_state(void **state)
 {
     (void)state;
@@ -194,6 +217,7 @@ int main(void)
         cmocka_unit_test(discard_restores_every_bit),
         cmocka_unit_test(all_are_halved_at_fixed_counts),
         cmocka_unit_test(a_saved_state_goes_on_alike),
+        cmocka_unit_test(waiting_ids_are_those_below_k),
         cmocka_unit_test(none_is_an_empty_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

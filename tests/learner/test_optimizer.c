@@ -185,6 +185,26 @@ static void ftrl_is_sparse(void **state)
     assert_true(zeros > N / 3);
 }
 
+/* Gradients whose squares vanish or sum to infinity leave weights finite. */
+static void extreme_gradients_leave_weights_finite(void **state)
+{
+    (void)state;
+    const float sizes[] = {1e-45f, 1e-30f, 1e-20f, 0x1p60f, -0x1p60f};
+    for (unsigned k = 0; k < KINDS; k++)
+        for (unsigned s = 0; s < 5; s++) {
+            struct learner_model_config config = configure(kinds[k]);
+            float values[3 * N] = {0}, g[N];
+            config.ftrl_beta = 0;
+            learner_optimizer_init(&updater, &config);
+            for (unsigned i = 0; i < N; i++)
+                g[i] = i % 7 ? sizes[s] : 0;
+            for (unsigned t = 1; t <= 600; t++)
+                learner_optimizer_row(&updater, values, g, N, t);
+            for (unsigned i = 0; i < N; i++)
+                assert_true(isfinite(values[i]));
+        }
+}
+
 static void no_gradient_from_the_start_moves_nothing(void **state)
 {
     (void)state;
@@ -320,6 +340,7 @@ int main(void)
         cmocka_unit_test(rows_follow_the_formula),
         cmocka_unit_test(dense_steps_are_rows_but_for_row_wise_adagrad),
         cmocka_unit_test(ftrl_is_sparse),
+        cmocka_unit_test(extreme_gradients_leave_weights_finite),
         cmocka_unit_test(no_gradient_from_the_start_moves_nothing),
         cmocka_unit_test(bits_do_not_depend_on_the_split),
         cmocka_unit_test(rest_is_a_step_without_gradient),
