@@ -12,15 +12,10 @@
  * pairs of several samples, so that short histories fill the products too. */
 #include <string.h>
 
-#include "learner/net.h"
-
-/* count pairs of one sample with consecutive behaviors */
-struct run {
-    uint32_t sample, behavior, count;
-};
+#include "learner/attention.h"
 
 struct tile {
-    struct run runs[NET_TILE];
+    struct learner_run runs[NET_TILE];
     unsigned run_count;
     size_t first, rows;             /* pairs */
     uint32_t group, sample, offset; /* where the next tile starts */
@@ -53,7 +48,7 @@ static bool next_tile(const struct learner_net *net,
         uint32_t count = size - tile->offset;
         if (count > NET_TILE - tile->rows)
             count = (uint32_t)(NET_TILE - tile->rows);
-        tile->runs[tile->run_count++] = (struct run){
+        tile->runs[tile->run_count++] = (struct learner_run){
             tile->sample, net->history_begin[tile->group] + tile->offset,
             count};
         tile->rows += count;
@@ -77,29 +72,11 @@ static void multiply_pairs(const struct learner_net *net,
 {
     size_t ldK = net->model->ldK;
     for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
+        const struct learner_run *run = &tile->runs[i];
         net->kernels->row_multiply(product, net->query + run->sample * ldK,
                                    net->key + run->behavior * ldK, ldK,
                                    run->count, ldK);
         product += run->count * ldK;
-    }
-}
-
-/* h0 (rows,ldA0) += k M, M = sum_i q_i Wo_i of each sample */
-static void add_outer(const struct learner_net *net,
-                      const struct learner_shard *shard,
-                      const struct tile *tile, float *h0)
-{
-    const struct learner_model *model = net->model;
-    size_t K = model->K, ldK = model->ldK, ldA0 = model->ldA0;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
-        net->kernels->gemm(shard->outer, K * ldA0,
-                           net->query + run->sample * ldK, ldK, net->pack.ao,
-                           K * ldA0, 1, K, K * ldA0, net->pack.zero);
-        net->kernels->gemm(h0, ldA0, net->key + run->behavior * ldK, ldK,
-                           shard->outer, ldA0, run->count, K, ldA0, NULL);
-        h0 += run->count * ldA0;
     }
 }
 
@@ -114,14 +91,14 @@ static void score_tile(struct learner_net *net,
     size_t ldK = model->ldK, ldA0 = model->ldA0, ldA1 = model->ldA1;
     float *at = h0;
     for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
+        const struct learner_run *run = &tile->runs[i];
         kernels->row_add(at, net->qp + run->sample * ldA0,
                          net->kp + run->behavior * ldA0, ldA0, run->count,
                          ldA0);
         at += run->count * ldA0;
     }
     if (is_outer(net)) {
-        add_outer(net, shard, tile, h0);
+        learner_outer_forward(net, shard, tile->runs, tile->run_count, h0);
     } else {
         multiply_pairs(net, tile, shard->product);
         kernels->gemm(h0, ldA0, shard->product, ldK, pack->ap, ldA0,
@@ -305,7 +282,7 @@ static void scatter_split(struct learner_net *net, const struct tile *tile,
 {
     size_t ldA0 = net->model->ldA0;
     for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
+        const struct learner_run *run = &tile->runs[i];
         net->kernels->row_add_backward(net->dqp + run->sample * ldA0,
                                        net->dkp + run->behavior * ldA0, d0,
                                        ldA0, run->count, ldA0);
@@ -328,44 +305,13 @@ static void backward_product(struct learner_net *net,
                   tile->rows, model->A0, ldK, net->pack.zero);
     const float *dproduct = shard->dproduct;
     for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
+        const struct learner_run *run = &tile->runs[i];
         size_t sample = run->sample, behavior = run->behavior;
         kernels->row_multiply_backward(
             net->dquery + sample * ldK, net->dkey + behavior * ldK, dproduct,
             net->query + sample * ldK, net->key + behavior * ldK, ldK,
             run->count, ldK);
         dproduct += run->count * ldK;
-    }
-}
-
-/* through q (x) k: with dM = k^T d0 of a run, dWo_i += q_i dM, dq_i +=
- * dM . Wo_i, dk += d0 M^T */
-static void backward_outer(struct learner_net *net,
-                           const struct learner_shard *shard,
-                           const struct tile *tile, const float *d0)
-{
-    const struct learner_kernels *kernels = net->kernels;
-    const struct learner_model *model = net->model;
-    size_t K = model->K, A0 = model->A0, ldK = model->ldK, ldA0 = model->ldA0;
-    const float *zero = net->pack.zero;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct run *run = &tile->runs[i];
-        const float *q = net->query + run->sample * ldK;
-        const float *k = net->key + run->behavior * ldK;
-        float *dq = net->dquery + run->sample * ldK;
-        kernels->gemm_tn(shard->douter, ldA0, k, ldK, d0, ldA0, K, run->count,
-                         ldA0, zero);
-        kernels->row_spread(shard->partial.dao, K * ldA0, K, K * ldA0, q,
-                            shard->douter);
-        kernels->row_dot(shard->row, net->pack.ao, K * ldA0, K, K * ldA0,
-                         shard->douter, 0.0f);
-        for (size_t j = 0; j < K; j++)
-            dq[j] += shard->row[j];
-        kernels->gemm(shard->outer_turned, A0 * ldK, q, ldK,
-                      net->pack.ao_turned, A0 * ldK, 1, K, A0 * ldK, zero);
-        kernels->gemm(net->dkey + run->behavior * ldK, ldK, d0, ldA0,
-                      shard->outer_turned, ldK, run->count, A0, ldK, NULL);
-        d0 += run->count * ldA0;
     }
 }
 
@@ -393,7 +339,7 @@ static void backward_tile(struct learner_net *net,
                   model->A1, ldA0, pack->zero);
     kernels->sigmoid_backward(d0, h0, tile->rows * ldA0);
     if (is_outer(net))
-        backward_outer(net, shard, tile, d0);
+        learner_outer_backward(net, shard, tile->runs, tile->run_count, d0);
     else
         backward_product(net, shard, tile, d0);
     scatter_split(net, tile, d0);

@@ -43,6 +43,7 @@
 enum {
     NET_TILE = 96,  /* pairs whose first layers stay in cache */
     NET_BLOCK = 48, /* columns of a block */
+    NET_RUNS = 4,   /* samples that share a pass over the outer weights */
 };
 
 /* Gradients of weights that row phases make; padded. All 0 at the start of
@@ -64,9 +65,9 @@ struct learner_shard {
     uint32_t group_begin, group_end;
     float *product, *dproduct;  /* (NET_TILE,ldK) */
     float *tile0, *tile1;       /* (NET_TILE,ldA0), (NET_TILE,ldA1) */
-    float *outer, *douter;      /* (K,ldA0) of one sample */
-    float *outer_turned;        /* (A0,ldK) */
-    float *row;                 /* (the wider of ldD, ldK) */
+    float *outer, *douter;      /* (NET_RUNS,K,ldA0) */
+    float *outer_turned;        /* (NET_RUNS,A0,ldK) */
+    float *outer_query;         /* (NET_RUNS,ldK) */
     float *wide;                /* (3D) [e_a; s; e_a . s] of one sample */
     struct learner_partial partial;
     struct learner_evolution_shard evolution;

@@ -49,16 +49,17 @@ static void list_scratch(struct learner_shard *shard,
                          const struct learner_model *model,
                          struct learner_slot slots[FIXED_PER_SHARD])
 {
-    size_t K = model->K, ldK = model->ldK, ldD = model->ldD;
+    size_t K = model->K, ldK = model->ldK;
     size_t A0 = model->A0, ldA0 = model->ldA0;
-    size_t outer = model->config.attention == LEARNER_ATTENTION_OUTER ? 1 : 0;
+    bool outer = model->config.attention == LEARNER_ATTENTION_OUTER;
+    size_t runs = outer ? NET_RUNS : 0;
     const struct learner_slot own[FIXED_PER_SHARD] = {
         {&shard->product, NET_TILE * ldK}, {&shard->dproduct, NET_TILE * ldK},
         {&shard->tile0, NET_TILE * ldA0},
         {&shard->tile1, NET_TILE * (size_t)model->ldA1},
-        {&shard->outer, outer * K * ldA0}, {&shard->douter, outer * K * ldA0},
-        {&shard->outer_turned, outer * A0 * ldK},
-        {&shard->row, ldD > ldK ? ldD : ldK},
+        {&shard->outer, runs * K * ldA0}, {&shard->douter, runs * K * ldA0},
+        {&shard->outer_turned, runs * A0 * ldK},
+        {&shard->outer_query, runs * ldK},
         {&shard->wide, learner_round16(3 * model->D)},
     };
     memcpy(slots, own, sizeof own);
