@@ -35,7 +35,7 @@ enum {
     DRAIN_MS = 25000,
     STOP_MS = 30000,
     /* of the refreshing view */
-    VIEW_ROWS = 11,
+    VIEW_ROWS = 12,
     VIEW_COLUMNS = 72,
 };
 
@@ -526,7 +526,7 @@ static void set_up(struct demo *demo)
     demo->facts.seconds_asked = demo->seconds;
     demo->facts.phase = "starting";
     demo->facts.auc_total = demo->facts.ceiling_total = NAN;
-    demo->facts.auc_recent = NAN;
+    demo->facts.auc_recent = demo->facts.rela_impr = NAN;
     for (unsigned i = 0; i < CHILDREN; i++)
         demo->children[i].output = -1;
 }

@@ -39,6 +39,13 @@ static void read_ingest(const json_t *ingest, struct demo_facts *facts)
     facts->at_end = json_is_true(json_object_get(ingest, "at_end"));
 }
 
+/* Of the main model, which comes first. */
+static void read_models(const json_t *models, struct demo_facts *facts)
+{
+    const json_t *main = json_array_get(models, 0);
+    facts->rela_impr = number_at(json_object_get(main, "rela_impr"), "window");
+}
+
 static void read_learner(const json_t *learner, struct demo_facts *facts)
 {
     const json_t *total = json_object_get(learner, "total");
@@ -68,6 +75,7 @@ bool demo_parse_status(const char *text, struct demo_facts *facts)
     if (whole) {
         read_ingest(ingest, facts);
         read_learner(learner, facts);
+        read_models(json_object_get(root, "models"), facts);
         facts->published = (uint64_t)integer_at(publish, "published");
         facts->trained_age_ms =
             integer_at(json_object_get(root, "age_ms"), "trained");

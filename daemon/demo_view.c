@@ -83,12 +83,23 @@ static void print_climb(FILE *out, const struct demo_facts *facts)
     fprintf(out, "\033[K\n");
 }
 
+static void print_rela_impr(FILE *out, double rela_impr)
+{
+    if (isfinite(rela_impr))
+        fprintf(out,
+                "  RelaImpr              %+.1f %% against a base model on the "
+                "same stream\033[K\n",
+                rela_impr);
+    else
+        fprintf(out, "  RelaImpr              -\033[K\n");
+}
+
 void demo_print_view(FILE *out, const struct demo_facts *facts, bool first)
 {
     double auc, ceiling;
     demo_result(facts, &auc, &ceiling);
     /* Over the lines of the last view. */
-    fprintf(out, "%s", first ? "" : "\033[10A\r");
+    fprintf(out, "%s", first ? "" : "\033[11A\r");
     fprintf(out, "interestd demo   %.0f of %llu s   %s\033[K\n", facts->seconds,
             (unsigned long long)facts->seconds_asked, facts->phase);
     fprintf(out,
@@ -105,6 +116,7 @@ void demo_print_view(FILE *out, const struct demo_facts *facts, bool first)
     print_auc(out, "AUC, from the start", facts->auc_total,
               facts->ceiling_total);
     print_climb(out, facts);
+    print_rela_impr(out, facts->rela_impr);
     fprintf(out,
             "  model                 %s   its newest event is %.1f s "
             "old\033[K\n",
@@ -166,6 +178,7 @@ void demo_print_json(FILE *out, const struct demo_facts *facts)
     print_json_number(out, "auc_ceiling", ceiling);
     print_json_number(out, "auc_total", facts->auc_total);
     print_json_number(out, "auc_total_ceiling", facts->ceiling_total);
+    print_json_number(out, "rela_impr_percent", facts->rela_impr);
     fprintf(out,
             ",\"versions_published\":%llu,\"versions_followed\":%llu,"
             "\"versions_refused\":%llu,\"unaccounted_offsets\":%lld,"

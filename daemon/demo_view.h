@@ -30,6 +30,7 @@ struct demo_facts {
     double events_per_second, samples_per_second;
     /* since the start; of the last learner.window_samples */
     double auc_total, auc_recent, log_loss, calibration;
+    double rela_impr; /* of the newest 10 s, against the base model; percent */
     uint64_t published;
     /* ranker */
     uint64_t followed, version, refused;

@@ -135,6 +135,7 @@ static void test_demo_reads_it(void **state)
     assert_int_equal(facts.published, 2);
     assert_true(facts.at_end);
     assert_true(facts.auc_total == 0.75);
+    assert_true(facts.rela_impr == 12.5);
     assert_null(demo_best_window(&facts));
     demo_parse_producer("{\"events\":13,\"window_begin_ms\":20000,"
                         "\"window_auc_ceiling\":0.8,\"auc_ceiling\":null}",
@@ -193,6 +194,7 @@ static void test_demo_prints(void **state)
     free(text);
     demo_set_window(&facts, 10, &auc, &ceiling);
     facts.auc_recent = 0.75;
+    facts.rela_impr = 1.5;
     facts.ceiling_total = 0.8;
     out = open_memstream(&text, &size);
     demo_print_view(out, &facts, true);
@@ -200,6 +202,7 @@ static void test_demo_prints(void **state)
     fclose(out);
     assert_non_null(strstr(text, "0.8500   best possible 0.8750   93 %"));
     assert_non_null(strstr(text, "auc=0.7500 ceiling=0.8000"));
+    assert_non_null(strstr(text, "RelaImpr              +1.5 % against"));
     free(text);
 }
 
