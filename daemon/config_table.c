@@ -162,7 +162,8 @@ static const struct base_setting settings[] = {
           "checkpoints", "The journal behind the oldest of them is trimmed."),
 
     TEXT("publish.model", AT(config.publish.model), "", 0,
-         "Name of the model that is published; empty: the main one."),
+         "Name of the model that is published; empty: the main one. A shadow "
+         "that is detached publishes nothing more."),
     COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0, 86400e3,
           "ms",
           "A version is published this often, where something was trained; "

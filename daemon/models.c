@@ -224,8 +224,8 @@ static void open_shadow(struct model *model)
         return;
     base_log(BASE_LOG_ERROR,
              "event=shadow_refused model=%s error=\"%s\" hint=\"the main "
-             "model goes on without it\"",
-             model->config.name, error.text);
+             "model goes on without it; with %s removed it starts fresh\"",
+             model->config.name, error.text, model->config.folder);
     set_state(model, DAEMON_MODEL_REFUSED, error.text);
     ingest_follower_free(model->follower);
     model->follower = NULL;
@@ -325,28 +325,40 @@ static bool trains(struct model *model)
     return model->trainer && training;
 }
 
+/* A shadow's last checkpoint is its own affair. */
+static void stop_shadow(struct model *model, bool checkpoint)
+{
+    struct base_error why;
+    bool sound = checkpoint && trains(model);
+    if (model->trainer &&
+        learner_trainer_stop(model->trainer, sound, &why) != BASE_OK && sound)
+        base_log(BASE_LOG_ERROR,
+                 "event=shadow_stop_failed model=%s error=\"%s\"",
+                 model->config.name, why.text);
+}
+
 enum base_status daemon_models_stop(struct daemon_models *models,
                                     bool checkpoint, struct base_error *error)
 {
-    struct base_error why;
     if (!models->started)
         return BASE_OK;
-    for (unsigned i = 1; i < models->count; i++) /* while the main one ends */
+    for (unsigned i = 1; i < models->count; i++) /* leaves the disk alone */
         if (models->model[i].trainer)
             learner_trainer_pause(models->model[i].trainer, true);
     enum base_status status =
         learner_trainer_stop(models->model[0].trainer, checkpoint, error);
-    for (unsigned i = 1; i < models->count; i++) {
-        struct model *model = &models->model[i];
-        bool sound = checkpoint && trains(model);
-        if (model->trainer &&
-            learner_trainer_stop(model->trainer, sound, &why) && sound)
-            base_log(BASE_LOG_ERROR,
-                     "event=shadow_stop_failed model=%s error=\"%s\"",
-                     model->config.name, why.text);
-    }
-    models->started = false;
+    for (unsigned i = 1; i < models->count; i++)
+        if (models->model[i].published)
+            stop_shadow(&models->model[i], checkpoint);
     return status;
+}
+
+void daemon_models_stop_rest(struct daemon_models *models, bool checkpoint)
+{
+    for (unsigned i = 1; models->started && i < models->count; i++)
+        if (!models->model[i].published)
+            stop_shadow(&models->model[i], checkpoint);
+    models->started = false;
 }
 
 void daemon_models_free(struct daemon_models *models)

@@ -4,17 +4,18 @@
  *
  * 1. The main model reads the journal by right: ingest waits for it. A shadow
  *    follows; one that cannot keep up is detached by ingest at the journal's
- *    cap. 2. Whatever happens to a shadow (detached, failed, a checkpoint that
- * does not fit) is said in the log, /status and /metrics and stops nothing
- * else; what happens to the main model ends the daemon. 3. The hooks of one
- * model, the published one, are passed on.
+ *    cap, the published one too.
+ * 2. Whatever happens to a shadow (detached, failed, a checkpoint that does
+ *    not fit) is said in the log, /status and /metrics and stops nothing else;
+ *    what happens to the main model ends the daemon.
+ * 3. Checkpoints of one model, the published one, are passed on.
  *
  * A new shadow starts at the journal's oldest position, which is said. One
  * whose checkpoint lies before it has missed samples: it starts again there,
  * the old folder becomes shadow/<name>.old.
  *
- * Order of use: open (ingest is open), start (ingest is started), stop, free
- * (before ingest). The loop's thread, where nothing else is said. */
+ * Order of use: open (ingest is open), start (ingest is started), stop,
+ * stop_rest, free (before ingest). The loop's thread, where nothing else is said. */
 #ifndef DAEMON_MODELS_H
 #define DAEMON_MODELS_H
 
@@ -47,10 +48,12 @@ enum base_status daemon_models_start(struct daemon_models *models,
 struct learner_trainer *daemon_models_main(const struct daemon_models *models);
 struct learner_trainer *
 daemon_models_published(const struct daemon_models *models);
-/* Waits for all of them; with `checkpoint` each writes a last one. The error
- * is the main model's, a shadow's is logged. */
+/* Ends the main and the published model, so that the last version can be made;
+ * then the others, which are paused meanwhile. With `checkpoint` each writes a
+ * last one. The error is the main model's, a shadow's is logged. */
 enum base_status daemon_models_stop(struct daemon_models *models,
                                     bool checkpoint, struct base_error *error);
+void daemon_models_stop_rest(struct daemon_models *models, bool checkpoint);
 void daemon_models_free(struct daemon_models *models);
 /* Fills learner, windows and models of *status. */
 void daemon_models_status(struct daemon_models *models,

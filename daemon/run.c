@@ -259,6 +259,7 @@ static void stop_all(struct run *run, enum base_status *result,
     daemon_publisher_finish(run->publisher);
     if (run->ingest_started)
         note(result, error, ingest_stop(run->ingest, &next), &next);
+    daemon_models_stop_rest(run->models, sound);
 }
 
 static void free_all(struct run *run)

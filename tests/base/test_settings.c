@@ -261,6 +261,58 @@ static void test_path(void **state)
                      BASE_LIMIT);
 }
 
+/* What base_settings_text() prints brings the value back, in few digits. */
+static void test_texts(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"no", "yes", NULL};
+    struct values {
+        float narrow;
+        double wide;
+        int64_t signed_one;
+        uint16_t small;
+        bool flag, word;
+        char text[8];
+    } value = {0.1f, 0.1, -5, 65535, true, true, "abc"};
+#define VALUE(member) BASE_SETTING_MEMBER(struct values, member)
+    const struct base_setting entries[] = {
+        {"a", BASE_SETTING_DOUBLE, VALUE(narrow), "0", 0, 1, NULL, NULL, ""},
+        {"b", BASE_SETTING_DOUBLE, VALUE(wide), "0", 0, 1, NULL, NULL, ""},
+        {"c", BASE_SETTING_SIGNED, VALUE(signed_one), "0", -9, 9, NULL, NULL,
+         ""},
+        {"d", BASE_SETTING_UNSIGNED, VALUE(small), "0", 0, 65535, NULL, NULL,
+         ""},
+        {"e", BASE_SETTING_BOOL, VALUE(flag), "false", 0, 1, NULL, NULL, ""},
+        {"f", BASE_SETTING_ENUM, VALUE(word), "no", 0, 0, NULL, words, ""},
+        {"g", BASE_SETTING_STRING, VALUE(text), "", 0, 0, NULL, NULL, ""},
+    };
+#undef VALUE
+    static const char *const texts[] = {"0.1",  "0.1", "-5", "65535",
+                                        "true", "yes", "abc"};
+    const struct base_settings own = {entries, 7};
+    const struct base_setting_place nowhere = {.file = "test"};
+    for (unsigned i = 0; i < own.count; i++) {
+        char text[40];
+        base_settings_text(&own, i, &value, text, sizeof text);
+        assert_string_equal(text, texts[i]);
+    }
+    value.wide = 1.0 / 3;
+    value.narrow = 1.0f / 3;
+    for (unsigned i = 0; i < 2; i++) {
+        char text[40];
+        struct values back = {0};
+        struct base_error error;
+        base_settings_text(&own, i, &value, text, sizeof text);
+        assert_int_equal(base_settings_set(&own, i, text, &nowhere, &back,
+                                           &error),
+                         BASE_OK);
+        assert_memory_equal((char *)&back + entries[i].offset,
+                            (char *)&value + entries[i].offset,
+                            entries[i].size);
+    }
+    assert_int_equal(base_settings_text(&own, 6, &value, NULL, 0), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_long_unknown_key),
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_path),
+        cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
