@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "ingest/hash.h"
+#include "ingest/path.h"
 #include "ingest/program.h"
 #include "ingest/schema.h"
 #include "learner/learner.h"
@@ -427,26 +428,13 @@ static void compile_union(struct compile *c, uint32_t index,
 static unsigned select_wants(const char *name, const struct want *wants,
                              unsigned count, struct want *inner)
 {
-    size_t length = strlen(name);
     unsigned selected = 0;
     for (unsigned i = 0; i < count; i++) {
-        const char *rest = wants[i].rest;
-        if (strncmp(rest, name, length) ||
-            (rest[length] != '.' && rest[length] != '\0'))
-            continue;
-        inner[selected++] = (struct want){
-            wants[i].target, rest + length + (rest[length] == '.')};
+        const char *rest = ingest_path_behind(wants[i].rest, name);
+        if (rest)
+            inner[selected++] = (struct want){wants[i].target, rest};
     }
     return selected;
-}
-
-static bool has_field(const struct ingest_schema_node *node, const char *path)
-{
-    struct want want = {0, path}, inner;
-    for (uint32_t i = 0; i < node->count; i++)
-        if (select_wants(node->names[i], &want, 1, &inner))
-            return true;
-    return false;
 }
 
 static void compile_record(struct compile *c, uint32_t index,
@@ -463,7 +451,7 @@ static void compile_record(struct compile *c, uint32_t index,
             refuse(c, &c->targets[wants[i].target], node);
             goto cleanup;
         }
-        if (!has_field(node, wants[i].rest))
+        if (ingest_path_field(node, wants[i].rest) == node->count)
             emit_absent(c, &wants[i], 1);
     }
     for (uint32_t i = 0; i < node->count && !c->status; i++) {
@@ -520,100 +508,6 @@ static void compile_subroutines(struct compile *c)
             c->ops[i].arg = c->entries[c->ops[i].arg];
 }
 
-/* ---- paths ------------------------------------------------------------- */
-
-static enum base_status check_path(const char *path, struct base_error *error)
-{
-    size_t length = strlen(path);
-    if (length == 0 || path[0] == '.' || path[length - 1] == '.' ||
-        strstr(path, ".."))
-        return base_fail(error, BASE_CONFIG,
-                         "path '%s' is not a list of field names with dots "
-                         "between them", path);
-    unsigned components = 1;
-    for (const char *at = path; *at; at++)
-        components += *at == '.';
-    if (components > INGEST_SCHEMA_DEPTH_MAX)
-        return base_fail(error, BASE_CONFIG,
-                         "path '%.60s...' has %u components; %d are allowed",
-                         path, components, INGEST_SCHEMA_DEPTH_MAX);
-    return BASE_OK;
-}
-
-/* The record at or right below this node that has the next component, else
- * any record; NULL where there is none. */
-static const struct ingest_schema_node *
-record_below(const struct compile *c, uint32_t index, const char *rest)
-{
-    const struct ingest_schema_node *node = node_of(c, index), *any = NULL;
-    if (node->type == INGEST_SCHEMA_RECORD)
-        return node;
-    for (uint32_t i = 0;
-         node->type == INGEST_SCHEMA_UNION && i < node->count; i++) {
-        const struct ingest_schema_node *child = node_of(c, node->children[i]);
-        if (child->type != INGEST_SCHEMA_RECORD)
-            continue;
-        any = child;
-        if (has_field(child, rest))
-            break;
-    }
-    return any;
-}
-
-static void list_fields(const struct ingest_schema_node *node, char *text,
-                        size_t size)
-{
-    size_t used = 0;
-    for (uint32_t i = 0; i < node->count; i++) {
-        size_t length = strlen(node->names[i]);
-        if (used + length + 8 > size) {
-            memcpy(text + used, ", ...", 6);
-            return;
-        }
-        if (i) {
-            memcpy(text + used, ", ", 2);
-            used += 2;
-        }
-        memcpy(text + used, node->names[i], length + 1);
-        used += length;
-    }
-}
-
-/* Follows the path as far as it goes and says what is there instead. */
-static enum base_status say_unknown(const struct compile *c,
-                                    const struct ingest_target *target)
-{
-    const char *path = target->path, *rest = path;
-    char name[NAME_SIZE] = "";
-    name_of(target, name);
-    uint32_t index = 0;
-    for (;;) {
-        int done = (int)(rest - path) - (rest > path);
-        const struct ingest_schema_node *node = record_below(c, index, rest);
-        if (!node)
-            return base_fail(c->error, BASE_CONFIG,
-                             "%spath '%s': '%.*s' is of type %s, which has "
-                             "no fields to name", name, path, done, path,
-                             ingest_schema_type_name(node_of(c, index)->type));
-        struct want want = {0, rest}, inner = {0, NULL};
-        uint32_t i = 0;
-        while (i < node->count &&
-               !select_wants(node->names[i], &want, 1, &inner))
-            i++;
-        if (i == node->count) {
-            char fields[400] = "none";
-            list_fields(node, fields, sizeof fields);
-            return base_fail(c->error, BASE_CONFIG,
-                             "%spath '%s' does not exist; the fields "
-                             "%s%.*s%s are: %s", name, path,
-                             done ? "of '" : "there", done, path,
-                             done ? "'" : "", fields);
-        }
-        index = node->children[i];
-        rest = inner.rest;
-    }
-}
-
 /* ---- boundary ---------------------------------------------------------- */
 
 static enum base_status check_bounds(const struct compile *c,
@@ -651,7 +545,7 @@ static enum base_status check_target(struct compile *c, unsigned number)
                          "schema: more than %d slots", UINT16_MAX);
     c->slots[number] = (uint16_t)c->slot_count;
     c->slot_count += values;
-    return check_path(target->path, c->error);
+    return ingest_path_check(target->path, c->error);
 }
 
 static void compile_all(struct compile *c, unsigned target_count)
@@ -671,7 +565,9 @@ static void compile_all(struct compile *c, unsigned target_count)
     compile_subroutines(c);
     for (unsigned i = 0; i < target_count && !c->status; i++)
         if (!c->found[i])
-            c->status = say_unknown(c, &c->targets[i]);
+            c->status = ingest_path_unknown(
+                c->schema, name_of(&c->targets[i], (char[NAME_SIZE]){0}),
+                c->targets[i].path, c->error);
     free(wants);
 }
 
