@@ -9,7 +9,7 @@
 
 #include "base/random.h"
 
-/* ---- variants --------------------------------------------------------------- */
+/* ---- variants ----------------------------------------------------------- */
 
 static void mean(struct learner_model_config *c)
 {
@@ -119,7 +119,7 @@ const struct net_variant net_variants[] = {
 const unsigned net_variant_count =
     sizeof net_variants / sizeof net_variants[0];
 
-/* ---- model ------------------------------------------------------------------- */
+/* ---- model -------------------------------------------------------------- */
 
 static const struct {
     const char *name, *table;
@@ -189,7 +189,7 @@ static void make_model(struct net_case *c, const struct net_case_spec *spec)
     }
 }
 
-/* ---- memory ------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------- */
 
 static void *array(size_t count, size_t size)
 {
@@ -274,7 +274,7 @@ void net_case_fini(struct net_case *c)
     learner_model_free(c->model);
 }
 
-/* ---- values ------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------- */
 
 struct draws {
     uint64_t seed, position;
@@ -453,7 +453,7 @@ void net_case_split(struct net_case *split, const struct net_case *c)
         }
 }
 
-/* ---- the step ------------------------------------------------------------------ */
+/* ---- the step ----------------------------------------------------------- */
 
 static void run(struct net_case *c, unsigned threads, bool train)
 {

@@ -126,7 +126,7 @@ static void the_past_does_not_change_a_bit(void **state)
     }
 }
 
-/* ---- instruction sets -------------------------------------------------------- */
+/* ---- instruction sets --------------------------------------------------- */
 
 static char program[4096]; /* this test's own path */
 
@@ -163,7 +163,7 @@ static void instruction_sets_give_the_same_bits(void **state)
     assert_string_not_equal(two, plain); /* an arithmetic of its own */
 }
 
-/* ---- groups -------------------------------------------------------------------- */
+/* ---- groups ------------------------------------------------------------- */
 
 static void assert_near(const char *name, const char *part, const float *a,
                         const float *b, size_t size, float limit)
@@ -231,7 +231,7 @@ static void groups_share_without_a_difference(void **state)
     }
 }
 
-/* ---- slopes ---------------------------------------------------------------------- */
+/* ---- slopes ------------------------------------------------------------- */
 
 /* The loss with w moved by `by` along the direction. */
 static double loss_along(struct net_case *c, float *w, const float *direction,
@@ -307,7 +307,7 @@ static void gradients_are_slopes(void **state)
     each(check_slopes);
 }
 
-/* ---- scores ---------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------- */
 
 static uint64_t id_of(uint32_t row)
 {
@@ -454,7 +454,7 @@ static void multi_hot_fields_are_means(void **state)
     each(check_places);
 }
 
-/* ---- edges ----------------------------------------------------------------------- */
+/* ---- edges -------------------------------------------------------------- */
 
 static void check_edge(const struct net_case_spec *spec)
 {
@@ -524,7 +524,7 @@ static void one_class_is_a_batch_too(void **state)
     }
 }
 
-/* ---- what is not finite ---------------------------------------------------------- */
+/* ---- what is not finite ------------------------------------------------- */
 
 static void check_worst(struct net_case *c, const char *name)
 {
