@@ -59,6 +59,9 @@ void learner_model_config_default(struct learner_model_config *config)
 
 /* ---- limits -------------------------------------------------------------- */
 
+/* What the arithmetic can take; what a user may write is narrower
+ * (settings.c). */
+
 struct choice {
     const char *name;
     unsigned value, count;
