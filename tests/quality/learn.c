@@ -41,7 +41,7 @@ struct learn {
     atomic_bool failed;
     int64_t said_ms;
     struct learner_status status;
-    double frozen_seconds;
+    double seconds, frozen_seconds; /* in steps, of all trainers */
 };
 
 /* Train thread. */
@@ -97,10 +97,12 @@ static enum base_status run_to(struct learn *learn, uint64_t end, bool frozen,
     if (!status) {
         struct learner_status now;
         learner_trainer_status(trainer, &now);
-        if (frozen)
+        if (frozen) {
             learn->frozen_seconds += now.busy_seconds;
-        else
+        } else {
+            learn->seconds += now.busy_seconds;
             learn->status = now;
+        }
     }
     learner_trainer_free(trainer);
     return status;
@@ -183,7 +185,7 @@ static void print_result(const struct learn *learn)
            "\"rows\":%llu,\"auc\":%.9g,\"log_loss\":%.9g}\n",
            (unsigned long long)status->samples,
            (unsigned long long)status->rejected,
-           (unsigned long long)status->batches, status->busy_seconds,
+           (unsigned long long)status->batches, learn->seconds,
            learn->frozen_seconds, (unsigned long long)status->table_bytes,
            (unsigned long long)rows, status->total.auc,
            status->total.log_loss);

@@ -84,15 +84,17 @@ class Quality:
         if globo:
             item = globo.source.item
             jobs += self.jobs_of(globo, grid.runs(
+                "globo", grid.EXTRA[:1], seeds))
+            jobs += self.jobs_of(globo, grid.runs(
                 "globo", grid.regularizers(item) + grid.DIN_GRID, seeds[:1]))
             if not self.arguments.no_torch:
                 jobs += self.jobs_of(globo, grid.runs(
                     "globo", grid.TWINS, seeds[:1]))
             jobs += self.jobs_of(globo, grid.runs(
-                "globo", grid.regularizers(item) + grid.DIN_GRID + grid.EXTRA,
-                seeds[1:]))
-            jobs += self.jobs_of(globo, grid.runs(
-                "globo", grid.EXTRA, seeds[:1]))
+                "globo", grid.regularizers(item) + grid.DIN_GRID, seeds[1:]))
+            for seed in seeds:
+                jobs += self.jobs_of(globo, grid.runs(
+                    "globo", grid.EXTRA[1:], [seed]))
         return jobs
 
     def all_users(self):

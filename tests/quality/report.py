@@ -133,9 +133,11 @@ def day_section(results, dataset, names, output):
         days, rows = by_day(results, data, names, metric)
         plot = f"{data}_days_{metric}.png"
         dates = [date_of(day) for day in days]
-        plots.lines(os.path.join(output, plot), f"{title} by {period}, {data}",
-                    dates, [(name, results.models[name].title, row)
-                            for name, row in zip(names, rows)],
+        # The first one, before anything is learnt, would flatten the rest.
+        plots.lines(os.path.join(output, plot), f"{title} by {period}, from "
+                    f"the second on, {data}", dates[1:],
+                    [(name, results.models[name].title, row[1:])
+                     for name, row in zip(names, rows)],
                     title, metric == "rela_impr")
         text.append(f"\n![{title} by {period}]({plot})\n\n{title} by "
                     f"{period} (UTC):\n\n" + table(
@@ -180,7 +182,9 @@ def length_section(results, data):
 CLAIMS = (
     ("BaseModel < DIN", "base", "din"),
     ("DIN < DIEN", "din", "dien"),
+    ("DIN < DIEN without auxiliary loss", "din", "dien_plain"),
     ("the auxiliary loss helps", "dien_plain", "dien"),
+    ("the auxiliary loss at weight 0.1 helps", "dien_plain", "dien_light"),
     ("AUGRU is better than AGRU", "dien_agru", "dien_plain"),
     ("AUGRU is better than AIGRU", "dien_aigru", "dien_plain"),
     ("with the auxiliary loss AUGRU is better than AGRU", "dien_agru_aux",
@@ -250,8 +254,10 @@ def freshness(results, data):
             if "frozen" not in result:
                 continue
             went_on, frozen = result["compared"], result["frozen"]
+            # Late samples of the day before the first copy are no day.
             days = [d for d in sorted(frozen["days"], key=int)
-                    if frozen["days"][d]["samples"]]
+                    if 2 * frozen["days"][d]["samples"] >
+                    result["predictions"]["days"][d]["samples"]]
             found[model.name] = [
                 (d, went_on["days"][d], frozen["days"][d]) for d in days]
     return found
