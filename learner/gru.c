@@ -184,7 +184,9 @@ void learner_gru_input(const struct learner_gru_pack *pack,
                   scaled ? pack->zero : pack->bias);
 }
 
-/* Starts of the step's sums: the inputs' products into gates and candidate */
+/* Starts of the step's sums: the inputs' products into gates and candidate.
+ * The candidate's padding too: what was not a number in a batch that had to be
+ * rejected would stay there, and get into the states. */
 static void take_inputs(const struct learner_gru_pack *pack,
                         const struct learner_gru_batch *batch,
                         const struct learner_gru_step *step,
@@ -208,6 +210,8 @@ static void take_inputs(const struct learner_gru_pack *pack,
         }
         learner_gru_copy(gates, from, wide);
         learner_gru_copy(candidate, from + wide, H);
+        for (size_t j = H; j < shape->ldH; j++)
+            candidate[j] = 0;
     }
 }
 
