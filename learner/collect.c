@@ -7,8 +7,8 @@
 
 #include "learner/net.h"
 
-/* A tensor's place in ddense, from (m,ld); nothing where the model has it
- * not. */
+/* A tensor's place in ddense, from (m,ld), ld 1 for a column that is a row
+ * there; nothing where the model has it not. */
 static void narrow(const struct learner_net *net, float *ddense,
                    enum learner_tensor_name name, const float *from, size_t ld)
 {
@@ -18,7 +18,7 @@ static void narrow(const struct learner_net *net, float *ddense,
     const struct learner_tensor *tensor = &model->tensors[model->place[name]];
     float *to = ddense + tensor->offset;
     size_t m = tensor->shape[0], n = tensor->shape[1];
-    if (n == 1)
+    if (tensor->dimensions == 1)
         n = m, m = 1;
     for (size_t i = 0; i < m; i++)
         memcpy(to + i * n, from + i * ld, n * sizeof *to);
@@ -59,7 +59,7 @@ static void collect_attention(const struct learner_net *net, float *ddense)
     narrow(net, ddense, TENSOR_ATTENTION_0_BIAS, sum->da0_bias, ldA0);
     narrow(net, ddense, TENSOR_ATTENTION_1_WEIGHT, sum->da1, ldA1);
     narrow(net, ddense, TENSOR_ATTENTION_1_BIAS, sum->da1_bias, ldA1);
-    narrow(net, ddense, TENSOR_ATTENTION_2_WEIGHT, sum->da2, ldA1);
+    narrow(net, ddense, TENSOR_ATTENTION_2_WEIGHT, sum->da2, 1);
     narrow(net, ddense, TENSOR_ATTENTION_2_BIAS, sum->da2_bias, 1);
 }
 

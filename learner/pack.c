@@ -100,7 +100,8 @@ void learner_pack_turn(float *to, size_t ld, const float *from, size_t from_ld,
     }
 }
 
-/* A tensor, widened; nothing where the model has it not. */
+/* A tensor, widened; nothing where the model has it not. A column is a matrix
+ * of one column as any other: ld 1 where it becomes a row. */
 static void load(const struct learner_model *model, const float *dense,
                  enum learner_tensor_name name, float *to, size_t ld)
 {
@@ -108,7 +109,7 @@ static void load(const struct learner_model *model, const float *dense,
         return;
     const struct learner_tensor *tensor = &model->tensors[model->place[name]];
     size_t m = tensor->shape[0], n = tensor->shape[1];
-    if (tensor->dimensions == 1 || n == 1)
+    if (tensor->dimensions == 1)
         n = m, m = 1;
     learner_pack_widen(to, ld, dense + tensor->offset, m, n);
 }
@@ -143,7 +144,7 @@ static void load_attention(struct learner_pack *pack,
     load(model, dense, TENSOR_ATTENTION_0_BIAS, pack->a0_bias, model->ldA0);
     load(model, dense, TENSOR_ATTENTION_1_WEIGHT, pack->a1, model->ldA1);
     load(model, dense, TENSOR_ATTENTION_1_BIAS, pack->a1_bias, model->ldA1);
-    load(model, dense, TENSOR_ATTENTION_2_WEIGHT, pack->a2, model->ldA1);
+    load(model, dense, TENSOR_ATTENTION_2_WEIGHT, pack->a2, 1);
     load(model, dense, TENSOR_ATTENTION_2_BIAS, &pack->a2_bias, 1);
 }
 

@@ -82,6 +82,16 @@ static void network_auxiliary(struct learner_model_config *c)
     c->hidden = 9;
 }
 
+/* Matrices of one column, and of one row. */
+static void narrow(struct learner_model_config *c)
+{
+    c->attention_hidden[0] = c->attention_hidden[1] = 1;
+    c->mlp_hidden[0] = c->mlp_hidden[1] = 1;
+    c->auxiliary_hidden[0] = c->auxiliary_hidden[1] = 1;
+    c->hidden = c->kind == LEARNER_DIEN;
+    c->activation = LEARNER_SIGMOID;
+}
+
 const struct net_variant net_variants[] = {
     {"din", LEARNER_DIN, LEARNER_STREAMING, NULL},
     {"din prelu", LEARNER_DIN, LEARNER_STREAMING, prelu},
@@ -89,6 +99,7 @@ const struct net_variant net_variants[] = {
     {"din outer", LEARNER_DIN, LEARNER_STREAMING, outer},
     {"din inner", LEARNER_DIN, LEARNER_STREAMING, inner},
     {"din reference", LEARNER_DIN, LEARNER_REFERENCE, NULL},
+    {"din narrow", LEARNER_DIN, LEARNER_STREAMING, narrow},
     {"lr", LEARNER_LR, LEARNER_STREAMING, NULL},
     {"base", LEARNER_BASE, LEARNER_STREAMING, NULL},
     {"base mean", LEARNER_BASE, LEARNER_STREAMING, mean},
@@ -114,6 +125,7 @@ const struct net_variant net_variants[] = {
     {"dien outer", LEARNER_DIEN, LEARNER_STREAMING, outer},
     {"dien inner auxiliary", LEARNER_DIEN, LEARNER_STREAMING,
      inner_auxiliary},
+    {"dien narrow", LEARNER_DIEN, LEARNER_STREAMING, narrow},
     {"dien reference", LEARNER_DIEN, LEARNER_REFERENCE, NULL},
 };
 const unsigned net_variant_count =
