@@ -169,8 +169,8 @@ static enum base_status follow(struct model *model, struct base_error *error)
     uint64_t position = learner_trainer_position(model->trainer);
     enum base_status status =
         ingest_follower_new(ingest, name, position, &model->follower, error);
-    if (status != BASE_DATA)
-        return status;
+    if (status != BASE_DATA || position == model->config.begin)
+        return status; /* a new model has nothing to put aside */
     base_log(BASE_LOG_WARN,
              "event=shadow_restarted model=%s checkpoint_position=%llu "
              "journal_begin=%llu hint=\"samples between them are gone; it "
@@ -409,9 +409,13 @@ static void fill_model(struct model *model, struct daemon_model_status *status)
                sizeof status->tables[i]);
     if (model->trainer)
         learner_trainer_status(model->trainer, &status->learner);
+    /* Its thread sees it at its next batch. */
     if (model->follower && ingest_follower_detached(model->follower) &&
-        status->state == DAEMON_MODEL_TRAINING)
+        status->state == DAEMON_MODEL_TRAINING) {
         status->state = DAEMON_MODEL_DETACHED;
+        snprintf(status->reason, sizeof status->reason,
+                 "detached at the journal's cap");
+    }
     status->rela_impr = status->rela_impr_total = (double)NAN;
 }
 

@@ -176,7 +176,7 @@ static const struct base_setting settings[] = {
           "Not 0: within plus and minus sqrt(6 / (this + dimension))."),
     COUNT("batch_size", AT(batch_size), "128", 1, 65536, "samples",
           "Samples of a training step."),
-    COUNT("shards", AT(shards), "4", 1, 64, NULL,
+    COUNT("shards", AT(shards), "4", 1, 256, NULL,
           "Fixed partition of a batch; the bits of the weights depend on it."),
     COUNT("seed", AT(seed), "1", 0, INTEGER_MAX, NULL,
           "Seed of the initial weights and of every draw."),
