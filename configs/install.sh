@@ -9,7 +9,7 @@ set -euo pipefail
 build_packages=(
   gcc libc6-dev cmake ninja-build pkg-config
   librdkafka-dev libavro-dev liblmdb-dev libev-dev libjansson-dev
-  libmicrohttpd-dev libyaml-dev libxxhash-dev
+  libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libxxhash-dev
 )
 # The tests' own: C harness, a Kafka client, the model in Python, what fetches
 # and runs Apache Kafka, and the quality report's numbers, plots and twins.

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The schema registry's client; see registry.h. Entries stand in one array
+ * under the mutex; the thread takes the one that is due first, asks without
+ * the mutex, and files the answer. */
+#include "ingest/registry.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/random.h"
+
+enum {
+    ANSWER_MAX = 2 << 20, /* bytes of an HTTP answer */
+    TIMEOUT_S = 10,
+    SPACING_MS = 100,   /* between requests: RATE is ten a second */
+    BACKOFF_MS = 1000,  /* doubles .. */
+    BACKOFF_MAX_MS = 60000,
+    BELIEVED_AFTER = 3, /* answers "not found" until ABSENT .. */
+    FLOOD = 16,         /* .. or one, while so many ids are ABSENT */
+};
+
+struct entry {
+    uint32_t id;
+    enum ingest_registry_state state;
+    unsigned failures, denials;
+    int64_t due_ms; /* monotonic: when to ask next */
+};
+
+struct ingest_registry {
+    struct ingest_registry_config config;
+    CURL *curl;
+    char *answer;
+    size_t answer_size;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t changed;
+    bool stopping;
+    struct entry entries[INGEST_REGISTRY_IDS_MAX];
+    unsigned count, absent;
+    struct ingest_registry_status status;
+};
+
+/* ---- one request --------------------------------------------------------- */
+
+static size_t receive(char *bytes, size_t size, size_t count, void *self)
+{
+    struct ingest_registry *registry = self;
+    size *= count;
+    if (size > ANSWER_MAX - registry->answer_size)
+        return 0; /* libcurl ends the transfer */
+    memcpy(registry->answer + registry->answer_size, bytes, size);
+    registry->answer_size += size;
+    return size;
+}
+
+static int ended(void *self, curl_off_t a, curl_off_t b, curl_off_t c,
+                 curl_off_t d)
+{
+    (void)a, (void)b, (void)c, (void)d;
+    struct ingest_registry *registry = self;
+    pthread_mutex_lock(&registry->mutex);
+    bool stopping = registry->stopping;
+    pthread_mutex_unlock(&registry->mutex);
+    return stopping;
+}
+
+/* The schema's text out of {"schema": ..}; FOREIGN where it cannot serve. */
+static enum base_status read_answer(const json_t *json, const char **schema,
+                                    enum ingest_registry_state *state,
+                                    struct base_error *error)
+{
+    const char *type = json_string_value(json_object_get(json, "schemaType"));
+    *schema = json_string_value(json_object_get(json, "schema"));
+    if (!*schema)
+        return base_fail(error, BASE_DATA,
+                         "an answer without the text \"schema\"");
+    *state = INGEST_REGISTRY_READY;
+    if ((type && strcmp(type, "AVRO") != 0) ||
+        json_array_size(json_object_get(json, "references")) > 0)
+        *state = INGEST_REGISTRY_FOREIGN;
+    return BASE_OK;
+}
+
+static enum base_status keep(struct ingest_registry *registry, uint32_t id,
+                             enum ingest_registry_state *state,
+                             struct base_error *error)
+{
+    json_error_t why;
+    json_t *json = json_loadb(registry->answer, registry->answer_size, 0,
+                              &why);
+    if (!json)
+        return base_fail(error, BASE_DATA, "an answer that is no JSON: %s",
+                         why.text);
+    const char *schema;
+    char name[32], path[1200];
+    enum base_status status =
+        read_answer(json, &schema, state, error);
+    snprintf(name, sizeof name, "%u.avsc", id);
+    if (!status && *state == INGEST_REGISTRY_READY) {
+        status = base_file_join(path, sizeof path, registry->config.folder,
+                                name, error);
+        if (!status)
+            status = base_file_replace(path, schema, strlen(schema), error);
+    }
+    json_decref(json);
+    return status;
+}
+
+/* Asks for one id, without the mutex. A status other than BASE_OK: no answer. */
+static enum base_status request(struct ingest_registry *registry, uint32_t id,
+                                enum ingest_registry_state *state,
+                                struct base_error *error)
+{
+    char url[1200];
+    size_t size = strlen(registry->config.url);
+    while (size > 0 && registry->config.url[size - 1] == '/')
+        size--;
+    snprintf(url, sizeof url, "%.*s/schemas/ids/%u", (int)size,
+             registry->config.url, id);
+    registry->answer_size = 0;
+    curl_easy_setopt(registry->curl, CURLOPT_URL, url);
+    CURLcode failed = curl_easy_perform(registry->curl);
+    if (failed)
+        return base_fail(error, BASE_AGAIN, "%s: %s", url,
+                         curl_easy_strerror(failed));
+    long code = 0;
+    curl_easy_getinfo(registry->curl, CURLINFO_RESPONSE_CODE, &code);
+    *state = INGEST_REGISTRY_ABSENT;
+    if (code == 404)
+        return BASE_OK;
+    if (code != 200)
+        return base_fail(error, BASE_AGAIN, "%s: HTTP status %ld", url, code);
+    return keep(registry, id, state, error) ? base_wrap(error, "%s", url)
+                                            : BASE_OK;
+}
+
+/* ---- the thread ---------------------------------------------------------- */
+
+static struct entry *find(struct ingest_registry *registry, uint32_t id)
+{
+    for (unsigned i = 0; i < registry->count; i++)
+        if (registry->entries[i].id == id)
+            return &registry->entries[i];
+    return NULL;
+}
+
+/* The entry to ask for next, and when; NULL: none. */
+static struct entry *next_due(struct ingest_registry *registry)
+{
+    struct entry *next = NULL;
+    for (unsigned i = 0; i < registry->count; i++) {
+        struct entry *entry = &registry->entries[i];
+        if (entry->due_ms && (!next || entry->due_ms < next->due_ms))
+            next = entry;
+    }
+    return next;
+}
+
+static int64_t back_off(uint32_t id, unsigned times)
+{
+    int64_t wait_ms = times < 7 ? BACKOFF_MS << (times - 1) : BACKOFF_MAX_MS;
+    if (wait_ms > BACKOFF_MAX_MS)
+        wait_ms = BACKOFF_MAX_MS;
+    uint64_t jitter = base_random_u64((uint64_t)base_monotonic_us(), 0, id, 0);
+    return wait_ms + (int64_t)base_random_below(jitter, (uint64_t)wait_ms / 4);
+}
+
+static void note_failure(struct ingest_registry *registry, struct entry *entry,
+                         const struct base_error *why)
+{
+    registry->status.failures++;
+    snprintf(registry->status.trouble, sizeof registry->status.trouble, "%.199s",
+             why->text);
+    entry->due_ms = base_monotonic_ms() + back_off(entry->id,
+                                                   ++entry->failures);
+    base_log(BASE_LOG_WARN, "event=registry_trouble schema_id=%u text=\"%s\"",
+             entry->id, why->text);
+}
+
+/* With the mutex. */
+static void file_answer(struct ingest_registry *registry, struct entry *entry,
+                        enum ingest_registry_state state)
+{
+    registry->status.trouble[0] = '\0';
+    registry->absent -= entry->state == INGEST_REGISTRY_ABSENT;
+    entry->failures = 0;
+    entry->due_ms = 0;
+    if (state == INGEST_REGISTRY_ABSENT) {
+        entry->due_ms = base_monotonic_ms() + back_off(entry->id,
+                                                       ++entry->denials);
+        if (entry->denials < BELIEVED_AFTER && registry->absent < FLOOD)
+            state = INGEST_REGISTRY_WANTED;
+    }
+    entry->state = state;
+    registry->absent += state == INGEST_REGISTRY_ABSENT;
+}
+
+static void ask_one(struct ingest_registry *registry, uint32_t id)
+{
+    enum ingest_registry_state state = INGEST_REGISTRY_WANTED;
+    struct base_error why = {.text = ""};
+    registry->status.requests++;
+    pthread_mutex_unlock(&registry->mutex);
+    enum base_status status = request(registry, id, &state, &why);
+    pthread_mutex_lock(&registry->mutex);
+    struct entry *entry = find(registry, id);
+    if (registry->stopping || !entry)
+        return;
+    if (status)
+        note_failure(registry, entry, &why);
+    else
+        file_answer(registry, entry, state);
+    uint64_t one = 1;
+    if (registry->config.event_fd >= 0 &&
+        write(registry->config.event_fd, &one, sizeof one) < 0)
+        return; /* full counter: the reader is awake anyway */
+}
+
+static void wait_until(struct ingest_registry *registry, int64_t until_ms)
+{
+    struct timespec until = {.tv_sec = until_ms / 1000,
+                             .tv_nsec = until_ms % 1000 * 1000000};
+    pthread_cond_timedwait(&registry->changed, &registry->mutex, &until);
+}
+
+static void *run(void *argument)
+{
+    struct ingest_registry *registry = argument;
+    int64_t free_ms = 0;
+    pthread_mutex_lock(&registry->mutex);
+    while (!registry->stopping) {
+        const struct entry *next = next_due(registry);
+        int64_t now_ms = base_monotonic_ms();
+        if (!next) {
+            pthread_cond_wait(&registry->changed, &registry->mutex);
+        } else if (next->due_ms > now_ms || free_ms > now_ms) {
+            wait_until(registry,
+                       next->due_ms > free_ms ? next->due_ms : free_ms);
+        } else {
+            free_ms = now_ms + SPACING_MS;
+            ask_one(registry, next->id);
+        }
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return NULL;
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+static enum base_status set_up_curl(struct ingest_registry *registry,
+                                    struct base_error *error)
+{
+    const struct ingest_registry_config *config = &registry->config;
+    registry->curl = curl_easy_init();
+    registry->answer = malloc(ANSWER_MAX);
+    if (!registry->curl || !registry->answer)
+        return base_fail(error, BASE_SYSTEM, "registry: no memory");
+    CURL *curl = registry->curl;
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
+    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, registry);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, ended);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, registry);
+    if (*config->user) {
+        curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+        curl_easy_setopt(curl, CURLOPT_USERNAME, config->user);
+        curl_easy_setopt(curl, CURLOPT_PASSWORD, config->password);
+    }
+    return BASE_OK;
+}
+
+static enum base_status check_url(const char *url, struct base_error *error)
+{
+    if ((strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0) &&
+        strlen(url) <= 1024 && !strpbrk(url, "@?# "))
+        return BASE_OK;
+    return base_fail(error, BASE_CONFIG,
+                     "schema registry: \"%s\" is no URL; one like "
+                     "http://registry:8081 is due, user and password stand "
+                     "apart", url);
+}
+
+static enum base_status start(struct ingest_registry *registry,
+                              struct base_error *error)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&registry->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_mutex_init(&registry->mutex, NULL);
+    int refused = pthread_create(&registry->thread, NULL, run, registry);
+    if (refused)
+        return base_fail_errno(error, refused, "registry: start its thread");
+    registry->started = true;
+    return BASE_OK;
+}
+
+enum base_status
+ingest_registry_new(const struct ingest_registry_config *config,
+                    struct ingest_registry **registry,
+                    struct base_error *error)
+{
+    *registry = NULL;
+    if (check_url(config->url, error) ||
+        base_file_make_folder(config->folder, error))
+        return error->status;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT))
+        return base_fail(error, BASE_SYSTEM, "registry: libcurl refuses");
+    struct ingest_registry *made = calloc(1, sizeof *made);
+    if (!made) {
+        curl_global_cleanup();
+        return base_fail(error, BASE_SYSTEM, "registry: no memory");
+    }
+    made->config = *config;
+    enum base_status status = set_up_curl(made, error);
+    if (!status)
+        status = start(made, error);
+    if (status) {
+        ingest_registry_free(made);
+        return status;
+    }
+    *registry = made;
+    return BASE_OK;
+}
+
+void ingest_registry_free(struct ingest_registry *registry)
+{
+    if (!registry)
+        return;
+    if (registry->started) {
+        pthread_mutex_lock(&registry->mutex);
+        registry->stopping = true;
+        pthread_cond_signal(&registry->changed);
+        pthread_mutex_unlock(&registry->mutex);
+        pthread_join(registry->thread, NULL);
+        pthread_mutex_destroy(&registry->mutex);
+        pthread_cond_destroy(&registry->changed);
+    }
+    curl_easy_cleanup(registry->curl);
+    curl_global_cleanup();
+    free(registry->answer);
+    free(registry);
+}
+
+/* ---- any thread ---------------------------------------------------------- */
+
+/* Where all places are taken the id that was denied longest gives way. */
+static struct entry *add(struct ingest_registry *registry, uint32_t id)
+{
+    struct entry *place = NULL;
+    if (registry->count < INGEST_REGISTRY_IDS_MAX) {
+        place = &registry->entries[registry->count++];
+    } else {
+        for (unsigned i = 0; i < registry->count; i++) {
+            struct entry *entry = &registry->entries[i];
+            if (entry->state == INGEST_REGISTRY_ABSENT &&
+                (!place || entry->due_ms > place->due_ms))
+                place = entry;
+        }
+        if (!place)
+            return NULL;
+        registry->absent--;
+    }
+    *place = (struct entry){.id = id, .due_ms = base_monotonic_ms()};
+    pthread_cond_signal(&registry->changed);
+    return place;
+}
+
+enum ingest_registry_state ingest_registry_ask(struct ingest_registry *registry,
+                                               uint32_t id)
+{
+    pthread_mutex_lock(&registry->mutex);
+    const struct entry *entry = find(registry, id);
+    if (!entry)
+        entry = add(registry, id);
+    enum ingest_registry_state state =
+        entry ? entry->state : INGEST_REGISTRY_WANTED;
+    pthread_mutex_unlock(&registry->mutex);
+    return state;
+}
+
+void ingest_registry_get_status(struct ingest_registry *registry,
+                                struct ingest_registry_status *status)
+{
+    pthread_mutex_lock(&registry->mutex);
+    *status = registry->status;
+    for (unsigned i = 0; i < registry->count; i++)
+        status->wanted +=
+            registry->entries[i].state == INGEST_REGISTRY_WANTED;
+    pthread_mutex_unlock(&registry->mutex);
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The registry's client against a server of the test's own that answers right,
+ * late, wrongly, hugely or not at all, one connection a request. */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "ingest/registry.h"
+
+#define SCHEMA "{\"type\":\"record\",\"name\":\"r\",\"fields\":[]}"
+#define TEXT "{\\\"type\\\":\\\"record\\\",\\\"name\\\":\\\"r\\\",\\\"fields\\\":[]}"
+
+struct server {
+    int listener;
+    uint16_t port;
+    pthread_t thread;
+    atomic_bool ending;
+    atomic_uint requests;
+    atomic_bool broken; /* all ids answer 500 */
+};
+
+static void say(int fd, const char *status, const char *body, size_t size)
+{
+    char head[200];
+    int n = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n"
+                     "Connection: close\r\n\r\n", status, size);
+    if (send(fd, head, (size_t)n, MSG_NOSIGNAL) < 0)
+        return;
+    for (size_t at = 0; at < size;) {
+        ssize_t sent = send(fd, body + at, size - at, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return;
+        at += (size_t)sent;
+    }
+}
+
+/* By id: below 100 a schema, 1xx unknown, 2xx garbage, 3xx huge, 4xx foreign,
+ * 5xx an answer cut short. */
+static void answer(struct server *server, int fd, unsigned id)
+{
+    static const char good[] = "{\"schema\":\"" TEXT "\",\"references\":[]}";
+    static const char foreign[] =
+        "{\"schema\":\"syntax\",\"schemaType\":\"PROTOBUF\"}";
+    if (atomic_load(&server->broken)) {
+        say(fd, "500 Trouble", "{}", 2);
+    } else if (id < 100) {
+        say(fd, "200 OK", good, sizeof good - 1);
+    } else if (id < 200) {
+        say(fd, "404 Not Found", "{\"error_code\":40403}", 20);
+    } else if (id < 300) {
+        say(fd, "200 OK", "<html>", 6);
+    } else if (id < 400) {
+        size_t size = 8 << 20;
+        char *huge = malloc(size);
+        memset(huge, ' ', size);
+        say(fd, "200 OK", huge, size);
+        free(huge);
+    } else if (id < 500) {
+        say(fd, "200 OK", foreign, sizeof foreign - 1);
+    } else {
+        const char cut[] = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{";
+        (void)!send(fd, cut, sizeof cut - 1, MSG_NOSIGNAL);
+    }
+}
+
+static void *serve(void *self)
+{
+    struct server *server = self;
+    while (!atomic_load(&server->ending)) {
+        struct pollfd ready = {.fd = server->listener, .events = POLLIN};
+        if (poll(&ready, 1, 20) <= 0)
+            continue;
+        int fd = accept(server->listener, NULL, NULL);
+        char text[2000] = "";
+        ssize_t n = recv(fd, text, sizeof text - 1, 0);
+        const char *id = strstr(text, "/registry/schemas/ids/");
+        atomic_fetch_add(&server->requests, 1);
+        if (n > 0 && id)
+            answer(server, fd, (unsigned)strtoul(id + 22, NULL, 10));
+        close(fd);
+    }
+    return NULL;
+}
+
+static void start_server(struct server *server)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    server->listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(server->listener, (void *)&at, sizeof at), 0);
+    assert_int_equal(listen(server->listener, 16), 0);
+    assert_int_equal(getsockname(server->listener, (void *)&at, &size), 0);
+    server->port = ntohs(at.sin_port);
+    assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void stop_server(struct server *server)
+{
+    atomic_store(&server->ending, true);
+    pthread_join(server->thread, NULL);
+    close(server->listener);
+}
+
+struct bench {
+    struct server server;
+    char folder[64], url[64];
+    int event_fd;
+    struct ingest_registry *registry;
+};
+
+static void open_bench(struct bench *bench)
+{
+    struct base_error error;
+    *bench = (struct bench){.folder = "/tmp/interestd-registry-XXXXXX"};
+    start_server(&bench->server);
+    assert_non_null(mkdtemp(bench->folder));
+    snprintf(bench->url, sizeof bench->url, "http://127.0.0.1:%u/registry/",
+             bench->server.port);
+    bench->event_fd = eventfd(0, EFD_NONBLOCK);
+    struct ingest_registry_config config = {
+        .url = bench->url, .user = "", .password = "",
+        .folder = bench->folder, .event_fd = bench->event_fd};
+    assert_int_equal(ingest_registry_new(&config, &bench->registry, &error),
+                     BASE_OK);
+}
+
+static void close_bench(struct bench *bench)
+{
+    struct base_error error;
+    ingest_registry_free(bench->registry);
+    stop_server(&bench->server);
+    close(bench->event_fd);
+    assert_int_equal(base_file_remove(bench->folder, &error), BASE_OK);
+}
+
+/* Asks until the state is decided or `want` has come; 10 s at most. */
+static enum ingest_registry_state settle(struct bench *bench, uint32_t id,
+                                         enum ingest_registry_state want)
+{
+    enum ingest_registry_state state = INGEST_REGISTRY_WANTED;
+    for (int i = 0; i < 200; i++) {
+        state = ingest_registry_ask(bench->registry, id);
+        if (state == want)
+            break;
+        struct pollfd ready = {.fd = bench->event_fd, .events = POLLIN};
+        uint64_t count;
+        if (poll(&ready, 1, 50) > 0)
+            assert_int_equal(read(bench->event_fd, &count, 8), 8);
+    }
+    return state;
+}
+
+static void known_id_becomes_a_file(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    assert_int_equal(ingest_registry_ask(bench.registry, 7),
+                     INGEST_REGISTRY_WANTED);
+    assert_int_equal(settle(&bench, 7, INGEST_REGISTRY_READY),
+                     INGEST_REGISTRY_READY);
+    char path[200], *text;
+    size_t size;
+    struct base_error error;
+    snprintf(path, sizeof path, "%s/7.avsc", bench.folder);
+    assert_int_equal(base_file_read(path, 10000, &text, &size, &error),
+                     BASE_OK);
+    assert_string_equal(text, SCHEMA);
+    free(text);
+    unsigned requests = atomic_load(&bench.server.requests);
+    assert_int_equal(ingest_registry_ask(bench.registry, 7),
+                     INGEST_REGISTRY_READY);
+    assert_int_equal(atomic_load(&bench.server.requests), requests);
+    close_bench(&bench);
+}
+
+static void foreign_schema_is_said(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    assert_int_equal(settle(&bench, 400, INGEST_REGISTRY_FOREIGN),
+                     INGEST_REGISTRY_FOREIGN);
+    close_bench(&bench);
+}
+
+static void unknown_id_is_believed_late(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    assert_int_equal(settle(&bench, 100, INGEST_REGISTRY_ABSENT),
+                     INGEST_REGISTRY_ABSENT);
+    assert_int_equal(atomic_load(&bench.server.requests), 3);
+    close_bench(&bench);
+}
+
+/* Garbage, too much, a cut answer: no verdict about the id, asked again. */
+static void trouble_is_no_verdict(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    static const uint32_t ids[] = {200, 300, 500};
+    for (size_t i = 0; i < 3; i++) {
+        struct ingest_registry_status status;
+        ingest_registry_ask(bench.registry, ids[i]);
+        for (int turn = 0; turn < 200; turn++) {
+            ingest_registry_get_status(bench.registry, &status);
+            if (status.failures > i)
+                break;
+            usleep(50000);
+        }
+        assert_true(status.failures > i);
+        assert_non_null(strstr(status.trouble, "registry/schemas/ids/"));
+        assert_int_equal(ingest_registry_ask(bench.registry, ids[i]),
+                         INGEST_REGISTRY_WANTED);
+        assert_int_equal(status.wanted, i + 1);
+    }
+    close_bench(&bench);
+}
+
+static void comes_back_after_trouble(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    atomic_store(&bench.server.broken, true);
+    struct ingest_registry_status status = {0};
+    ingest_registry_ask(bench.registry, 9);
+    for (int turn = 0; turn < 200 && !status.failures; turn++) {
+        ingest_registry_get_status(bench.registry, &status);
+        usleep(50000);
+    }
+    assert_non_null(strstr(status.trouble, "HTTP status 500"));
+    assert_int_equal(ingest_registry_ask(bench.registry, 9),
+                     INGEST_REGISTRY_WANTED);
+    atomic_store(&bench.server.broken, false);
+    assert_int_equal(settle(&bench, 9, INGEST_REGISTRY_READY),
+                     INGEST_REGISTRY_READY);
+    ingest_registry_get_status(bench.registry, &status);
+    assert_string_equal(status.trouble, "");
+    close_bench(&bench);
+}
+
+/* Random ids: each is asked for once a flood is seen, and ten a second. */
+static void flood_of_ids_is_no_storm(void **state)
+{
+    (void)state;
+    struct bench bench;
+    open_bench(&bench);
+    int64_t begin_ms = base_monotonic_ms();
+    for (uint32_t i = 0; i < 2 * INGEST_REGISTRY_IDS_MAX; i++)
+        ingest_registry_ask(bench.registry, 1000000u + i);
+    usleep(1000000);
+    int64_t elapsed_ms = base_monotonic_ms() - begin_ms;
+    assert_true(atomic_load(&bench.server.requests) <= elapsed_ms / 100 + 2);
+    /* No place is left: no memory grows, and no verdict is made up. */
+    assert_int_equal(ingest_registry_ask(bench.registry, 5),
+                     INGEST_REGISTRY_WANTED);
+    close_bench(&bench);
+}
+
+static void urls_are_checked(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"", "registry:8081", "ftp://a",
+                                        "http://user:word@host"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct base_error error;
+        struct ingest_registry *registry;
+        struct ingest_registry_config config = {
+            .url = wrong[i], .user = "", .password = "", .folder = "/tmp",
+            .event_fd = -1};
+        assert_int_equal(ingest_registry_new(&config, &registry, &error),
+                         BASE_CONFIG);
+        assert_non_null(strstr(error.text, "schema registry"));
+        assert_null(registry);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_id_becomes_a_file),
+        cmocka_unit_test(foreign_schema_is_said),
+        cmocka_unit_test(unknown_id_is_believed_late),
+        cmocka_unit_test(trouble_is_no_verdict),
+        cmocka_unit_test(comes_back_after_trouble),
+        cmocka_unit_test(flood_of_ids_is_no_storm),
+        cmocka_unit_test(urls_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
