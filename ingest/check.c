@@ -15,7 +15,8 @@ static enum base_status check_schemas(const struct ingest_config *config,
 {
     for (int i = 0; i < INGEST_TOPICS; i++) {
         struct ingest_decoder *decoder = NULL;
-        if (ingest_decoder_new(config, (enum ingest_topic)i, &decoder, error))
+        if (ingest_decoder_new(config, (enum ingest_topic)i, NULL, &decoder,
+                               error))
             return error->status;
         ingest_decoder_free(decoder);
     }

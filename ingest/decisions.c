@@ -37,6 +37,8 @@ static uint8_t kinds_of(const char *text)
         kinds |= INGEST_CLAMPED;
     if (strstr(text, "ahead"))
         kinds |= INGEST_AHEAD;
+    if (strstr(text, "unregistered"))
+        kinds |= INGEST_UNREGISTERED;
     return kinds;
 }
 

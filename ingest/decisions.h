@@ -4,8 +4,8 @@
  * decisions` prints them:
  *   {"topic": "impressions", "partition": 0, "offset": 12,
  *    "kind": "floored", "own_ms": 1, "apply_ms": 2}
- * kind is "floored", "clamped", "ahead" or several joined by '+'; lines of
- * other kinds are left out. Immutable once read: any thread. */
+ * kind is "floored", "clamped", "ahead", "unregistered" or several joined by
+ * '+'; lines of other kinds are left out. Immutable once read: any thread. */
 #ifndef INGEST_DECISIONS_H
 #define INGEST_DECISIONS_H
 
@@ -16,7 +16,7 @@
 
 struct ingest_decision {
     uint8_t topic;
-    uint8_t kinds; /* INGEST_FLOORED | INGEST_CLAMPED | INGEST_AHEAD */
+    uint8_t kinds; /* INGEST_FLOORED | INGEST_CLAMPED | .. of event.h */
     int32_t partition;
     int64_t offset;
     int64_t own_ms;   /* of a clamped record: its stamp after the clamp */

@@ -37,6 +37,8 @@ enum {
 
 struct ingest_decoder {
     const struct ingest_topic_config *config;
+    struct ingest_registry *registry;
+    const char *folder; /* of <id>.avsc */
     enum ingest_topic topic;
     uint32_t event_max;
     unsigned ids, first_id; /* number of ids, slot of the first */
@@ -171,22 +173,27 @@ static enum base_status open_schemas(struct ingest_decoder *decoder,
         return compile(decoder, decoder->config->schema, &decoder->pinned,
                        error);
     /* Confluent: a schema is compiled when its id is met. */
-    if (check_folder(decoder->config, error) ||
+    if ((decoder->folder == decoder->config->schema &&
+         check_folder(decoder->config, error)) ||
         base_map_new(&decoder->known, 0, error))
         return error->status;
     return base_map_new(&decoder->unknown, 0, error);
 }
 
 enum base_status ingest_decoder_new(const struct ingest_config *config,
-                                   enum ingest_topic topic,
-                                   struct ingest_decoder **decoder,
-                                   struct base_error *error)
+                                    enum ingest_topic topic,
+                                    struct ingest_registry *registry,
+                                    struct ingest_decoder **decoder,
+                                    struct base_error *error)
 {
     struct ingest_decoder *made = calloc(1, sizeof *made);
     if (!made)
         return base_fail(error, BASE_SYSTEM, "decoder: no memory");
     made->config = &config->topics[topic];
     made->topic = topic;
+    made->registry = registry;
+    made->folder = config->registry_url[0] ? config->registry_folder
+                                           : made->config->schema;
     made->event_max = config->event_max;
     made->click_seed = learner_table_seed("click");
     set_targets(made, config);
@@ -237,19 +244,26 @@ static void forget_later(struct ingest_decoder *decoder, uint32_t id)
         return; /* asked again with the next record: slower, not wrong */
 }
 
+static bool asked_lately(struct ingest_decoder *decoder, uint32_t id)
+{
+    uint64_t *again = base_map_get(decoder->unknown, id);
+    return again && (uint64_t)base_monotonic_ms() < *again;
+}
+
 /* Compiles <id>.avsc; NONE where it became known, usable or not. */
 static enum ingest_reason look_up(struct ingest_decoder *decoder, uint32_t id)
 {
-    uint64_t *again = base_map_get(decoder->unknown, id);
-    if ((again && (uint64_t)base_monotonic_ms() < *again) ||
-        decoder->program_count == PROGRAMS_MAX)
+    if (decoder->program_count == PROGRAMS_MAX ||
+        (decoder->registry ? ingest_registry_ask(decoder->registry, id) !=
+                                 INGEST_REGISTRY_READY
+                           : asked_lately(decoder, id)))
         return INGEST_REASON_SCHEMA_UNKNOWN;
     char name[32], path[1200];
     snprintf(name, sizeof name, "%u.avsc", id);
     struct base_error error = {.text = ""};
     struct ingest_program *program = NULL;
     enum base_status status = base_file_join(
-        path, sizeof path, decoder->config->schema, name, &error);
+        path, sizeof path, decoder->folder, name, &error);
     if (!status)
         status = compile(decoder, path, &program, &error);
     if (status)
@@ -286,6 +300,19 @@ static enum ingest_reason program_of(struct ingest_decoder *decoder,
     }
     *program = decoder->programs[*index];
     return *program ? INGEST_REASON_NONE : INGEST_REASON_SCHEMA;
+}
+
+bool ingest_decoder_waits(struct ingest_decoder *decoder, const uint8_t *bytes,
+                          size_t size, uint32_t *schema_id)
+{
+    if (!decoder->registry || decoder->pinned || !bytes || size < FRAME ||
+        bytes[0] != 0)
+        return false;
+    *schema_id = __builtin_bswap32(base_get_u32(bytes + 1));
+    return !base_map_get(decoder->known, *schema_id) &&
+           decoder->program_count < PROGRAMS_MAX &&
+           ingest_registry_ask(decoder->registry, *schema_id) ==
+               INGEST_REGISTRY_WANTED;
 }
 
 /* ---- records ------------------------------------------------------------ */
@@ -387,6 +414,8 @@ void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
         if (!time_ok(event))
             reason = INGEST_REASON_TIME;
     }
+    if (reason == INGEST_REASON_SCHEMA_UNKNOWN && decoder->registry)
+        event->decisions |= INGEST_UNREGISTERED;
     if (reason)
         ingest_decoder_bury(decoder, reason, bytes, size, event);
 }

@@ -14,19 +14,27 @@
 #include "base/status.h"
 #include "ingest/event.h"
 #include "ingest/ingest.h"
+#include "ingest/registry.h"
 
 enum { INGEST_SCHEMA_MAX = 1 << 20 }; /* bytes of an .avsc file */
 
 struct ingest_decoder;
 
 /* Reads and compiles the pinned schema (PLAIN), or looks at the folder of
- * schemas (CONFLUENT: <id>.avsc, compiled when an id is first met).
+ * schemas (CONFLUENT: <id>.avsc, compiled when an id is first met). Where
+ * `registry` (may be NULL; BORROWS) is given, its folder is that of CONFLUENT.
  * BASE_CONFIG or BASE_DATA names the file and what does not fit. */
 enum base_status ingest_decoder_new(const struct ingest_config *config,
-                                   enum ingest_topic topic,
-                                   struct ingest_decoder **decoder,
-                                   struct base_error *error) BASE_MUST_CHECK;
+                                    enum ingest_topic topic,
+                                    struct ingest_registry *registry,
+                                    struct ingest_decoder **decoder,
+                                    struct base_error *error) BASE_MUST_CHECK;
 void ingest_decoder_free(struct ingest_decoder *decoder);
+
+/* Whether the registry is still being asked for the schema of this record, and
+ * its id; read it later then. */
+bool ingest_decoder_waits(struct ingest_decoder *decoder, const uint8_t *bytes,
+                          size_t size, uint32_t *schema_id);
 
 /* Ids that an event of this topic has. */
 unsigned ingest_decoder_ids(const struct ingest_decoder *decoder);

@@ -16,7 +16,12 @@ enum ingest_event_kind {
 };
 
 /* Decisions by the clock, bits; letter.h has 4 and 8. AHEAD: dead letter. */
-enum { INGEST_FLOORED = 1, INGEST_CLAMPED = 2, INGEST_AHEAD = 16 };
+enum {
+    INGEST_FLOORED = 1,
+    INGEST_CLAMPED = 2,
+    INGEST_AHEAD = 16,
+    INGEST_UNREGISTERED = 32, /* the registry did not know its schema */
+};
 
 enum { INGEST_FUTURE_MS = 300000 }; /* event_ms so far above its stamp: dead */
 

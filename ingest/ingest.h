@@ -86,6 +86,11 @@ struct ingest_config {
                                 where a promise depends on them */
     struct ingest_property properties[INGEST_PROPERTIES_MAX];
     uint32_t event_max; /* bytes of a record's value */
+    /* Schema registry of both topics, where their framing is CONFLUENT; "":
+     * none, <id>.avsc come from each topic's own folder. */
+    char registry_url[1024];
+    char registry_user[250], registry_password[250];
+    char registry_folder[1024]; /* where fetched schemas are kept for good */
 
     enum ingest_label_mode label_mode;
     int64_t window_ms, lateness_ms, skew_ms;

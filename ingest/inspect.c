@@ -336,6 +336,8 @@ static const char *decision_name(uint8_t kind)
     case INGEST_FLOORED | INGEST_CLAMPED: return "floored+clamped";
     case INGEST_AHEAD: return "ahead";
     case INGEST_FLOORED | INGEST_AHEAD: return "floored+ahead";
+    case INGEST_UNREGISTERED: return "unregistered";
+    case INGEST_FLOORED | INGEST_UNREGISTERED: return "floored+unregistered";
     case INGEST_DECISION_STOPPED: return "stopped";
     case INGEST_DECISION_CONFIGURATION: return "configuration";
     default: return "unknown";

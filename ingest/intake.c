@@ -187,11 +187,47 @@ static enum base_status take(struct ingest_source *source, unsigned i,
         event->kafka_ms = -1;
     struct ingest_decoder *decoder = source->decoders[event->topic];
     ingest_decoder_read(decoder, message->payload, message->len, event, ids);
-    if (ingest_merge_judge(source->merge, i, source->wall_ms))
-        ingest_decoder_bury(decoder, INGEST_REASON_TIME, message->payload,
-                            message->len, event);
+    enum ingest_reason judged =
+        ingest_merge_judge(source->merge, i, source->wall_ms);
+    if (judged)
+        ingest_decoder_bury(decoder, judged, message->payload, message->len,
+                            event);
     ingest_merge_push(source->merge, i, source->now_ms, source->wall_ms);
     return BASE_OK;
+}
+
+/* A record whose schema the registry is being asked for: its partition is read
+ * no further until that is known, then again from this record on. */
+static bool park(struct ingest_source *source, unsigned i,
+                 const rd_kafka_message_t *message)
+{
+    struct ingest_slot *slot = &source->slots[i];
+    unsigned topic = i / source->per_topic;
+    if (!ingest_decoder_waits(source->decoders[topic], message->payload,
+                              message->len, &slot->parked_schema))
+        return false;
+    slot->parked = true;
+    base_log(BASE_LOG_INFO,
+             "event=partition_parked topic=%s partition=%d offset=%lld "
+             "schema_id=%u", ingest_source_topic(source, i),
+             message->partition, (long long)message->offset,
+             slot->parked_schema);
+    return true;
+}
+
+void ingest_source_unpark(struct ingest_source *source)
+{
+    if (!source->registry)
+        return;
+    for (unsigned i = 0; i < source->slot_count; i++) {
+        struct ingest_slot *slot = &source->slots[i];
+        if (!slot->parked ||
+            ingest_registry_ask(source->registry, slot->parked_schema) ==
+                INGEST_REGISTRY_WANTED)
+            continue;
+        slot->parked = false;
+        source->reassign_ms = source->now_ms;
+    }
 }
 
 static enum base_status on_message(struct ingest_source *source,
@@ -206,8 +242,8 @@ static enum base_status on_message(struct ingest_source *source,
     }
     unsigned i = (unsigned)found;
     struct ingest_slot *slot = &source->slots[i];
-    if (slot->stopped)
-        return BASE_OK;
+    if (slot->stopped || slot->parked)
+        return BASE_OK; /* parked: what follows is read again */
     if (message->err) {
         on_message_error(source, i, message);
         return BASE_OK;
@@ -215,6 +251,8 @@ static enum base_status on_message(struct ingest_source *source,
     if (message->offset < slot->next)
         return BASE_OK; /* read before: left over from an assignment */
     if (skipped_loss(source, i, message->offset))
+        return BASE_OK;
+    if (park(source, i, message))
         return BASE_OK;
     slot->next = message->offset + 1;
     slot->failures = 0;

@@ -244,15 +244,19 @@ static const struct ingest_decision *given(struct ingest_merge *merge,
                                  &queue->decision);
 }
 
-bool ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
-                        int64_t wall_ms)
+enum ingest_reason ingest_merge_judge(struct ingest_merge *merge,
+                                      unsigned slot, int64_t wall_ms)
 {
     struct queue *queue = &merge->queues[slot];
     unsigned at = (queue->head + queue->count) & (queue->capacity - 1);
     struct ingest_event *event = &queue->events[at];
     if (event->kind == INGEST_EVENT_DEAD)
-        return false;
+        return INGEST_REASON_NONE;
     const struct ingest_decision *decision = given(merge, queue, event);
+    if (decision && (decision->kinds & INGEST_UNREGISTERED)) {
+        event->decisions |= INGEST_UNREGISTERED;
+        return INGEST_REASON_SCHEMA_UNKNOWN;
+    }
     /* The decoder compared with Kafka's time already. */
     bool ahead = merge->decisions
                      ? decision && (decision->kinds & INGEST_AHEAD)
@@ -260,7 +264,7 @@ bool ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
                            wall_ms + INGEST_AHEAD_MS;
     if (ahead)
         event->decisions |= INGEST_AHEAD;
-    return ahead;
+    return ahead ? INGEST_REASON_TIME : INGEST_REASON_NONE;
 }
 
 static int64_t stamp(const struct ingest_event *event)

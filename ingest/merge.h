@@ -64,10 +64,11 @@ unsigned ingest_merge_room(const struct ingest_merge *merge, unsigned slot);
  * BORROWS until the next call. */
 struct ingest_event *ingest_merge_reserve(struct ingest_merge *merge,
                                           unsigned slot, uint64_t **ids);
-/* Whether the clock makes the event filled in a dead letter `time`, which then
- * is marked and the caller's to bury before the push. Where decisions are
- * given, theirs alone: those marked, whatever the clock says, and no other. */
-bool ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
+/* Whether the clock makes the event filled in a dead letter `time`, or a given
+ * decision one of an unknown schema; it then is marked and the caller's to bury
+ * with this reason before the push. Where decisions are given, theirs alone:
+ * those marked, whatever the clock says, and no other. */
+enum ingest_reason ingest_merge_judge(struct ingest_merge *merge, unsigned slot,
                         int64_t wall_ms);
 /* Queues what was filled in; TAKES its payload (malloc). received_ms is
  * monotonic, wall_ms the time of day that clamps stamps. */

@@ -360,6 +360,13 @@ void ingest_registry_free(struct ingest_registry *registry)
 
 /* ---- any thread ---------------------------------------------------------- */
 
+static bool have_file(const struct ingest_registry *registry, uint32_t id)
+{
+    char path[1200];
+    snprintf(path, sizeof path, "%s/%u.avsc", registry->config.folder, id);
+    return access(path, R_OK) == 0;
+}
+
 /* Where all places are taken the id that was denied longest gives way. */
 static struct entry *add(struct ingest_registry *registry, uint32_t id)
 {
@@ -377,8 +384,13 @@ static struct entry *add(struct ingest_registry *registry, uint32_t id)
             return NULL;
         registry->absent--;
     }
-    *place = (struct entry){.id = id, .due_ms = base_monotonic_ms()};
-    pthread_cond_signal(&registry->changed);
+    *place = (struct entry){.id = id};
+    if (have_file(registry, id)) {
+        place->state = INGEST_REGISTRY_READY;
+    } else {
+        place->due_ms = base_monotonic_ms();
+        pthread_cond_signal(&registry->changed);
+    }
     return place;
 }
 

@@ -233,6 +233,7 @@ static void keep_house(struct ingest_source *source)
             source->check_anchors = true;
         }
     }
+    ingest_source_unpark(source);
     if (source->reassign_ms > 0 && source->now_ms >= source->reassign_ms) {
         source->reassign_ms = 0;
         ingest_source_assign(source);
@@ -278,6 +279,22 @@ enum base_status ingest_source_run(struct ingest_source *source,
 
 /* ---- life and other threads --------------------------------------------- */
 
+static enum base_status open_registry(struct ingest_source *source,
+                                      struct base_error *error)
+{
+    const struct ingest_config *config = source->config;
+    if (!config->registry_url[0])
+        return BASE_OK;
+    const struct ingest_registry_config registry = {
+        .url = config->registry_url,
+        .user = config->registry_user,
+        .password = config->registry_password,
+        .folder = config->registry_folder,
+        .event_fd = source->event_fd,
+    };
+    return ingest_registry_new(&registry, &source->registry, error);
+}
+
 enum base_status ingest_source_new(const struct ingest_source_config *config,
                                    struct ingest_source **source,
                                    struct base_error *error)
@@ -294,9 +311,12 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
     enum base_status status = BASE_OK;
     if (made->event_fd < 0 || !made->known)
         status = base_fail_errno(error, errno, "source: eventfd or memory");
+    if (!status)
+        status = open_registry(made, error);
     for (int i = 0; !status && i < INGEST_TOPICS; i++)
         status = ingest_decoder_new(made->config, (enum ingest_topic)i,
-                                   &made->decoders[i], error);
+                                    made->registry, &made->decoders[i],
+                                    error);
     if (!status)
         status = ingest_kafka_check(made->config, error);
     if (!status && made->config->decisions[0])
@@ -334,6 +354,7 @@ void ingest_source_free(struct ingest_source *source)
     ingest_chunk_free(source->chunk);
     for (int i = 0; i < INGEST_TOPICS; i++)
         ingest_decoder_free(source->decoders[i]);
+    ingest_registry_free(source->registry);
     ingest_decisions_free(source->decisions);
     if (source->event_fd >= 0)
         close(source->event_fd);

@@ -14,6 +14,7 @@
 #include "ingest/ends.h"
 #include "ingest/kafka.h"
 #include "ingest/merge.h"
+#include "ingest/registry.h"
 #include "ingest/source.h"
 
 struct ingest_slot {
@@ -22,6 +23,8 @@ struct ingest_slot {
     unsigned failures; /* since the last good record */
     bool suspicious;   /* after a damaged batch a gap is a loss */
     bool examine;      /* the broker refused our offset */
+    bool parked;       /* until the registry has said what parked_schema is */
+    uint32_t parked_schema;
     bool stop_pending; /* to be said to the store behind what it has */
     /* Under the mutex, for ingest_source_status(). */
     int64_t high;
@@ -32,6 +35,7 @@ struct ingest_slot {
 struct ingest_source {
     struct ingest_source_config wiring;
     const struct ingest_config *config;
+    struct ingest_registry *registry; /* NULL: none is configured */
     struct ingest_decoder *decoders[INGEST_TOPICS];
     struct ingest_decisions *decisions;
     struct ingest_event last;
@@ -87,6 +91,8 @@ const char *ingest_source_topic(const struct ingest_source *source,
 /* Reads what there is room for; source->polled says whether there was any. */
 enum base_status ingest_source_poll(struct ingest_source *source,
                                     struct base_error *error) BASE_MUST_CHECK;
+/* Partitions whose schema has become known are read again. */
+void ingest_source_unpark(struct ingest_source *source);
 /* Trouble with the brokers: kept for the status, logged now and then. */
 void ingest_source_note(struct ingest_source *source, const char *text);
 void ingest_source_all_well(struct ingest_source *source);

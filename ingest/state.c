@@ -475,7 +475,8 @@ static enum base_status decide(struct ingest_state *state,
                                struct base_error *error)
 {
     uint8_t kind = event->decisions &
-                   (INGEST_FLOORED | INGEST_CLAMPED | INGEST_AHEAD);
+                   (INGEST_FLOORED | INGEST_CLAMPED | INGEST_AHEAD |
+                    INGEST_UNREGISTERED);
     if (!kind)
         return BASE_OK;
     state->totals.floored += (kind & INGEST_FLOORED) != 0;

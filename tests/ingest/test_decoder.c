@@ -32,7 +32,7 @@ static struct ingest_decoder *decoder_of(enum ingest_topic topic)
 {
     struct ingest_decoder *decoder = NULL;
     struct base_error error = {.text = ""};
-    if (ingest_decoder_new(&config, topic, &decoder, &error))
+    if (ingest_decoder_new(&config, topic, NULL, &decoder, &error))
         fail_msg("%s", error.text);
     return decoder;
 }
@@ -202,7 +202,7 @@ static void test_mapping_must_be_whole(void **state)
         *((char *)&wrong.topics[0].mapping + cases[i].offset) = '\0';
         struct ingest_decoder *decoder = NULL;
         struct base_error error = {.text = ""};
-        assert_int_equal(ingest_decoder_new(&wrong, INGEST_IMPRESSIONS,
+        assert_int_equal(ingest_decoder_new(&wrong, INGEST_IMPRESSIONS, NULL,
                                             &decoder, &error), BASE_CONFIG);
         assert_non_null(strstr(error.text, cases[i].text));
     }
@@ -228,7 +228,7 @@ static void test_confluent_needs_its_folder(void **state)
         framed.topics[INGEST_CLICKS].framing = INGEST_CONFLUENT;
         strcpy(framed.topics[INGEST_CLICKS].schema, cases[i].folder);
         assert_int_equal(
-            ingest_decoder_new(&framed, INGEST_CLICKS, &decoder, &error),
+            ingest_decoder_new(&framed, INGEST_CLICKS, NULL, &decoder, &error),
             cases[i].status);
         if (cases[i].text)
             assert_non_null(strstr(error.text, cases[i].text));

@@ -390,7 +390,8 @@ static bool push_judged(struct ingest_merge *merge, unsigned slot,
         .event_ms = event_ms, .kafka_ms = event_ms};
     ids[0] = slot;
     ids[1] = (uint64_t)offset;
-    bool ahead = ingest_merge_judge(merge, slot, wall_ms);
+    bool ahead = ingest_merge_judge(merge, slot, wall_ms) ==
+                 INGEST_REASON_TIME;
     assert_int_equal(event->decisions, ahead ? INGEST_AHEAD : 0);
     if (ahead)
         event->kind = INGEST_EVENT_DEAD;
@@ -414,7 +415,8 @@ static void test_ahead(void **state)
     assert_false(push_judged(merge, 0, 3, limit, wall));
     uint64_t *ids;
     ingest_merge_reserve(merge, 1, &ids)->kind = INGEST_EVENT_DEAD;
-    assert_false(ingest_merge_judge(merge, 1, wall)); /* is dead already */
+    assert_int_equal(ingest_merge_judge(merge, 1, wall),
+                     INGEST_REASON_NONE); /* is dead already */
     at_ends(merge, IDLE);
     drain(merge, &output, UINT32_MAX);
     assert_int_equal(output.count, 4);

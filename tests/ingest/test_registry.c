@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The registry's client against a server of the test's own that answers right,
- * late, wrongly, hugely or not at all, one connection a request. */
-#include <arpa/inet.h>
+/* The registry's client against a registry that answers right, wrongly, hugely
+ * or not at all. */
 #include <poll.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -12,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,104 +17,12 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "ingest/registry.h"
+#include "registry_server.h"
 
 #define SCHEMA "{\"type\":\"record\",\"name\":\"r\",\"fields\":[]}"
-#define TEXT "{\\\"type\\\":\\\"record\\\",\\\"name\\\":\\\"r\\\",\\\"fields\\\":[]}"
-
-struct server {
-    int listener;
-    uint16_t port;
-    pthread_t thread;
-    atomic_bool ending;
-    atomic_uint requests;
-    atomic_bool broken; /* all ids answer 500 */
-};
-
-static void say(int fd, const char *status, const char *body, size_t size)
-{
-    char head[200];
-    int n = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n"
-                     "Connection: close\r\n\r\n", status, size);
-    if (send(fd, head, (size_t)n, MSG_NOSIGNAL) < 0)
-        return;
-    for (size_t at = 0; at < size;) {
-        ssize_t sent = send(fd, body + at, size - at, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return;
-        at += (size_t)sent;
-    }
-}
-
-/* By id: below 100 a schema, 1xx unknown, 2xx garbage, 3xx huge, 4xx foreign,
- * 5xx an answer cut short. */
-static void answer(struct server *server, int fd, unsigned id)
-{
-    static const char good[] = "{\"schema\":\"" TEXT "\",\"references\":[]}";
-    static const char foreign[] =
-        "{\"schema\":\"syntax\",\"schemaType\":\"PROTOBUF\"}";
-    if (atomic_load(&server->broken)) {
-        say(fd, "500 Trouble", "{}", 2);
-    } else if (id < 100) {
-        say(fd, "200 OK", good, sizeof good - 1);
-    } else if (id < 200) {
-        say(fd, "404 Not Found", "{\"error_code\":40403}", 20);
-    } else if (id < 300) {
-        say(fd, "200 OK", "<html>", 6);
-    } else if (id < 400) {
-        size_t size = 8 << 20;
-        char *huge = malloc(size);
-        memset(huge, ' ', size);
-        say(fd, "200 OK", huge, size);
-        free(huge);
-    } else if (id < 500) {
-        say(fd, "200 OK", foreign, sizeof foreign - 1);
-    } else {
-        const char cut[] = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{";
-        (void)!send(fd, cut, sizeof cut - 1, MSG_NOSIGNAL);
-    }
-}
-
-static void *serve(void *self)
-{
-    struct server *server = self;
-    while (!atomic_load(&server->ending)) {
-        struct pollfd ready = {.fd = server->listener, .events = POLLIN};
-        if (poll(&ready, 1, 20) <= 0)
-            continue;
-        int fd = accept(server->listener, NULL, NULL);
-        char text[2000] = "";
-        ssize_t n = recv(fd, text, sizeof text - 1, 0);
-        const char *id = strstr(text, "/registry/schemas/ids/");
-        atomic_fetch_add(&server->requests, 1);
-        if (n > 0 && id)
-            answer(server, fd, (unsigned)strtoul(id + 22, NULL, 10));
-        close(fd);
-    }
-    return NULL;
-}
-
-static void start_server(struct server *server)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof at;
-    server->listener = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(server->listener, (void *)&at, sizeof at), 0);
-    assert_int_equal(listen(server->listener, 16), 0);
-    assert_int_equal(getsockname(server->listener, (void *)&at, &size), 0);
-    server->port = ntohs(at.sin_port);
-    assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
-}
-
-static void stop_server(struct server *server)
-{
-    atomic_store(&server->ending, true);
-    pthread_join(server->thread, NULL);
-    close(server->listener);
-}
 
 struct bench {
-    struct server server;
+    struct registry_server server;
     char folder[64], url[64];
     int event_fd;
     struct ingest_registry *registry;
@@ -127,7 +32,7 @@ static void open_bench(struct bench *bench)
 {
     struct base_error error;
     *bench = (struct bench){.folder = "/tmp/interestd-registry-XXXXXX"};
-    start_server(&bench->server);
+    registry_server_start(&bench->server, SCHEMA);
     assert_non_null(mkdtemp(bench->folder));
     snprintf(bench->url, sizeof bench->url, "http://127.0.0.1:%u/registry/",
              bench->server.port);
@@ -143,7 +48,7 @@ static void close_bench(struct bench *bench)
 {
     struct base_error error;
     ingest_registry_free(bench->registry);
-    stop_server(&bench->server);
+    registry_server_stop(&bench->server);
     close(bench->event_fd);
     assert_int_equal(base_file_remove(bench->folder, &error), BASE_OK);
 }

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "kafka_fixture.h"
 #include "learner/learner.h"
+#include "registry_server.h"
 
 enum { PARTITIONS = 3, SLOTS = 2 * PARTITIONS };
 
@@ -491,6 +492,119 @@ static void test_confluent_framing(void **state)
 }
 
 /* The mock keeps 5 MiB a partition: the begin of the log goes. */
+/* An impression framed with a schema id. */
+static void send_framed(struct kafka_fixture *kafka, uint8_t id, int number)
+{
+    uint8_t framed[300] = {0, 0, 0, 0, id};
+    char name[32];
+    snprintf(name, sizeof name, "i%d", number);
+    size_t size = 5 + kafka_fixture_impression(framed + 5, name, "u",
+                                               now_ms - 1000 + number, "g");
+    kafka_fixture_send(kafka, "impressions", 0, framed, size,
+                       now_ms - 1000 + number);
+}
+
+static struct run *new_registry_run(const struct kafka_fixture *kafka,
+                                    const struct registry_server *server,
+                                    const char *folder)
+{
+    struct run *run = new_run(kafka);
+    run->config.topics[0].framing = INGEST_CONFLUENT;
+    snprintf(run->config.registry_url, sizeof run->config.registry_url,
+             "http://127.0.0.1:%u/registry", server->port);
+    snprintf(run->config.registry_folder, sizeof run->config.registry_folder,
+             "%s", folder);
+    return run;
+}
+
+static void await_requests(struct registry_server *server, unsigned count)
+{
+    for (int i = 0; i < 400 && atomic_load(&server->requests) < count; i++)
+        usleep(50000);
+    assert_true(atomic_load(&server->requests) >= count);
+}
+
+/* Parked while the registry is in trouble, whole once it is well; then from
+ * the kept schema, with no registry at all. */
+static void test_registry(void **state)
+{
+    (void)state;
+    enum { EVENTS = 50 };
+    char folder[] = "/tmp/interestd-schemas-XXXXXX", *schema;
+    size_t size;
+    struct kafka_fixture kafka;
+    static struct registry_server server;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(base_file_read("schemas/impression.avsc", 7000, &schema,
+                                    &size, NULL), BASE_OK);
+    registry_server_start(&server, schema);
+    atomic_store(&server.broken, true);
+    kafka_fixture_open(&kafka, 1);
+    for (int i = 0; i < EVENTS; i++)
+        send_framed(&kafka, 7, i);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_registry_run(&kafka, &server, folder);
+    start(run);
+    await_requests(&server, 2);
+    assert_null(base_ring_pop(run->out, 300)); /* nothing is lost or skipped */
+    atomic_store(&server.broken, false);
+    collect(run, EVENTS);
+    stop(run);
+    registry_server_stop(&server);
+    struct run *again = new_registry_run(&kafka, &server, folder);
+    start(again);
+    collect(again, EVENTS);
+    stop(again);
+    for (int i = 0; i < EVENTS; i++) {
+        assert_int_equal(run->events[i].offset, i);
+        assert_int_equal(run->events[i].kind, INGEST_EVENT_IMPRESSION);
+    }
+    assert_same(run, again);
+    free_run(run);
+    free_run(again);
+    kafka_fixture_close(&kafka);
+    free(schema);
+    assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
+}
+
+/* A schema that the registry does not know: a dead letter by decision, and the
+ * records around it are whole. */
+static void test_registry_knows_it_not(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/interestd-schemas-XXXXXX", *schema;
+    size_t size;
+    struct kafka_fixture kafka;
+    static struct registry_server server;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(base_file_read("schemas/impression.avsc", 7000, &schema,
+                                    &size, NULL), BASE_OK);
+    registry_server_start(&server, schema);
+    kafka_fixture_open(&kafka, 1);
+    send_framed(&kafka, 7, 0);
+    send_framed(&kafka, 100, 1);
+    send_framed(&kafka, 8, 2);
+    kafka_fixture_flush(&kafka);
+    struct run *run = new_registry_run(&kafka, &server, folder);
+    start(run);
+    collect(run, 3);
+    stop(run);
+    static const uint8_t kinds[] = {INGEST_EVENT_IMPRESSION, INGEST_EVENT_DEAD,
+                                    INGEST_EVENT_IMPRESSION};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(run->events[i].offset, i);
+        assert_int_equal(run->events[i].kind, kinds[i]);
+        assert_int_equal(run->events[i].decisions,
+                         i == 1 ? INGEST_UNREGISTERED : 0);
+    }
+    assert_int_equal(run->events[1].reason, INGEST_REASON_SCHEMA_UNKNOWN);
+    registry_server_stop(&server);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+    free(schema);
+    assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
+}
+
 static void test_lost_range_stops_the_pair(void **state)
 {
     (void)state;
@@ -678,6 +792,8 @@ int main(void)
         cmocka_unit_test(test_damage_that_stays_stops),
         cmocka_unit_test(test_poison),
         cmocka_unit_test(test_confluent_framing),
+        cmocka_unit_test(test_registry),
+        cmocka_unit_test(test_registry_knows_it_not),
         cmocka_unit_test(test_lost_range_stops_the_pair),
         cmocka_unit_test(test_foreign_log_stops),
         cmocka_unit_test(test_wrong_configurations),

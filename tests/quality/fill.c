@@ -58,7 +58,8 @@ static enum base_status open_all(struct fill *fill, const char *data,
             status = recording_open(path, &config->topics[i].mapping, 0,
                                     &fill->recordings[i], error);
         if (!status)
-            status = ingest_decoder_new(config, i, &fill->decoders[i], error);
+            status = ingest_decoder_new(config, i, NULL, &fill->decoders[i],
+                                        error);
         if (!status)
             status = advance(fill, i, error);
     }
