@@ -175,9 +175,12 @@ static enum base_status set_scalar(void *self, const struct config_entry *entry,
     if (entry)
         return find_list(entry->list)
             ->set(loading, entry->number, key, value, place, error);
+    struct ingest_config *ingest = &loading->draft.config.ingest;
     if (strncmp(key, properties_prefix, sizeof properties_prefix - 1) == 0)
-        return set_property(&loading->draft.config.ingest, key, value, place,
-                            error);
+        return set_property(ingest, key, value, place, error);
+    if (strcmp(key, "registry.password") == 0)
+        return resolve_secret(key, value, place, ingest->registry_password,
+                              sizeof ingest->registry_password, error);
     for (const struct list *list = lists; list->name; list++)
         if (below(list->name, key))
             return config_fail_at(place, error, key, list->hint);
@@ -288,6 +291,24 @@ static enum base_status check_whole(const struct config_loading *loading,
     return BASE_OK;
 }
 
+/* Fetched schemas are kept with the state. */
+static enum base_status set_registry(const struct config_loading *loading,
+                                     struct ingest_config *ingest,
+                                     struct base_error *error)
+{
+    bool framed = ingest->topics[0].framing == INGEST_CONFLUENT ||
+                  ingest->topics[1].framing == INGEST_CONFLUENT;
+    if (ingest->registry_url[0] && !framed)
+        return base_fail(error, BASE_CONFIG,
+                         "%s: registry.url is given, but impressions.framing "
+                         "and clicks.framing are plain; confluent names its "
+                         "schemas by id",
+                         loading->file);
+    return base_file_join(ingest->registry_folder,
+                          sizeof ingest->registry_folder,
+                          loading->draft.config.state, "schemas", error);
+}
+
 static void add_property(struct ingest_config *ingest, const char *name,
                          const char *value)
 {
@@ -307,6 +328,8 @@ static enum base_status derive(struct config_loading *loading,
     ingest->map_bytes = loading->draft.map_mb << 20;
     ingest->journal_max_bytes = loading->draft.journal_max_mb << 20;
     ingest->dead_letter_max_bytes = loading->draft.dead_letter_max_mb << 20;
+    if (set_registry(loading, ingest, error))
+        return error->status;
     /* Two checkpoints are kept: half of the journal at most is behind the
      * older one, and what is not trained yet finds room. */
     config->learner.checkpoint_bytes =
@@ -433,6 +456,8 @@ void daemon_config_reference(FILE *out)
 {
     fprintf(out, "Settings of the configuration file\n\n");
     base_settings_reference(daemon_config_table(), out);
+    fprintf(out, "registry.password\n    Of registry.user: file:PATH or "
+                 "env:NAME.\n\n");
     fprintf(out, "kafka.properties.NAME\n    A property of librdkafka. Names "
                  "with \"password\" or \"secret\" take\n    file:PATH or "
                  "env:NAME.\n\nEach entry of the list features:\n\n");

@@ -71,6 +71,13 @@ static const struct base_setting settings[] = {
     TEXT("kafka.announcement_topic", IN(announcement_topic), "", 0,
          "Topic that names each new version; empty: none."),
 
+    TEXT("registry.url", IN(registry_url), "", 0,
+         "Schema registry that knows the ids of framing confluent, such as "
+         "http://registry:8081; empty: none."),
+    TEXT("registry.user", IN(registry_user), "", 0,
+         "User of the registry, its password is registry.password; empty: "
+         "none."),
+
     TEXT("impressions.topic", IN(topics[TOPIC_IMPRESSIONS].name), "impressions",
          1, "Topic of what was shown."),
     PATH("impressions.schema", IN(topics[TOPIC_IMPRESSIONS].schema),

@@ -153,6 +153,9 @@ struct ingest_status {
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
     bool at_end;            /* every partition applied up to its true end */
     char broker_error[200]; /* last one, "" while all is well */
+    char registry_error[200]; /* of the schema registry, likewise */
+    uint64_t registry_requests; /* of this process */
+    uint64_t parked_partitions; /* wait for a schema of the registry */
     uint64_t features_cut;  /* elements of multi-hot arrays beyond their
                                places, decoded since the process started */
     unsigned follower_count;

@@ -196,6 +196,13 @@ static enum base_status take(struct ingest_source *source, unsigned i,
     return BASE_OK;
 }
 
+static void count_parked(struct ingest_source *source, int change)
+{
+    pthread_mutex_lock(&source->mutex);
+    source->parked += (unsigned)change;
+    pthread_mutex_unlock(&source->mutex);
+}
+
 /* A record whose schema the registry is being asked for: its partition is read
  * no further until that is known, then again from this record on. */
 static bool park(struct ingest_source *source, unsigned i,
@@ -207,6 +214,7 @@ static bool park(struct ingest_source *source, unsigned i,
                               message->len, &slot->parked_schema))
         return false;
     slot->parked = true;
+    count_parked(source, 1);
     base_log(BASE_LOG_INFO,
              "event=partition_parked topic=%s partition=%d offset=%lld "
              "schema_id=%u", ingest_source_topic(source, i),
@@ -226,6 +234,7 @@ void ingest_source_unpark(struct ingest_source *source)
                 INGEST_REGISTRY_WANTED)
             continue;
         slot->parked = false;
+        count_parked(source, -1);
         source->reassign_ms = source->now_ms;
     }
 }

@@ -406,9 +406,24 @@ static void show(const struct ingest_slot *slot,
         status->lag_records += slot->high - partition->next;
 }
 
+static void show_registry(struct ingest_source *source,
+                          struct ingest_status *status)
+{
+    struct ingest_registry_status registry = {.trouble = ""};
+    if (source->registry)
+        ingest_registry_get_status(source->registry, &registry);
+    memcpy(status->registry_error, registry.trouble,
+           sizeof status->registry_error);
+    status->registry_requests = registry.requests;
+    pthread_mutex_lock(&source->mutex);
+    status->parked_partitions = source->parked;
+    pthread_mutex_unlock(&source->mutex);
+}
+
 void ingest_source_status(struct ingest_source *source,
                           struct ingest_status *status, uint64_t *handed)
 {
+    show_registry(source, status);
     status->features_cut = 0;
     for (int i = 0; i < INGEST_TOPICS; i++)
         status->features_cut += ingest_decoder_cut(source->decoders[i]);

@@ -63,6 +63,7 @@ struct ingest_source {
     pthread_mutex_t mutex; /* guards what follows and parts of slots */
     bool at_end;
     uint64_t handed;
+    unsigned parked; /* partitions */
     char broker_error[200];
 };
 

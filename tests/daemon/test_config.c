@@ -266,6 +266,24 @@ static void test_secrets(void **state)
            ":6:39: kafka.properties.bootstrap.servers: set kafka.brokers");
 }
 
+static void test_registry(void **state)
+{
+    (void)state;
+    expect(load("registry: {url: 'http://r:8081'}\n"),
+           "registry.url is given, but impressions.framing and");
+    write_text("secret", "s3\n");
+    assert_int_equal(load("registry: {url: 'http://r:8081', user: u, "
+                          "password: 'file:secret'}\n"
+                          "impressions: {framing: confluent}\n"),
+                     BASE_OK);
+    assert_string_equal(config.ingest.registry_url, "http://r:8081");
+    assert_string_equal(config.ingest.registry_password, "s3");
+    assert_non_null(strstr(config.ingest.registry_folder, "/schemas"));
+    expect(load("registry: {password: hunter2}\n"),
+           "registry.password: a secret does not belong");
+    assert_null(strstr(error.text, "hunter2"));
+}
+
 static void test_overrides(void **state)
 {
     (void)state;
@@ -426,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_whole),
         cmocka_unit_test(test_features),
         cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_registry),
         cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_sample_is_complete),

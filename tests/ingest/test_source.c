@@ -547,6 +547,11 @@ static void test_registry(void **state)
     start(run);
     await_requests(&server, 2);
     assert_null(base_ring_pop(run->out, 300)); /* nothing is lost or skipped */
+    static struct ingest_status status;
+    uint64_t handed;
+    ingest_source_status(run->source, &status, &handed);
+    assert_int_equal(status.parked_partitions, 1);
+    assert_non_null(strstr(status.registry_error, "HTTP status 500"));
     atomic_store(&server.broken, false);
     collect(run, EVENTS);
     stop(run);
