@@ -270,7 +270,8 @@ static void test_registry(void **state)
 {
     (void)state;
     expect(load("registry: {url: 'http://r:8081'}\n"),
-           "registry.url is given, but impressions.framing and");
+           ": registry.url is given, but impressions.framing and "
+           "clicks.framing are plain; confluent names its schemas by id");
     write_text("secret", "s3\n");
     assert_int_equal(load("registry: {url: 'http://r:8081', user: u, "
                           "password: 'file:secret'}\n"
@@ -280,7 +281,7 @@ static void test_registry(void **state)
     assert_string_equal(config.ingest.registry_password, "s3");
     assert_non_null(strstr(config.ingest.registry_folder, "/schemas"));
     expect(load("registry: {password: hunter2}\n"),
-           "registry.password: a secret does not belong");
+           ":6:22: registry.password: a secret does not belong");
     assert_null(strstr(error.text, "hunter2"));
 }
 
