@@ -14,7 +14,7 @@ build_packages=(
 # The tests' own: C harness, a Kafka client, the model in Python, what fetches
 # and runs Apache Kafka, and the quality report's numbers, plots and twins.
 test_packages=(
-  libcmocka-dev g++ kcat python3 python3-avro python3-xxhash python3-yaml zstd
+  libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash python3-yaml zstd
   maven default-jre-headless
   python3-numpy python3-matplotlib python3-torch
 )

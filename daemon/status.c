@@ -155,8 +155,10 @@ static json_t *ingest_json(const struct ingest_status *ingest)
     json_object_set_new(object, "at_end", json_boolean(ingest->at_end));
     json_object_set_new(object, "registry_error",
                         json_string(ingest->registry_error));
+    json_object_set_new(object, "registry_requests",
+                        json_integer((json_int_t)ingest->registry_requests));
     json_object_set_new(object, "parked_partitions",
-                        json_integer(ingest->parked_partitions));
+                        json_integer((json_int_t)ingest->parked_partitions));
     json_object_set_new(object, "broker_error",
                         json_string(ingest->broker_error));
     json_object_set_new(object, "buckets", buckets_json(ingest->buckets));
