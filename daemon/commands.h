@@ -12,6 +12,7 @@ int daemon_replay_main(int argc, char **argv);
 int daemon_produce_main(int argc, char **argv);
 int daemon_rank_main(int argc, char **argv);
 int daemon_inspect_main(int argc, char **argv);
+int daemon_fsck_main(int argc, char **argv);
 int daemon_check_config_main(int argc, char **argv);
 int daemon_version_main(int argc, char **argv);
 

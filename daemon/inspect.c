@@ -161,8 +161,8 @@ int daemon_inspect_main(int argc, char **argv)
                  "       interestd inspect checkpoint MODEL --config FILE\n"
                  "       interestd inspect checkpoint DIR",
         .about = "Prints a part of the state as JSON lines. WHAT: ledger, "
-                 "sequences, samples,\ndecisions, dead-letters, meta, "
-                 "fields; or checkpoint (the newest of the main\nmodel or of "
+                 "sequences, samples,\nwaiting, decisions, dead-letters, meta, "
+                 "fields; or checkpoint (the newest of\nthe main model or of "
                  "MODEL, or the one in DIR).",
         .table = table,
         .count = sizeof table / sizeof table[0],

@@ -22,6 +22,7 @@ static const struct {
     {"replay", daemon_replay_main, "send recorded events to Kafka"},
     {"broker", daemon_broker_main, "a small broker for demo and tests"},
     {"inspect", daemon_inspect_main, "look into state and checkpoints"},
+    {"fsck", daemon_fsck_main, "verify state, checkpoints and model"},
     {"check-config", daemon_check_config_main, "check a configuration file"},
     {"version", daemon_version_main, "print the version"},
 };

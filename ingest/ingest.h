@@ -263,6 +263,9 @@ size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
  *   {"final":12,"label":1}
  *   {"batch_end":128}
  * with kind "window", "fnw_negative" or "fnw_positive".
+ * waiting, impressions first, each in the order of application:
+ *   {"topic":"impressions","partition":0,"offset":7,"id":"%016x",
+ *    "user":"%016x","event_ms":1,"due_ms":2,"clicked":false}
  * decisions:
  *   {"topic":"clicks","partition":0,"offset":7,"kind":"floored+clamped",
  *    "own_ms":1,"apply_ms":2}
@@ -294,6 +297,7 @@ size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
     X(INGEST_INSPECT_LEDGER, "ledger")         \
     X(INGEST_INSPECT_SEQUENCES, "sequences")   \
     X(INGEST_INSPECT_SAMPLES, "samples")       \
+    X(INGEST_INSPECT_WAITING, "waiting")       \
     X(INGEST_INSPECT_DECISIONS, "decisions")   \
     X(INGEST_INSPECT_DEAD_LETTERS, "dead-letters") \
     X(INGEST_INSPECT_META, "meta")             \
@@ -310,6 +314,7 @@ enum ingest_inspect {
 enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
                                 FILE *out,
                                 struct base_error *error) BASE_MUST_CHECK;
+const char *ingest_inspect_name(enum ingest_inspect what);
 /* INGEST_INSPECT_COUNT where `name` is none of the list. */
 enum ingest_inspect ingest_inspect_named(const char *name);
 

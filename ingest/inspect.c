@@ -28,6 +28,11 @@ static const char *const names[] = {
 
 static const char *const topics[] = {"impressions", "clicks"};
 
+const char *ingest_inspect_name(enum ingest_inspect what)
+{
+    return names[what];
+}
+
 enum ingest_inspect ingest_inspect_named(const char *name)
 {
     int i = 0;
@@ -131,8 +136,16 @@ static enum base_status print_partition(struct dump *dump,
             position->start, position->next);
     print_buckets(dump->out, partition.buckets);
     fputs("}\n", dump->out);
-    for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
+    int64_t left = position->next - position->start;
+    for (int i = 0; i < INGEST_BUCKET_COUNT; i++) {
         sums[i] += partition.buckets[i];
+        left -= (int64_t)partition.buckets[i];
+    }
+    if (left != 0)
+        return base_fail(error, BASE_CORRUPT,
+                         "ledger: %s/%d: %" PRId64 " offsets are in no bucket",
+                         topics[position->topic], (int)position->partition,
+                         left);
     return BASE_OK;
 }
 
@@ -323,6 +336,68 @@ static enum base_status print_samples(struct dump *dump,
     enum base_status status =
         walk(dump, INGEST_DB_JOURNAL, print_block, &journal, error);
     free(journal.history);
+    const struct ingest_journal_mark *mark = &dump->totals.journal;
+    if (!status && journal.begun &&
+        (journal.position != mark->position ||
+         journal.chain.low != mark->chain.low ||
+         journal.chain.high != mark->chain.high))
+        return base_fail(error, BASE_CORRUPT,
+                         "journal: its blocks end at position %" PRIu64
+                         ", the state says %" PRIu64,
+                         journal.position, mark->position);
+    return status;
+}
+
+/* ---- waiting ------------------------------------------------------------- */
+
+static void print_waiting_event(struct dump *dump, uint8_t topic,
+                                const struct ingest_waiting *waiting,
+                                bool clicked)
+{
+    fprintf(dump->out,
+            "{\"topic\":\"%s\",\"partition\":%d,\"offset\":%" PRId64
+            ",\"id\":\"%016" PRIx64 "\",\"user\":\"%016" PRIx64
+            "\",\"event_ms\":%" PRId64 ",\"due_ms\":%" PRId64
+            ",\"clicked\":%s}\n",
+            topics[topic], (int)waiting->partition, waiting->offset,
+            waiting->id, waiting->user, waiting->event_ms, waiting->due_ms,
+            clicked ? "true" : "false");
+}
+
+static enum base_status print_waiting_block(struct dump *dump,
+                                            struct ingest_bytes key,
+                                            struct ingest_bytes value,
+                                            void *context,
+                                            struct base_error *error)
+{
+    uint8_t topic = *(const uint8_t *)context;
+    bool clicks = topic == INGEST_CLICKS, clicked;
+    struct ingest_bytes bits;
+    struct ingest_pending_view view;
+    struct ingest_waiting waiting;
+    enum base_status status = ingest_reader_get(
+        dump->reader, clicks ? INGEST_DB_CLICK_BITS : INGEST_DB_IMPRESSION_BITS,
+        key, &bits, error);
+    if (!status)
+        status = ingest_pending_view_open(
+            topic, clicks ? dump->item_count : dump->field_count, key, value,
+            bits, &view, error);
+    for (unsigned i = 0; !status && i < view.count; i++)
+        if (ingest_pending_view_at(&view, i, &waiting, &clicked))
+            print_waiting_event(dump, topic, &waiting, clicked);
+    return status;
+}
+
+static enum base_status print_waiting(struct dump *dump,
+                                      struct base_error *error)
+{
+    uint8_t topic = INGEST_IMPRESSIONS;
+    enum base_status status = walk(dump, INGEST_DB_IMPRESSIONS,
+                                   print_waiting_block, &topic, error);
+    topic = INGEST_CLICKS;
+    if (!status)
+        status = walk(dump, INGEST_DB_CLICKS, print_waiting_block, &topic,
+                      error);
     return status;
 }
 
@@ -515,6 +590,7 @@ static enum base_status print(struct dump *dump, enum ingest_inspect what,
     case INGEST_INSPECT_LEDGER: return print_ledger(dump, error);
     case INGEST_INSPECT_SEQUENCES: return print_sequences(dump, error);
     case INGEST_INSPECT_SAMPLES: return print_samples(dump, error);
+    case INGEST_INSPECT_WAITING: return print_waiting(dump, error);
     case INGEST_INSPECT_DECISIONS:
         return walk(dump, INGEST_DB_DECISIONS, print_decision, NULL, error);
     case INGEST_INSPECT_DEAD_LETTERS:

@@ -142,6 +142,18 @@ static void seal(struct ingest_pending *pending,
 
 /* ---- load ---------------------------------------------------------------- */
 
+static enum base_status check_bits(uint64_t number, struct ingest_bytes bits,
+                                   struct base_error *error)
+{
+    if (bits.size == BITS_SIZE &&
+        base_get_u64((const uint8_t *)bits.data + BITS_SIZE - 8) ==
+            ingest_digest_64(bits.data, BITS_SIZE - 8, number))
+        return BASE_OK;
+    return base_fail(error, BASE_CORRUPT,
+                     "pending: the bits of block %llu do not verify",
+                     (unsigned long long)number);
+}
+
 static enum base_status load_bits(struct ingest_pending *pending,
                                   struct ingest_pending_block *block,
                                   struct ingest_bytes key,
@@ -152,12 +164,8 @@ static enum base_status load_bits(struct ingest_pending *pending,
         ingest_store_get(pending->store, pending->bits_db, key, &bits, error);
     if (status || !bits.data)
         return status;
-    if (bits.size != BITS_SIZE ||
-        base_get_u64((const uint8_t *)bits.data + BITS_SIZE - 8) !=
-            ingest_digest_64(bits.data, BITS_SIZE - 8, block->number))
-        return base_fail(error, BASE_CORRUPT,
-                         "pending: the bits of block %llu do not verify",
-                         (unsigned long long)block->number);
+    if (check_bits(block->number, bits, error))
+        return error->status;
     memcpy(block->bits, bits.data, sizeof block->bits);
     for (unsigned i = 0; i < WORDS; i++)
         block->resolved +=
@@ -177,24 +185,56 @@ static enum base_status push_timer(struct ingest_pending *pending,
     return ingest_timers_push(&pending->timers, &timer, error);
 }
 
-static enum base_status check_block(const struct ingest_pending *pending,
+static enum base_status check_block(uint8_t topic, size_t step,
                                     uint64_t number, struct ingest_bytes value,
                                     struct base_error *error)
 {
     const uint8_t *data = value.data;
     size_t count = value.size < HEAD ? 0 : base_get_u16(data + 2);
-    if (value.size != HEAD + count * stride(pending) || count == 0 ||
+    if (value.size != HEAD + count * step || count == 0 ||
         count > INGEST_PENDING_BLOCK ||
         base_get_u16(data) != INGEST_PENDING_FORMAT ||
-        base_get_u32(data + 4) != stride(pending) ||
+        base_get_u32(data + 4) != step ||
         base_get_u64(data + 8) !=
             ingest_digest_64(data + HEAD, value.size - HEAD, number))
         return base_fail(error, BASE_CORRUPT,
                          "pending: block %llu of %s does not verify",
                          (unsigned long long)number,
-                         pending->topic == INGEST_IMPRESSIONS ? "impressions"
-                                                              : "clicks");
+                         topic == INGEST_IMPRESSIONS ? "impressions"
+                                                     : "clicks");
     return BASE_OK;
+}
+
+enum base_status ingest_pending_view_open(uint8_t topic, uint32_t id_count,
+                                          struct ingest_bytes key,
+                                          struct ingest_bytes value,
+                                          struct ingest_bytes bits,
+                                          struct ingest_pending_view *view,
+                                          struct base_error *error)
+{
+    *view = (struct ingest_pending_view){
+        .stride = sizeof(struct ingest_waiting) + 8 * (size_t)id_count};
+    if (key.size != 8)
+        return base_fail(error, BASE_CORRUPT, "pending: a key of %zu bytes",
+                         key.size);
+    uint64_t number = base_get_u64_be(key.data);
+    if (check_block(topic, view->stride, number, value, error) ||
+        (bits.data && check_bits(number, bits, error)))
+        return error->status;
+    view->events = (const uint8_t *)value.data + HEAD;
+    view->count = base_get_u16((const uint8_t *)value.data + 2);
+    if (bits.data)
+        memcpy(view->bits, bits.data, sizeof view->bits);
+    return BASE_OK;
+}
+
+bool ingest_pending_view_at(const struct ingest_pending_view *view,
+                            unsigned slot, struct ingest_waiting *waiting,
+                            bool *clicked)
+{
+    memcpy(waiting, view->events + slot * view->stride, sizeof *waiting);
+    *clicked = view->bits[CLICKED * WORDS + slot / 64] >> slot % 64 & 1;
+    return !(view->bits[RESOLVED * WORDS + slot / 64] >> slot % 64 & 1);
 }
 
 struct each {
@@ -231,7 +271,8 @@ static enum base_status load_block(struct ingest_pending *pending,
 {
     struct ingest_pending_block *block = NULL;
     uint64_t number = base_get_u64_be(key.data);
-    enum base_status status = check_block(pending, number, value, error);
+    enum base_status status = check_block(pending->topic, stride(pending),
+                                          number, value, error);
     if (status || (status = make_block(pending, number, &block, error)))
         return status;
     block->count = base_get_u16((const uint8_t *)value.data + 2);

@@ -70,6 +70,27 @@ enum base_status ingest_pending_init(struct ingest_pending *pending,
                                      int64_t lateness_ms,
                                      struct base_error *error) BASE_MUST_CHECK;
 void ingest_pending_fini(struct ingest_pending *pending);
+/* A stored block and its bits, outside of any transaction of ours: verified,
+ * and its events one by one. BASE_CORRUPT where they do not verify. `bits` may
+ * be missing (data NULL): nothing is resolved. */
+struct ingest_pending_view {
+    const uint8_t *events;
+    size_t stride;
+    unsigned count;
+    uint64_t bits[2 * INGEST_PENDING_BLOCK / 64]; /* resolved, clicked */
+};
+enum base_status ingest_pending_view_open(uint8_t topic, uint32_t id_count,
+                                          struct ingest_bytes key,
+                                          struct ingest_bytes value,
+                                          struct ingest_bytes bits,
+                                          struct ingest_pending_view *view,
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
+/* False where the event waits no more. */
+bool ingest_pending_view_at(const struct ingest_pending_view *view,
+                            unsigned slot, struct ingest_waiting *waiting,
+                            bool *clicked);
+
 /* Verifies all blocks and rebuilds index and timers. For waiting events
  * `each` is called in the order of application. Within a transaction. */
 enum base_status ingest_pending_load(

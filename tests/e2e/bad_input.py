@@ -13,8 +13,10 @@ nothing lost, nothing crashed.
 6. A second daemon on the same state: refused, the first one undisturbed."""
 
 import collections
+import glob
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -290,9 +292,78 @@ class Bad:
                       f"{other.stderr}")
                 say(f"  {other.stderr.strip().splitlines()[-1][:200]}")
                 daemon.wait_trained(events, 120)
+                check(not self.damaged(daemon), "fsck beside a daemon")
                 daemon.stop()
             finally:
                 daemon.end()
+        self.stopped = daemon
+
+    @staticmethod
+    def damaged(daemon):
+        """Names of the parts in which `interestd fsck` finds damage."""
+        done = daemon.call("fsck", "--json")
+        parts = [part["part"] for part in json.loads(done.stdout)
+                 if not part["good"]]
+        check(done.returncode == (76 if parts else 0),
+              f"fsck: exit status {done.returncode} with {parts} damaged: "
+              f"{done.stderr}")
+        return parts
+
+    def fsck(self):
+        """A bit in a value of each part; each is found, and nothing else."""
+        daemon = self.stopped
+        check(self.damaged(daemon) == [], "a good state")
+        store = os.path.join(daemon.config["state"], "store", "data.mdb")
+        sample = json.loads(daemon.inspect("samples")[0])
+        user = json.loads(daemon.inspect("sequences")[0])
+        waiting = json.loads(daemon.inspect("waiting")[0])
+        stamp = struct.pack("<q", user["behaviors"][0][0])
+        found = {
+            "samples": struct.pack("<Q", int(sample["user"], 16)),
+            "waiting": struct.pack("<Q", int(waiting["id"], 16)),
+            "sequences": stamp + struct.pack("<I", user["behaviors"][0][1]),
+        }
+        for part, bytes_ in found.items():
+            with open(store, "rb") as file:
+                data = file.read()
+            # Old pages hold the same values, other parts the same ids.
+            said = []
+            for place in re.finditer(re.escape(bytes_), data):
+                with Flip(store, place.start() + 7):
+                    said.append(self.damaged(daemon))
+                check(len(said[-1]) < 2, f"{part}: fsck says {said[-1]}")
+                if said[-1] == [part]:
+                    break
+            check([part] in said, f"{part}: fsck says {said}")
+        newest = max(glob.glob(os.path.join(daemon.config["state"],
+                                            "checkpoints", "ck-*", "cut.bin")))
+        with Flip(newest, os.path.getsize(newest) // 2):
+            check(self.damaged(daemon) == ["checkpoints"], "a checkpoint")
+        with open(os.path.join(daemon.config["model_folder"],
+                               "CURRENT")) as file:
+            version = file.read().split()[0]
+        tensors = glob.glob(os.path.join(daemon.config["model_folder"],
+                                         version, "*.safetensors"))
+        with Flip(tensors[0], os.path.getsize(tensors[0]) - 1):
+            check(self.damaged(daemon) == ["model"], "the model")
+        check(self.damaged(daemon) == [], "all put back")
+
+
+class Flip:
+    """One bit of a file, as long as the context lasts."""
+
+    def __init__(self, path, at):
+        self.path, self.at = path, at
+
+    def __enter__(self):
+        with open(self.path, "r+b") as file:
+            file.seek(self.at)
+            byte = file.read(1)[0]
+            file.seek(self.at)
+            file.write(bytes([byte ^ 1]))
+
+    def __exit__(self, *_):
+        self.__enter__()
 
 
 def test(arguments, folder):
@@ -307,6 +378,7 @@ def test(arguments, folder):
     steps.run("broken configurations", bad.configuration)
     steps.run("closed standard descriptors", bad.closed)
     steps.run("a second daemon on the same state", bad.second)
+    steps.run("fsck: a flipped bit in each part", bad.fsck)
 
 
 if __name__ == "__main__":
