@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libFuzzer target of the snapshot's two parsers of foreign bytes. The first
  * byte chooses: a whole tensor file; a header alone, to which length, padding
- * and data are made; a manifest. What is accepted must keep the promises of
- * tensors.h, and all its bytes are read. A corpus is not needed: run with
+ * and data are made; a manifest, and the model that it describes. What is
+ * accepted must keep the promises of tensors.h, and all its bytes are read. A corpus is not needed: run with
  * -max_len=4096. */
 #include <stdlib.h>
 #include <string.h>
@@ -57,12 +57,17 @@ static void check_header(const uint8_t *data, size_t size)
 static void check_manifest(const uint8_t *data, size_t size)
 {
     struct snapshot_manifest manifest;
+    struct learner_model *model = NULL;
     struct base_error error;
-    if (snapshot_manifest_read((const char *)data, size, &manifest, &error))
+    if (snapshot_manifest_read((const char *)data, size, &manifest, &error)) {
         BASE_ASSERT(error.text[0] && manifest.golden_count == 0);
-    else
-        BASE_ASSERT(manifest.file_count ==
-                    manifest.schema.table_count + 1u);
+    } else {
+        BASE_ASSERT(manifest.file_count == manifest.table_count + 1u);
+        if (learner_model_new(&manifest.schema, &manifest.model, &model,
+                              &error))
+            BASE_ASSERT(error.text[0] && !model);
+        learner_model_free(model);
+    }
     snapshot_manifest_fini(&manifest);
 }
 
