@@ -111,6 +111,79 @@ static void a_checkpoint_while_training_is_exact(void **state)
     run_fini(&busy);
 }
 
+/* A journal that asks for a checkpoint two batches ahead of each sweep of
+ * eviction, every 64 batches: the cut begins, then the very next batch lets
+ * rows go, or takes their slots again, before a slice is taken. */
+struct asking {
+    struct run *run;
+    struct learner_source inner;
+    uint64_t asked;
+};
+
+static enum base_status ask_and_go_on(void *self, uint64_t position,
+                                      int timeout_ms,
+                                      struct learner_batch *batch,
+                                      struct base_error *error)
+{
+    struct asking *asking = self;
+    uint64_t number = position / B % 64;
+    bool ask = number == 62 || number == 1;
+    while (ask && asking->run->request < asking->asked)
+        usleep(100); /* or this one would wait */
+    enum base_status status = asking->inner.next(
+        asking->inner.self, position, timeout_ms, batch, error);
+    if (!status && ask)
+        asking->asked = learner_trainer_checkpoint(asking->run->trainer);
+    return status;
+}
+
+static void evicting_run(struct run *run)
+{
+    const struct stream_config stream = {
+        .seed = 5, .batch_size = B, .group_max = 4,
+        .lengths = STREAM_GEOMETRIC, .history_mean = 6, .history_max = 20,
+        .users = 300, .goods = 400, .cates = 20, .interests = 4,
+        .rich = true, .fashion = 10,
+    };
+    run_init(run, false);
+    run->config.model.eviction_ms = 60000;
+    run->config.checkpoints_kept = 16;
+    run_stream(run, &stream);
+}
+
+static void a_checkpoint_is_exact_while_rows_go(void **state)
+{
+    (void)state;
+    struct run busy;
+    struct learner_status status;
+    uint64_t positions[16];
+    unsigned count;
+    struct base_error error;
+    evicting_run(&busy);
+    struct asking asking = {&busy, busy.config.source, 0};
+    busy.config.source = (struct learner_source){&asking, ask_and_go_on};
+    run_start(&busy, 260 * B);
+    run_wait(&busy, 260 * B);
+    learner_trainer_status(busy.trainer, &status);
+    assert_true(status.evicted > 100);
+    run_stop(&busy, true);
+    assert_int_equal(learner_checkpoint_list(busy.config.folder, positions,
+                                             16, &count, &error),
+                     BASE_OK);
+    assert_int_equal(count, 10);
+    for (unsigned i = 0; i < count; i++) {
+        struct run straight;
+        char path[1400], name[LEARNER_CHECKPOINT_NAME];
+        evicting_run(&straight);
+        run_to(&straight, positions[i]);
+        learner_checkpoint_name(name, positions[i]);
+        snprintf(path, sizeof path, "%s/%s", busy.config.folder, name);
+        run_check_same(straight.path, path);
+        run_fini(&straight);
+    }
+    run_fini(&busy);
+}
+
 static void it_learns(void **state)
 {
     (void)state;
@@ -640,6 +713,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(instruction_sets_do_not_change_a_bit),
         cmocka_unit_test(kills_do_not_change_a_bit),
         cmocka_unit_test(a_checkpoint_while_training_is_exact),
+        cmocka_unit_test(a_checkpoint_is_exact_while_rows_go),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(a_damaged_checkpoint_is_passed_over),
         cmocka_unit_test(without_one_that_verifies_it_starts_anew),
