@@ -154,7 +154,7 @@ static struct ingest_decoder *decoder_of(enum ingest_topic topic)
 {
     struct ingest_decoder *decoder = NULL;
     struct base_error error = {.text = ""};
-    if (ingest_decoder_new(&config, topic, &decoder, &error))
+    if (ingest_decoder_new(&config, topic, NULL, &decoder, &error))
         fail_msg("%s", error.text);
     return decoder;
 }
