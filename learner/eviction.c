@@ -29,7 +29,7 @@ mark_at(struct learner_eviction *eviction, uint32_t i)
 /* Event time goes on to event_ms; `number` is the last batch before. It is
  * this one that gets the mark, so that a leap in time makes it old. Two marks
  * in a row are more than `apart` from the one before them. */
-static void set_mark(struct learner_eviction *eviction, uint32_t number,
+static void set_mark(struct learner_eviction *eviction, uint64_t number,
                      int64_t event_ms)
 {
     int64_t apart = eviction->eviction_ms / LEARNER_EVICTION_MARKS + 1;
@@ -56,8 +56,10 @@ static uint64_t oldest_kept(struct learner_eviction *eviction)
     return mark_at(eviction, 0)->number;
 }
 
+/* Rows go that were last trained `age` batches ago or earlier. A row knows the
+ * low half of that batch's number, which is enough to tell how long ago. */
 static void sweep(struct learner_eviction *eviction, unsigned t,
-                  struct learner_table *table, uint64_t limit)
+                  struct learner_table *table, uint64_t number, uint64_t age)
 {
     uint32_t slots = learner_table_slots(table);
     uint32_t slice = slots / LEARNER_EVICTION_SLICES + 1;
@@ -69,7 +71,7 @@ static void sweep(struct learner_eviction *eviction, unsigned t,
         if (slot + AHEAD < end)
             __builtin_prefetch(learner_table_row(table, slot + AHEAD));
         const struct learner_row *row = learner_table_row(table, slot);
-        if (!slot || !row->live || row->touched > limit)
+        if (!slot || !row->live || (uint32_t)number - row->touched < age)
             continue;
         if (eviction->gone)
             eviction->gone(eviction->gone_self, t, row->key);
@@ -81,7 +83,7 @@ static void sweep(struct learner_eviction *eviction, unsigned t,
 
 void learner_eviction_advance(struct learner_eviction *eviction,
                               struct learner_table *const *tables,
-                              uint32_t number, int64_t event_ms)
+                              uint64_t number, int64_t event_ms)
 {
     if (eviction->eviction_ms <= 0)
         return;
@@ -93,7 +95,7 @@ void learner_eviction_advance(struct learner_eviction *eviction,
     if (number % LEARNER_EVICTION_EVERY)
         return;
     for (unsigned t = 0; t < eviction->table_count; t++)
-        sweep(eviction, t, tables[t], limit);
+        sweep(eviction, t, tables[t], number, number - limit);
 }
 
 size_t learner_eviction_size(const struct learner_eviction *eviction)

@@ -53,7 +53,7 @@ void learner_eviction_init(struct learner_eviction *eviction,
 /* Batch `number` (1, 2, ..) was trained; its newest event is event_ms. */
 void learner_eviction_advance(struct learner_eviction *eviction,
                               struct learner_table *const *tables,
-                              uint32_t number, int64_t event_ms);
+                              uint64_t number, int64_t event_ms);
 
 /* Bytes of the state; 0 where eviction_ms is 0. */
 size_t learner_eviction_size(const struct learner_eviction *eviction);

@@ -478,7 +478,7 @@ static uint32_t add_count(uint32_t count, uint32_t occurrences)
 
 static void apply_table(struct learner_gather *gather, unsigned t,
                         const struct learner_updater *updater,
-                        struct learner_cut *cut, uint32_t number)
+                        struct learner_cut *cut, uint64_t number)
 {
     const struct learner_places *places = &gather->places[t];
     const struct learner_model_config *config = &gather->model->config;
@@ -492,9 +492,9 @@ static void apply_table(struct learner_gather *gather, unsigned t,
             learner_table_row(gather->tables[t], places->slots[i]);
         float *g = places->drows + i * W;
         learner_cut_touch(cut, t, places->slots[i]);
-        row->step++;
+        row->step += row->step < UINT32_MAX;
         row->count = add_count(row->count, places->occurrences[i]);
-        row->touched = number;
+        row->touched = (uint32_t)number;
         float factor = learner_regularizer_factor(config, row->count,
                                                   places->occurrences[i]);
         if (factor != 0)
@@ -507,12 +507,12 @@ static void apply_table(struct learner_gather *gather, unsigned t,
 /* adam_every_row: the rows that the batch did not train. */
 static void apply_rest(struct learner_gather *gather, unsigned t,
                        const struct learner_updater *updater,
-                       struct learner_cut *cut, uint32_t number)
+                       struct learner_cut *cut, uint64_t number)
 {
     struct learner_table *table = gather->tables[t];
     for (uint32_t slot = 0; slot < learner_table_slots(table); slot++) {
         struct learner_row *row = learner_table_row(table, slot);
-        if (!row->live || row->touched == number)
+        if (!row->live || row->touched == (uint32_t)number)
             continue;
         learner_cut_touch(cut, t, slot);
         learner_optimizer_rest(updater, row->values, gather->places[t].width,
@@ -522,7 +522,7 @@ static void apply_rest(struct learner_gather *gather, unsigned t,
 
 void learner_gather_apply(struct learner_gather *gather,
                           const struct learner_updater *updater,
-                          struct learner_cut *cut, uint32_t number,
+                          struct learner_cut *cut, uint64_t number,
                           int64_t event_ms)
 {
     for (unsigned t = 0; t < gather->model->table_count; t++) {

@@ -92,12 +92,12 @@ enum base_status learner_gather_train(struct learner_gather *gather,
                                       struct base_error *error)
     BASE_MUST_CHECK;
 void learner_gather_discard(struct learner_gather *gather);
-/* `number` of the batch, 1 for the first, goes into the rows' `touched`; cut
- * sees each row before it changes. event_ms: newest event time trained. The
- * regularizer's part is added to drows. */
+/* `number` of the batch, 1 for the first, goes into the rows' `touched` (its
+ * low half); cut sees each row before it changes. event_ms: newest event time
+ * trained. The regularizer's part is added to drows. */
 void learner_gather_apply(struct learner_gather *gather,
                           const struct learner_updater *updater,
-                          struct learner_cut *cut, uint32_t number,
+                          struct learner_cut *cut, uint64_t number,
                           int64_t event_ms);
 
 #endif

@@ -23,9 +23,9 @@ enum { LEARNER_TABLE_SLAB = 4 << 20 }; /* bytes of its rows, at most */
 /* As it lies in memory and, byte for byte, in a checkpoint's slice. */
 struct learner_row {
     uint64_t key;
-    uint32_t step;    /* batches that trained it; lazy Adam's t */
-    uint32_t count;   /* occurrences trained, 2^32 - 1 at most */
-    uint32_t touched; /* number of the last batch that trained it */
+    uint32_t step;    /* batches that trained it; lazy Adam's t .. */
+    uint32_t count;   /* .. and occurrences trained: 2^32 - 1 at most */
+    uint32_t touched; /* last batch that trained it: number modulo 2^32 */
     uint32_t live;    /* 1; 0: the slot is free */
     float values[];   /* (W) weights, then the optimizer's state */
 };

@@ -237,7 +237,7 @@ static void apply(struct learner_trainer *trainer,
                                     tensor_size(tensor), trainer->dense_step);
     }
     learner_gather_apply(&trainer->gather, updater, trainer->cut,
-                         (uint32_t)trainer->dense_step, newest_of(batch));
+                         trainer->dense_step, newest_of(batch));
     if (trainer->negatives)
         learner_negatives_add(trainer->negatives, batch);
 }

@@ -18,7 +18,7 @@ struct world {
     struct learner_table *tables[2];
     struct learner_eviction eviction;
     int64_t touched_ms[2][KEYS + 1]; /* by key; -1: no row */
-    uint32_t number;
+    uint64_t number;
     int64_t now_ms;
     unsigned told;
 };
@@ -67,7 +67,8 @@ static void touch(struct world *world, unsigned t, uint64_t key)
     uint32_t slot;
     assert_int_equal(
         learner_table_create(world->tables[t], key, &slot, &error), BASE_OK);
-    learner_table_row(world->tables[t], slot)->touched = world->number;
+    learner_table_row(world->tables[t], slot)->touched =
+        (uint32_t)world->number;
     world->touched_ms[t][key] = world->now_ms;
 }
 
@@ -96,11 +97,12 @@ static unsigned live(const struct world *world, unsigned t)
     return rows;
 }
 
-static void rows_go_when_old_and_not_before(void **state)
+/* Batches from the one behind `first` on. */
+static void check_ages(uint64_t first)
 {
-    (void)state;
     struct world world;
     set_up(&world, AGE);
+    world.number = first;
     for (unsigned n = 0; n < 20000; n++)
         batch(&world, (int64_t)(base_random_u64(5, 5, 5, n) % 200));
     assert_true(world.told > 5000);
@@ -123,6 +125,19 @@ static void rows_go_when_old_and_not_before(void **state)
     tear_down(&world);
 }
 
+static void rows_go_when_old_and_not_before(void **state)
+{
+    (void)state;
+    check_ages(0);
+}
+
+/* A year of many batches a second: the rows' half of the number starts over. */
+static void batch_2_to_the_32nd_is_like_the_others(void **state)
+{
+    (void)state;
+    check_ages(((uint64_t)1 << 32) - 10000);
+}
+
 static void a_leap_in_time_takes_all_but_the_newest(void **state)
 {
     (void)state;
@@ -132,7 +147,7 @@ static void a_leap_in_time_takes_all_but_the_newest(void **state)
         batch(&world, 1);
     assert_int_equal(world.told, 0);
     batch(&world, 50 * AGE);
-    uint32_t newest = world.number;
+    uint64_t newest = world.number;
     while (world.number % 64 || world.number < newest + 4 * 64)
         learner_eviction_advance(&world.eviction, world.tables,
                                  ++world.number, world.now_ms);
@@ -232,6 +247,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_go_when_old_and_not_before),
+        cmocka_unit_test(batch_2_to_the_32nd_is_like_the_others),
         cmocka_unit_test(a_leap_in_time_takes_all_but_the_newest),
         cmocka_unit_test(never_is_never),
         cmocka_unit_test(a_resumed_run_evicts_alike),

@@ -599,6 +599,35 @@ static void every_row_moves_where_adam_is_not_lazy(void **state)
     run(config);
 }
 
+/* Where step and count cannot go on they stay, and Adam goes on as before. */
+static void counters_stay_at_their_most(void **state)
+{
+    (void)state;
+    set_up(settings());
+    for (uint32_t n = 1; n <= 2; n++) {
+        find(1);
+        train(false);
+        if (n == 2)
+            for (unsigned t = 0; t < TABLES; t++)
+                for (uint32_t i = 0; i < learner_table_slots(world.tables[t]);
+                     i++) {
+                    struct learner_row *row =
+                        learner_table_row(world.tables[t], i);
+                    row->step = row->count = UINT32_MAX;
+                }
+        apply(n);
+    }
+    for (unsigned t = 0; t < TABLES; t++)
+        for (uint32_t i = 0; i < learner_table_slots(world.tables[t]); i++) {
+            const struct learner_row *row =
+                learner_table_row(world.tables[t], i);
+            assert_true(row->step == UINT32_MAX && row->count == UINT32_MAX);
+            for (unsigned j = 0; j < world.model.tables[t].dimension; j++)
+                assert_true(row->values[j] > -1 && row->values[j] < 1);
+        }
+    tear_down();
+}
+
 /* ---- admission and dropout ----------------------------------------------- */
 
 /* Counts the batch's occurrences of ids without a row; afterwards an id has a
@@ -730,6 +759,7 @@ int main(void)
         cmocka_unit_test(discard_leaves_everything_as_it_was),
         cmocka_unit_test(apply_moves_each_row_once),
         cmocka_unit_test(every_row_moves_where_adam_is_not_lazy),
+        cmocka_unit_test(counters_stay_at_their_most),
         cmocka_unit_test(rows_come_with_the_kth_occurrence),
         cmocka_unit_test(dropout_takes_half_and_makes_no_row),
         cmocka_unit_test(old_rows_leave_by_event_time),
