@@ -86,7 +86,7 @@ static enum base_status check_store(struct fsck *fsck, const char *folder,
     return BASE_OK;
 }
 
-/* ---- checkpoints and the model -------------------------------------------- */
+/* ---- checkpoints and the model ------------------------------------------- */
 
 static int is_checkpoint(const struct dirent *entry)
 {

@@ -117,7 +117,7 @@ static enum base_status keep(struct ingest_registry *registry, uint32_t id,
     return status;
 }
 
-/* Asks for one id, without the mutex. A status other than BASE_OK: no answer. */
+/* Asks for one id, without the mutex. Not BASE_OK: no answer. */
 static enum base_status request(struct ingest_registry *registry, uint32_t id,
                                 enum ingest_registry_state *state,
                                 struct base_error *error)
@@ -180,8 +180,8 @@ static void note_failure(struct ingest_registry *registry, struct entry *entry,
                          const struct base_error *why)
 {
     registry->status.failures++;
-    snprintf(registry->status.trouble, sizeof registry->status.trouble, "%.199s",
-             why->text);
+    snprintf(registry->status.trouble, sizeof registry->status.trouble,
+             "%.199s", why->text);
     entry->due_ms = base_monotonic_ms() + back_off(entry->id,
                                                    ++entry->failures);
     base_log(BASE_LOG_WARN, "event=registry_trouble schema_id=%u text=\"%s\"",
