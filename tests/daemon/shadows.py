@@ -294,5 +294,5 @@ def test(arguments, folder):
 if __name__ == "__main__":
     import argparse
     options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    options.add_argument("--pages", type=int, default=1200)
+    options.add_argument("--pages", type=int, default=1000)
     paths.main(test, options)
