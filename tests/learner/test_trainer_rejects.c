@@ -50,7 +50,7 @@ static enum base_status next(void *self, uint64_t position, int timeout_ms,
     for (unsigned i = 0; i < B; i++) {
         spoiled->ids[i * spoiled->fields + spoiled->item] = POISON;
         spoiled->group_begin[i] = i;
-        spoiled->event_ms[i] = 1;
+        spoiled->event_ms[i] = INT64_C(1) << 50; /* in the far future */
     }
     spoiled->group_begin[B] = batch->groups = B;
     batch->group_begin = spoiled->group_begin;
