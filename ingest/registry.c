@@ -33,7 +33,8 @@ struct entry {
     uint32_t id;
     enum ingest_registry_state state;
     unsigned failures, denials;
-    int64_t due_ms; /* monotonic: when to ask next */
+    int64_t due_ms; /* monotonic: when to ask next, 0: never; where ABSENT.. */
+    bool named;     /* .. only if a record named it since that time */
 };
 
 struct ingest_registry {
@@ -117,6 +118,16 @@ static enum base_status keep(struct ingest_registry *registry, uint32_t id,
     return status;
 }
 
+/* Whether an answer 404 is the registry's own word (error_code 404xx) and not
+ * that of a proxy before it, or of a server that has no such path. */
+static bool is_denial(const struct ingest_registry *registry)
+{
+    json_t *json = json_loadb(registry->answer, registry->answer_size, 0, NULL);
+    json_int_t code = json_integer_value(json_object_get(json, "error_code"));
+    json_decref(json);
+    return code / 100 == 404;
+}
+
 /* Asks for one id, without the mutex. Not BASE_OK: no answer. */
 static enum base_status request(struct ingest_registry *registry, uint32_t id,
                                 enum ingest_registry_state *state,
@@ -137,10 +148,12 @@ static enum base_status request(struct ingest_registry *registry, uint32_t id,
     long code = 0;
     curl_easy_getinfo(registry->curl, CURLINFO_RESPONSE_CODE, &code);
     *state = INGEST_REGISTRY_ABSENT;
-    if (code == 404)
+    if (code == 404 && is_denial(registry))
         return BASE_OK;
     if (code != 200)
-        return base_fail(error, BASE_AGAIN, "%s: HTTP status %ld", url, code);
+        return base_fail(error, BASE_AGAIN, "%s: HTTP status %ld%s", url, code,
+                         code == 404 ? ", not of a registry: is its URL right?"
+                                     : "");
     return keep(registry, id, state, error) ? base_wrap(error, "%s", url)
                                             : BASE_OK;
 }
@@ -155,13 +168,30 @@ static struct entry *find(struct ingest_registry *registry, uint32_t id)
     return NULL;
 }
 
+static bool waits(const struct entry *entry)
+{
+    return entry->state == INGEST_REGISTRY_WANTED;
+}
+
+/* Whether `a` is asked for before `b`: partitions wait for what is WANTED, so
+ * that goes first as soon as it is due. */
+static bool before(const struct entry *a, const struct entry *b, int64_t now_ms)
+{
+    int64_t due_a = a->due_ms > now_ms ? a->due_ms : now_ms;
+    int64_t due_b = b->due_ms > now_ms ? b->due_ms : now_ms;
+    if (due_a != due_b)
+        return due_a < due_b;
+    return waits(a) != waits(b) ? waits(a) : a->due_ms < b->due_ms;
+}
+
 /* The entry to ask for next, and when; NULL: none. */
-static struct entry *next_due(struct ingest_registry *registry)
+static struct entry *next_due(struct ingest_registry *registry, int64_t now_ms)
 {
     struct entry *next = NULL;
     for (unsigned i = 0; i < registry->count; i++) {
         struct entry *entry = &registry->entries[i];
-        if (entry->due_ms && (!next || entry->due_ms < next->due_ms))
+        if (entry->due_ms && (waits(entry) || entry->named) &&
+            (!next || before(entry, next, now_ms)))
             next = entry;
     }
     return next;
@@ -196,6 +226,7 @@ static void file_answer(struct ingest_registry *registry, struct entry *entry,
     registry->absent -= entry->state == INGEST_REGISTRY_ABSENT;
     entry->failures = 0;
     entry->due_ms = 0;
+    entry->named = false;
     if (state == INGEST_REGISTRY_ABSENT) {
         entry->due_ms = base_monotonic_ms() + back_off(entry->id,
                                                        ++entry->denials);
@@ -240,8 +271,8 @@ static void *run(void *argument)
     int64_t free_ms = 0;
     pthread_mutex_lock(&registry->mutex);
     while (!registry->stopping) {
-        const struct entry *next = next_due(registry);
         int64_t now_ms = base_monotonic_ms();
+        const struct entry *next = next_due(registry, now_ms);
         if (!next) {
             pthread_cond_wait(&registry->changed, &registry->mutex);
         } else if (next->due_ms > now_ms || free_ms > now_ms) {
@@ -290,9 +321,10 @@ static enum base_status check_url(const char *url, struct base_error *error)
         strlen(url) <= 1024 && !strpbrk(url, "@?# "))
         return BASE_OK;
     return base_fail(error, BASE_CONFIG,
-                     "schema registry: \"%s\" is no URL; one like "
-                     "http://registry:8081 is due, user and password stand "
-                     "apart", url);
+                     "schema registry: registry.url \"%s\" is no URL; one like "
+                     "http://registry:8081 is due, registry.user and "
+                     "registry.password stand apart",
+                     strchr(url, '@') ? "..@.." : url);
 }
 
 static enum base_status start(struct ingest_registry *registry,
@@ -367,7 +399,8 @@ static bool have_file(const struct ingest_registry *registry, uint32_t id)
     return access(path, R_OK) == 0;
 }
 
-/* Where all places are taken the id that was denied longest gives way. */
+/* Where all places are taken an id that was denied gives way, or one that is
+ * known: its file, or another request, says so again. */
 static struct entry *add(struct ingest_registry *registry, uint32_t id)
 {
     struct entry *place = NULL;
@@ -376,13 +409,12 @@ static struct entry *add(struct ingest_registry *registry, uint32_t id)
     } else {
         for (unsigned i = 0; i < registry->count; i++) {
             struct entry *entry = &registry->entries[i];
-            if (entry->state == INGEST_REGISTRY_ABSENT &&
-                (!place || entry->due_ms > place->due_ms))
+            if (!waits(entry) && (!place || entry->due_ms > place->due_ms))
                 place = entry;
         }
         if (!place)
             return NULL;
-        registry->absent--;
+        registry->absent -= place->state == INGEST_REGISTRY_ABSENT;
     }
     *place = (struct entry){.id = id};
     if (have_file(registry, id)) {
@@ -398,9 +430,14 @@ enum ingest_registry_state ingest_registry_ask(struct ingest_registry *registry,
                                                uint32_t id)
 {
     pthread_mutex_lock(&registry->mutex);
-    const struct entry *entry = find(registry, id);
+    struct entry *entry = find(registry, id);
     if (!entry)
         entry = add(registry, id);
+    if (entry && entry->state == INGEST_REGISTRY_ABSENT && !entry->named &&
+        base_monotonic_ms() >= entry->due_ms) {
+        entry->named = true;
+        pthread_cond_signal(&registry->changed);
+    }
     enum ingest_registry_state state =
         entry ? entry->state : INGEST_REGISTRY_WANTED;
     pthread_mutex_unlock(&registry->mutex);

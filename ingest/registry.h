@@ -35,8 +35,8 @@ struct ingest_registry_config {
 enum ingest_registry_state {
     INGEST_REGISTRY_WANTED, /* being asked for */
     INGEST_REGISTRY_READY,  /* <folder>/<id>.avsc is there */
-    INGEST_REGISTRY_ABSENT, /* the registry does not know it; asked again in
-                               the background while records name it */
+    INGEST_REGISTRY_ABSENT, /* the registry does not know it; asked again,
+                               behind those WANTED, while records name it */
     INGEST_REGISTRY_FOREIGN /* it is no Avro schema, or refers to others */
 };
 

@@ -40,6 +40,10 @@ static void answer(struct registry_server *server, int fd, unsigned id)
         say(fd, "200 OK", server->body, strlen(server->body));
     } else if (id < 200) {
         say(fd, "404 Not Found", "{\"error_code\":40403}", 20);
+    } else if (id < 210) {
+        say(fd, "404 Not Found", "{\"error_code\":404}", 18);
+    } else if (id < 220) {
+        say(fd, "404 Not Found", "<html>", 6);
     } else if (id < 300) {
         say(fd, "200 OK", "<html>", 6);
     } else if (id < 400) {

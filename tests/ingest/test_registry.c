@@ -115,14 +115,15 @@ static void unknown_id_is_believed_late(void **state)
     close_bench(&bench);
 }
 
-/* Garbage, too much, a cut answer: no verdict about the id, asked again. */
+/* A 404 of others, garbage, too much, a cut answer: no verdict about the id,
+ * asked again. */
 static void trouble_is_no_verdict(void **state)
 {
     (void)state;
     struct bench bench;
     open_bench(&bench);
-    static const uint32_t ids[] = {200, 300, 500};
-    for (size_t i = 0; i < 3; i++) {
+    static const uint32_t ids[] = {200, 210, 220, 300, 500};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         struct ingest_registry_status status;
         ingest_registry_ask(bench.registry, ids[i]);
         for (int turn = 0; turn < 200; turn++) {
@@ -181,6 +182,43 @@ static void flood_of_ids_is_no_storm(void **state)
     close_bench(&bench);
 }
 
+static void wait_for_requests(struct bench *bench, unsigned count)
+{
+    for (int i = 0; i < 200; i++)
+        if (atomic_load(&bench->server.requests) < count)
+            usleep(50000);
+    assert_true(atomic_load(&bench->server.requests) >= count);
+}
+
+/* An absent id is asked for again only when a record names it, and an id that
+ * a partition waits for goes before all of those. */
+static void absent_ids_wait_behind_new_ones(void **state)
+{
+    (void)state;
+    enum { IDS = 10 };
+    struct bench bench;
+    open_bench(&bench);
+    for (uint32_t id = 100; id < 100 + IDS; id++)
+        ingest_registry_ask(bench.registry, id);
+    for (uint32_t id = 100; id < 100 + IDS; id++)
+        assert_int_equal(settle(&bench, id, INGEST_REGISTRY_ABSENT),
+                         INGEST_REGISTRY_ABSENT);
+    unsigned requests = atomic_load(&bench.server.requests);
+    usleep(5200000); /* all could be asked for again */
+    assert_int_equal(atomic_load(&bench.server.requests), requests);
+    for (uint32_t id = 100; id < 100 + IDS; id++)
+        assert_int_equal(ingest_registry_ask(bench.registry, id),
+                         INGEST_REGISTRY_ABSENT);
+    requests = atomic_load(&bench.server.requests);
+    ingest_registry_ask(bench.registry, 7);
+    assert_int_equal(settle(&bench, 7, INGEST_REGISTRY_READY),
+                     INGEST_REGISTRY_READY);
+    /* One under way, its own, and one that began while we looked. */
+    assert_true(atomic_load(&bench.server.requests) <= requests + 3);
+    wait_for_requests(&bench, requests + IDS);
+    close_bench(&bench);
+}
+
 static void urls_are_checked(void **state)
 {
     (void)state;
@@ -194,7 +232,8 @@ static void urls_are_checked(void **state)
             .event_fd = -1};
         assert_int_equal(ingest_registry_new(&config, &registry, &error),
                          BASE_CONFIG);
-        assert_non_null(strstr(error.text, "schema registry"));
+        assert_non_null(strstr(error.text, "registry.url"));
+        assert_null(strstr(error.text, "word@"));
         assert_null(registry);
     }
 }
@@ -208,6 +247,7 @@ int main(void)
         cmocka_unit_test(trouble_is_no_verdict),
         cmocka_unit_test(comes_back_after_trouble),
         cmocka_unit_test(flood_of_ids_is_no_storm),
+        cmocka_unit_test(absent_ids_wait_behind_new_ones),
         cmocka_unit_test(urls_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
