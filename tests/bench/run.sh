@@ -34,6 +34,8 @@ one "DIN step, mean length 15, one thread" samples_per_s samples/s \
 one "DIN step, length 100, no sharing, one thread" samples_per_s samples/s \
   "$bench/bench_learner" --samples 30000 --lengths constant --mean 100 \
   --group 1
+one "DIEN step, mean length 15, one thread" samples_per_s samples/s \
+  "$bench/bench_learner" --kind dien --samples 100000 --mean 15 --group 5
 one "grow a table to 20 million rows, longest call" stall_ms ms \
   "$bench/bench_table" --other-rows 0 --runs 2
 one "a row of E 18, Adam, at the worst moment" resident_bytes_per_row_worst \
