@@ -58,6 +58,9 @@ LADDER = (
 ORDER = ("lr", "base", "base_mean", "wide_deep", "pnn", "deepfm", "din",
          "gru_att", "dien_aigru", "dien_agru", "dien_plain", "dien")
 EXTRA = (
+    _model("dien_half", "DIEN (AUGRU, auxiliary loss x 0.5)", 25_000,
+           kind="dien", evolution="augru", auxiliary="network",
+           auxiliary_weight="0.5"),
     _model("dien_light", "DIEN (AUGRU, auxiliary loss x 0.1)", 25_000,
            kind="dien", evolution="augru", auxiliary="network",
            auxiliary_weight="0.1"),

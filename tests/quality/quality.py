@@ -8,6 +8,7 @@ named), 1 where a model failed, 77 where no data set is here."""
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 
@@ -206,6 +207,8 @@ def main():
     arguments.output = os.path.abspath(arguments.output)
     arguments.cache = os.path.abspath(
         arguments.cache or os.path.join(arguments.output, "cache"))
+    # So that the models in training end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(Quality(arguments).main())
 
 

@@ -184,6 +184,7 @@ CLAIMS = (
     ("DIN < DIEN", "din", "dien"),
     ("DIN < DIEN without auxiliary loss", "din", "dien_plain"),
     ("the auxiliary loss helps", "dien_plain", "dien"),
+    ("the auxiliary loss at weight 0.5 helps", "dien_plain", "dien_half"),
     ("the auxiliary loss at weight 0.1 helps", "dien_plain", "dien_light"),
     ("AUGRU is better than AGRU", "dien_agru", "dien_plain"),
     ("AUGRU is better than AIGRU", "dien_aigru", "dien_plain"),

@@ -4,6 +4,7 @@ they predicted: a run that is known is not repeated, one that was cut off
 begins anew. Results are keyed by the model's whole configuration, the learner
 that was linked, the arithmetic, the data and the seed."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -93,7 +94,15 @@ class Job:
         return command
 
     def execute(self):
-        """Any thread. RuntimeError where the model did not train."""
+        """Any thread. RuntimeError where the model did not train. Waits where
+        another report trains the same."""
+        os.makedirs(os.path.dirname(self.folder), exist_ok=True)
+        with open(self.folder + ".lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.done():
+                self._train()
+
+    def _train(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         os.makedirs(self.folder)
         self.begun = time.monotonic()
