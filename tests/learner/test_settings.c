@@ -6,10 +6,13 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "learner/model.h"
 
 static const struct base_setting_place nowhere = {.file = "test"};
 
@@ -84,6 +87,30 @@ static void test_texts_bring_values_back(void **state)
         }
 }
 
+/* The ends of each number's range are not refused by the model. */
+static void test_what_may_be_written_is_taken(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < learner_model_switches.count; i++) {
+        const struct base_setting *setting = &learner_model_switches.table[i];
+        if (setting->type == BASE_SETTING_BOOL ||
+            setting->type == BASE_SETTING_ENUM)
+            continue;
+        for (unsigned end = 0; end < 2; end++) {
+            struct learner_model_config config;
+            struct base_error error;
+            char text[64];
+            learner_model_config_default(&config);
+            snprintf(text, sizeof text, "%.16g",
+                     end ? setting->max : setting->min);
+            if (base_settings_set(&learner_model_switches, i, text, &nowhere,
+                                  &config, &error) ||
+                learner_config_check(&config, &error))
+                fail_msg("%s", error.text);
+        }
+    }
+}
+
 static void test_words(void **state)
 {
     (void)state;
@@ -103,6 +130,7 @@ int main(void)
         cmocka_unit_test(test_every_member_has_an_entry),
         cmocka_unit_test(test_defaults_are_din_streaming),
         cmocka_unit_test(test_texts_bring_values_back),
+        cmocka_unit_test(test_what_may_be_written_is_taken),
         cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
