@@ -115,7 +115,8 @@ static const struct base_setting settings[] = {
     CHOICE("auxiliary", AT(auxiliary), "none", auxiliary_words,
            "Next-behavior loss of dien and gru_att."),
     REAL("auxiliary_weight", AT(auxiliary_weight), "2", 0, 1e6,
-         "Its weight beside the loss of clicks."),
+         "Its weight beside the loss of clicks; on news clicks 0.5 did better "
+         "than 2 (tests/quality)."),
     CHOICE("auxiliary_negatives", AT(auxiliary_any), "unseen", negatives_words,
            "Negatives are items that are not in the user's sequence, or any "
            "but the next behavior."),
