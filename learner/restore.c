@@ -3,7 +3,8 @@
  * start at config.begin. One thread, before the train thread exists.
  *
  * A damaged checkpoint is said, renamed to `damaged-*` (it no longer counts as
- * kept, and a retrained one can take its place) and the one before is used.
+ * kept, and a retrained one can take its place) and the one before is used. A
+ * frozen trainer leaves the folder as it is: another may be at work there.
  * What does not fit the configuration ends the open: weights of another
  * model are never taken, nor thrown away. */
 #include <stdlib.h>
@@ -193,7 +194,7 @@ static enum base_status set_aside(const struct learner_trainer *trainer,
     return status;
 }
 
-/* BASE_AGAIN: it is damaged and now set aside. */
+/* BASE_AGAIN: it is damaged and, but for a frozen trainer, set aside now. */
 static enum base_status try_load(struct learner_trainer *trainer,
                                  uint64_t position, struct base_error *error)
 {
@@ -207,7 +208,9 @@ static enum base_status try_load(struct learner_trainer *trainer,
     if (status == BASE_CORRUPT || status == BASE_NO_INPUT) {
         base_log(BASE_LOG_WARN, "event=checkpoint_damaged %sreason=\"%s\"",
                  trainer->label, error->text);
-        status = set_aside(trainer, path, position, error);
+        status = trainer->config.frozen
+                     ? BASE_OK
+                     : set_aside(trainer, path, position, error);
         return status ? status : BASE_AGAIN;
     }
     if (!status)
@@ -224,9 +227,10 @@ static enum base_status restore(struct learner_trainer *trainer,
     enum { MOST = 256 };
     uint64_t positions[MOST];
     unsigned count;
-    enum base_status status =
-        base_file_make_folder(trainer->config.folder, error);
-    if (!status)
+    enum base_status status = BASE_OK;
+    if (!trainer->config.frozen)
+        status = base_file_make_folder(trainer->config.folder, error);
+    if (!status && !trainer->config.frozen)
         status = learner_cut_clean(trainer->config.folder, error);
     if (!status)
         status = learner_checkpoint_list(trainer->config.folder, positions,

@@ -567,6 +567,28 @@ static void a_frozen_model_predicts_and_measures_alone(void **state)
     run_fini(&run);
 }
 
+/* What another has begun there stays, and what is damaged too. */
+static void a_frozen_model_leaves_its_folder_alone(void **state)
+{
+    (void)state;
+    struct run run;
+    struct base_error error;
+    char begun[1200];
+    run_init(&run, false);
+    run_to(&run, 4 * B);
+    run_to(&run, 8 * B);
+    flip(run.path, 5000);
+    snprintf(begun, sizeof begun, "%s/.tmp-ck-%020d", run.config.folder,
+             9 * B);
+    assert_int_equal(base_file_make_folder(begun, &error), BASE_OK);
+    run.config.frozen = true;
+    run_open(&run);
+    assert_int_equal(learner_trainer_position(run.trainer), 4 * B);
+    assert_int_equal(access(begun, F_OK), 0);
+    assert_int_equal(access(run.path, F_OK), 0);
+    run_fini(&run);
+}
+
 /* A frozen model without a checkpoint answers no request, but stops. */
 static void a_frozen_fresh_model_writes_nothing(void **state)
 {
@@ -579,6 +601,7 @@ static void a_frozen_fresh_model_writes_nothing(void **state)
     learner_trainer_checkpoint(run.trainer);
     run_stop(&run, true);
     assert_int_equal(run.calls, 0);
+    assert_int_equal(access(run.config.folder, F_OK), -1);
     run_open(&run);
     assert_int_equal(learner_trainer_position(run.trainer), 0);
     run_fini(&run);
@@ -722,6 +745,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_not_finite_is_rejected_and_counted),
         cmocka_unit_test(requests_are_answered_idle_paused_or_busy),
         cmocka_unit_test(a_frozen_model_predicts_and_measures_alone),
+        cmocka_unit_test(a_frozen_model_leaves_its_folder_alone),
         cmocka_unit_test(a_frozen_fresh_model_writes_nothing),
         cmocka_unit_test(a_fresh_model_begins_where_it_is_told),
         cmocka_unit_test(the_status_says_the_loss),
