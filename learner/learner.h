@@ -222,8 +222,8 @@ struct learner_final {
 struct learner_batch {
     uint64_t first, end;
     uint64_t journal_hash[2]; /* XXH3-128 chain up to `end`, low, high */
-    uint32_t samples;         /* B = end - first; may be 0 (finals only) */
-    uint32_t groups;          /* G */
+    uint32_t samples;         /* B = end - first, at least 1 */
+    uint32_t groups;          /* G; none is without samples */
     const uint64_t *ids;      /* (B,F) */
     const uint64_t *user;     /* (B) user id hash, for user-weighted AUC */
     const int64_t *event_ms;  /* (B) */
@@ -355,8 +355,9 @@ struct learner_status {
     uint64_t position;      /* trained up to here */
     uint64_t samples, batches, rejected; /* rejected: not finite, or a
                                             gradient too large for Adam */
-    /* By this process; of the newest one its first position and what was
-     * not finite: "loss", a dense tensor's name, or a table's. */
+    /* By this process; of the newest one what was not finite: "loss", a dense
+     * tensor's name, a table's, or "prediction"; and its first position, or
+     * that of the first prediction that was not. */
     uint64_t rejected_batches, rejected_position;
     char rejected_for[LEARNER_NAME_MAX];
     int64_t newest_event_ms;             /* of a trained sample */
