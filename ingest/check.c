@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a configuration would be refused for once it runs: schemas that do not
- * compile, properties that librdkafka does not take, decisions that cannot be
- * read. Opens no state and calls no broker. Any thread. */
+ * compile, a registry's address that is none, properties that librdkafka
+ * does not take, decisions that cannot be read. Opens no state and calls no
+ * broker. Any thread. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "ingest/decoder.h"
 #include "ingest/ingest.h"
 #include "ingest/kafka.h"
+#include "ingest/registry.h"
 
 static enum base_status check_schemas(const struct ingest_config *config,
                                       struct base_error *error)
@@ -70,6 +72,8 @@ enum base_status ingest_check(const struct ingest_config *config,
                               struct base_error *error)
 {
     enum base_status status = check_schemas(config, error);
+    if (status == BASE_OK && config->registry_url[0])
+        status = ingest_registry_check_url(config->registry_url, error);
     if (status == BASE_OK)
         status = check_properties(config, error);
     return status == BASE_OK ? check_decisions(config, error) : status;

@@ -315,7 +315,8 @@ static enum base_status set_up_curl(struct ingest_registry *registry,
     return BASE_OK;
 }
 
-static enum base_status check_url(const char *url, struct base_error *error)
+enum base_status ingest_registry_check_url(const char *url,
+                                           struct base_error *error)
 {
     if ((strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0) &&
         strlen(url) <= 1024 && !strpbrk(url, "@?# "))
@@ -349,7 +350,7 @@ ingest_registry_new(const struct ingest_registry_config *config,
                     struct base_error *error)
 {
     *registry = NULL;
-    if (check_url(config->url, error) ||
+    if (ingest_registry_check_url(config->url, error) ||
         base_file_make_folder(config->folder, error))
         return error->status;
     if (curl_global_init(CURL_GLOBAL_DEFAULT))

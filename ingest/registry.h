@@ -48,7 +48,11 @@ struct ingest_registry_status {
 
 struct ingest_registry;
 
-/* Connects nowhere yet. BASE_CONFIG where the URL is none. */
+/* BASE_CONFIG where the URL is none, or holds a password; which is not said. */
+enum base_status ingest_registry_check_url(const char *url,
+                                           struct base_error *error)
+    BASE_MUST_CHECK;
+/* Connects nowhere yet. BASE_CONFIG as above. */
 enum base_status
 ingest_registry_new(const struct ingest_registry_config *config,
                     struct ingest_registry **registry,

@@ -161,6 +161,11 @@ static void test_check_config_reads(void **state)
                "auto.offset.reset is fixed to error");
     check_with("kafka.properties.session.timeout.ms=900000", 78,
                "session.timeout.ms");
+    assert_int_equal(run("check-config", "--config", "configs/interestd.yaml",
+                         "--set", "clicks.framing=confluent", "--set",
+                         "registry.url=http://user:word@registry:8081", NULL),
+                     78);
+    expect("registry.url \"..@..\" is no URL");
     check_with("ingest.decisions=/nowhere", 66, "/nowhere: No such file");
     check_with("http.listen=localhost", 78,
                "http.listen: \"localhost\" is not a numeric address");
