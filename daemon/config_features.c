@@ -165,6 +165,15 @@ static enum base_status check_transform(const struct config_loading *loading,
 
 /* ---- to schema and mappings ---- */
 
+/* Names stand in lines of text beside the state, where blanks part them. */
+static bool name_usable(const char *name)
+{
+    for (; *name; name++)
+        if (!isalnum((unsigned char)*name) && !strchr("_-.", *name))
+            return false;
+    return true;
+}
+
 static enum base_status check_feature(const struct config_loading *loading,
                                       unsigned entry, struct base_error *error)
 {
@@ -180,6 +189,11 @@ static enum base_status check_feature(const struct config_loading *loading,
             return feature_fail(
                 loading, entry, error,
                 "a feature has this name already:", feature->name);
+    if (feature->table[0] && !name_usable(feature->name))
+        return feature_fail(loading, entry, error,
+                            "a feature is named with letters, digits, \"_\", "
+                            "\"-\" and \".\", not",
+                            feature->name);
     const char *table = feature->table[0] ? feature->table : feature->name;
     if (!config_name_usable(table))
         return feature_fail(loading, entry, error,

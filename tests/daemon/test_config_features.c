@@ -209,6 +209,24 @@ static void test_refused_runs(void **state)
                            "a feature has this name already: \"g.2\""));
 }
 
+/* Blanks, '=' and line ends part the lines that are kept beside the state. */
+static void test_refused_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"a b", "a=b", "a\\nitem_count=1",
+                                        "a,b"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        char line[200];
+        snprintf(line, sizeof line,
+                 "  - {name: \"%s\", table: t, group: item, dimension: 4,"
+                 " path: p}\n", names[i]);
+        assert_int_equal(load(line), BASE_CONFIG);
+        assert_non_null(strstr(error.text, ":4:"));
+        assert_non_null(strstr(error.text, "a feature is named with letters"));
+    }
+    good("  - {name: a.b-c_1, table: t, group: item, dimension: 4, path: p}\n");
+}
+
 static void test_records_that_do_not_fit(void **state)
 {
     (void)state;
@@ -279,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_refused_transforms),
         cmocka_unit_test(test_refused_runs),
+        cmocka_unit_test(test_refused_names),
         cmocka_unit_test(test_records_that_do_not_fit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
