@@ -5,10 +5,12 @@
  * is not disturbed. Goes on after what is damaged, so that one run says all;
  * repairs nothing. */
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "daemon/commands.h"
@@ -93,7 +95,8 @@ static int is_checkpoint(const struct dirent *entry)
     return strncmp(entry->d_name, "ck-", 3) == 0;
 }
 
-/* A folder of a model's checkpoints; one that is not there holds none. */
+/* A folder of a model's checkpoints; one that is not there holds none. A
+ * running daemon may remove one under our hands. */
 static void check_checkpoints(struct fsck *fsck, const char *model,
                               const char *folder)
 {
@@ -101,16 +104,17 @@ static void check_checkpoints(struct fsck *fsck, const char *model,
     int count = scandir(folder, &names, is_checkpoint, alphasort);
     uint64_t good = 0;
     struct base_error error, first;
-    bool damaged = false;
+    bool damaged = count < 0 && errno != ENOENT;
+    if (damaged)
+        (void)base_fail_errno(&first, errno, "%s", folder);
     for (int i = 0; i < count; i++) {
         char path[1400];
         struct learner_checkpoint *checkpoint = NULL;
         snprintf(path, sizeof path, "%s/%s", folder, names[i]->d_name);
         if (learner_checkpoint_open(path, &checkpoint, &error) == BASE_OK)
             good++;
-        else if (!damaged)
-            first = error;
-        damaged = damaged || !checkpoint;
+        else if (!damaged && access(path, F_OK) == 0)
+            first = error, damaged = true;
         learner_checkpoint_free(checkpoint);
         free(names[i]);
     }
@@ -138,6 +142,8 @@ static enum base_status check_all(struct fsck *fsck,
                                   struct base_error *error)
 {
     enum base_status status = check_store(fsck, config->ingest.folder, error);
+    if (status && fsck->json && fsck->parts)
+        puts("]");
     if (status)
         return status;
     check_checkpoints(fsck, "", config->learner.folder);

@@ -346,6 +346,13 @@ class Bad:
                                          version, "*.safetensors"))
         with Flip(tensors[0], os.path.getsize(tensors[0]) - 1):
             check(self.damaged(daemon) == ["model"], "the model")
+        folder = os.path.join(daemon.config["state"], "checkpoints")
+        os.rename(folder, folder + ".aside")
+        check(self.damaged(daemon) == [], "no checkpoint yet")
+        with open(folder, "wb"):
+            check(self.damaged(daemon) == ["checkpoints"], "no folder")
+        os.remove(folder)
+        os.rename(folder + ".aside", folder)
         check(self.damaged(daemon) == [], "all put back")
 
 
