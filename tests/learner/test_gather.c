@@ -706,6 +706,10 @@ static void dropout_takes_half_and_makes_no_row(void **state)
                                          world.tables[cell->table], cell->id));
         }
         check_apply(n);
+        for (unsigned t = 0; t < TABLES; t++) /* and nothing else has one */
+            for (uint32_t slot = 1; slot < learner_table_slots(world.tables[t]);
+                 slot++)
+                assert_true(learner_table_row(world.tables[t], slot)->count);
     }
     assert_true(item_cells > 400);
     assert_true(kept > item_cells * 2 / 5 && kept < item_cells * 3 / 5);
