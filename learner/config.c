@@ -195,7 +195,8 @@ static uint64_t add_schema(uint64_t hash, const struct learner_schema *schema)
  * change. The optimizer decides what lies beside each weight. What a weight
  * means does not depend on how fast, on what share of which loss or on how
  * many samples at once it was trained: rates, losses, regularizers, seed,
- * batch size and shards may change under way. */
+ * batch size and shards may differ where weights are only read. To train on,
+ * all switches must be the same (restore.c). */
 uint64_t learner_config_hash(const struct learner_schema *schema,
                              const struct learner_model_config *config)
 {
