@@ -438,8 +438,17 @@ static int64_t common_window(const struct learner_window *a, unsigned m,
     return -1;
 }
 
-/* Against the first model of kind base. Totals are compared where both saw
- * the same samples: models that began at the same position. */
+/* Whether their totals are over the same samples, but for what one of them is
+ * behind: of models that began at one position, while both train. */
+static bool comparable(const struct daemon_model_status *a,
+                       const struct daemon_model_status *b)
+{
+    return a->state == DAEMON_MODEL_TRAINING &&
+           b->state == DAEMON_MODEL_TRAINING &&
+           a->learner.begin == b->learner.begin;
+}
+
+/* Against the first model of kind base. */
 static void compare(struct daemon_models *models, struct daemon_status *status)
 {
     struct learner_window *windows =
@@ -463,8 +472,7 @@ static void compare(struct daemon_models *models, struct daemon_status *status)
         model->rela_impr_window_ms =
             common_window(windows, m, other, n, &auc, &base_auc);
         model->rela_impr = daemon_rela_impr(auc, base_auc);
-        if (models->model[i].trainer &&
-            model->learner.begin == reference->begin)
+        if (comparable(model, &status->models[base]))
             model->rela_impr_total = daemon_rela_impr(model->learner.total.auc,
                                                       reference->total.auc);
     }

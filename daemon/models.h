@@ -15,7 +15,8 @@
  * the old folder becomes shadow/<name>.old.
  *
  * Order of use: open (ingest is open), start (ingest is started), stop,
- * stop_rest, free (before ingest). The loop's thread, where nothing else is said. */
+ * stop_rest, free (before ingest). The loop's thread, where nothing else is
+ * said. */
 #ifndef DAEMON_MODELS_H
 #define DAEMON_MODELS_H
 

@@ -50,7 +50,7 @@ struct daemon_model_status {
                                     both have closed; -1: none */
     double rela_impr;       /* over that window */
     double rela_impr_total; /* over all samples of both; only where they began
-                               at the same position */
+                               at the same position and both still train */
 };
 
 struct daemon_status {

@@ -282,6 +282,9 @@ class Test:
         check(models["slow"]["position"] < models["main"]["position"] / 2,
               "slow was not slow")
         check(models["lr"]["state"] == "training", "lr was detached")
+        check(models["lr"]["rela_impr"]["base"] == "slow" and
+              models["lr"]["rela_impr"]["total"] is None,
+              "compared with what the base model missed")
         check(self.seen['interestd_model_detached{model="slow"}'] == "1",
               "model_detached")
         check("event=shadow_detached" in daemon.log(100_000), "no word")
