@@ -632,6 +632,32 @@ static void a_fresh_model_begins_where_it_is_told(void **state)
     run_fini(&run);
 }
 
+/* A batch that begins before the rate falls has it whole. */
+static void the_rate_falls_at_its_position(void **state)
+{
+    (void)state;
+    struct run falls, stays;
+    run_init(&falls, false);
+    run_init(&stays, false);
+    falls.config.model.rate_decay = 0.5f;
+    falls.config.model.rate_decay_samples = 4 * B;
+    run_to(&falls, 4 * B);
+    run_to(&stays, 4 * B);
+    run_check_same(falls.path, stays.path);
+    struct learner_checkpoint *checkpoints[2];
+    run_to(&falls, 5 * B);
+    run_to(&stays, 5 * B);
+    checkpoints[0] = run_open_path(falls.path);
+    checkpoints[1] = run_open_path(stays.path);
+    assert_memory_not_equal(
+        learner_checkpoint_get_info(checkpoints[0])->digest,
+        learner_checkpoint_get_info(checkpoints[1])->digest, 16);
+    for (unsigned i = 0; i < 2; i++)
+        learner_checkpoint_free(checkpoints[i]);
+    run_fini(&falls);
+    run_fini(&stays);
+}
+
 /* Training losses: those of a window, and they fall. */
 static void the_status_says_the_loss(void **state)
 {
@@ -748,6 +774,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_frozen_model_leaves_its_folder_alone),
         cmocka_unit_test(a_frozen_fresh_model_writes_nothing),
         cmocka_unit_test(a_fresh_model_begins_where_it_is_told),
+        cmocka_unit_test(the_rate_falls_at_its_position),
         cmocka_unit_test(the_status_says_the_loss),
         cmocka_unit_test(a_fresh_model_loses_what_the_authors_does),
         cmocka_unit_test(another_switch_is_refused_by_its_word),
