@@ -145,6 +145,34 @@ static void all_are_halved_at_fixed_counts(void **state)
     learner_admission_free(admission);
 }
 
+/* Every cell by itself, the lowest of its bits too. */
+static void a_half_is_rounded_down_in_every_cell(void **state)
+{
+    (void)state;
+    enum { CELLS = 2000 };
+    struct learner_admission *admission = make(8);
+    struct base_error error;
+    assert_int_equal(learner_admission_reserve(admission, CELLS + 1, &error),
+                     BASE_OK);
+    for (uint64_t key = 1; key <= CELLS; key++)
+        count(admission, key, (uint32_t)(key % 15 + 1));
+    learner_admission_keep(admission);
+    uint8_t *before = save(admission);
+    size_t size = learner_admission_size(admission);
+    count(admission, 1, LEARNER_ADMISSION_HALVING);
+    learner_admission_keep(admission);
+    uint8_t *after = save(admission);
+    unsigned differ = 0;
+    for (size_t i = 8; i < size; i++) {
+        uint8_t half = (uint8_t)(before[i] >> 1 & 0x77);
+        differ += after[i] != half; /* that of key 1 alone */
+    }
+    assert_true(differ <= 1);
+    free(before);
+    free(after);
+    learner_admission_free(admission);
+}
+
 static void a_saved_state_goes_on_alike(void **state)
 {
     (void)state;
@@ -216,6 +244,7 @@ int main(void)
         cmocka_unit_test(counts_are_those_of_kept_batches),
         cmocka_unit_test(discard_restores_every_bit),
         cmocka_unit_test(all_are_halved_at_fixed_counts),
+        cmocka_unit_test(a_half_is_rounded_down_in_every_cell),
         cmocka_unit_test(a_saved_state_goes_on_alike),
         cmocka_unit_test(waiting_ids_are_those_below_k),
         cmocka_unit_test(none_is_an_empty_state),
