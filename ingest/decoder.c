@@ -414,7 +414,8 @@ void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
         if (!time_ok(event))
             reason = INGEST_REASON_TIME;
     }
-    if (reason == INGEST_REASON_SCHEMA_UNKNOWN && decoder->registry)
+    /* Whether it was there then cannot be found out again. */
+    if (reason == INGEST_REASON_SCHEMA_UNKNOWN)
         event->decisions |= INGEST_UNREGISTERED;
     if (reason)
         ingest_decoder_bury(decoder, reason, bytes, size, event);

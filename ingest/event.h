@@ -20,7 +20,7 @@ enum {
     INGEST_FLOORED = 1,
     INGEST_CLAMPED = 2,
     INGEST_AHEAD = 16,
-    INGEST_UNREGISTERED = 32, /* the registry did not know its schema */
+    INGEST_UNREGISTERED = 32, /* its schema was not to be had: dead letter */
 };
 
 enum { INGEST_FUTURE_MS = 300000 }; /* event_ms so far above its stamp: dead */

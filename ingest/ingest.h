@@ -269,7 +269,8 @@ size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
  * decisions:
  *   {"topic":"clicks","partition":0,"offset":7,"kind":"floored+clamped",
  *    "own_ms":1,"apply_ms":2}
- * ("floored", "clamped", both, "ahead", "floored+ahead"),
+ * ("floored", "clamped", both, "ahead", "unregistered", "floored+ahead",
+ * "floored+unregistered"),
  * where a stop ("stopped") and a changed configuration ("configuration") add
  * "text".
  * dead letters:

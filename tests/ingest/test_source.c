@@ -484,8 +484,12 @@ static void test_confluent_framing(void **state)
     start(run);
     collect(run, COUNT);
     stop(run);
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < COUNT; i++) {
+        bool unknown = records[i].reason == INGEST_REASON_SCHEMA_UNKNOWN;
         assert_int_equal(run->events[i].reason, records[i].reason);
+        assert_int_equal(run->events[i].decisions,
+                         unknown ? INGEST_UNREGISTERED : 0);
+    }
     free_run(run);
     kafka_fixture_close(&kafka);
     assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
