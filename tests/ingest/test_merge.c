@@ -466,6 +466,48 @@ static void test_ahead_as_given(void **state)
     ingest_decisions_free(given);
 }
 
+/* A schema that is known by now was not then. */
+static void test_unregistered_as_given(void **state)
+{
+    (void)state;
+    struct ingest_decisions *given = decisions_of(
+        "{\"topic\": \"impressions\", \"partition\": 0, \"offset\": 1,"
+        " \"kind\": \"floored+unregistered\", \"own_ms\": 7,"
+        " \"apply_ms\": 9}\n",
+        BASE_OK);
+    struct ingest_merge_start starts[SLOTS];
+    start_of(starts);
+    struct ingest_merge *merge = new_merge(starts, NULL, given);
+    for (int64_t offset = 0; offset < 3; offset++) {
+        uint64_t *ids;
+        struct ingest_event *event = ingest_merge_reserve(merge, 0, &ids);
+        event->kind = INGEST_EVENT_CLICK;
+        event->offset = offset;
+        event->event_ms = event->kafka_ms = 5;
+        ids[0] = 0;
+        ids[1] = (uint64_t)offset;
+        enum ingest_reason reason = ingest_merge_judge(merge, 0, wall);
+        assert_int_equal(reason, offset == 1 ? INGEST_REASON_SCHEMA_UNKNOWN
+                                             : INGEST_REASON_NONE);
+        assert_int_equal(event->decisions,
+                         offset == 1 ? INGEST_UNREGISTERED : 0);
+        if (reason)
+            event->kind = INGEST_EVENT_DEAD;
+        ingest_merge_push(merge, 0, 0, wall);
+    }
+    static struct output output;
+    output.count = 0;
+    at_ends(merge, IDLE);
+    drain(merge, &output, UINT32_MAX);
+    assert_int_equal(output.count, 3);
+    assert_int_equal(output.events[1].decisions,
+                     INGEST_FLOORED | INGEST_UNREGISTERED);
+    assert_int_equal(output.events[1].own_ms, 5);
+    assert_int_equal(output.events[1].apply_ms, 9);
+    ingest_merge_free(merge);
+    ingest_decisions_free(given);
+}
+
 /* A live run with floors; its decisions, given to a run that has all at once,
  * lead to the same order and the same keys. */
 static void test_given_decisions_replace_the_clock(void **state)
@@ -638,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_stop_frees_the_others),
         cmocka_unit_test(test_ahead),
         cmocka_unit_test(test_ahead_as_given),
+        cmocka_unit_test(test_unregistered_as_given),
         cmocka_unit_test(test_given_decisions_replace_the_clock),
         cmocka_unit_test(test_decision_lines),
         cmocka_unit_test(test_payloads_are_bounded),
