@@ -623,6 +623,8 @@ static void a_fresh_model_begins_where_it_is_told(void **state)
     assert_int_equal(status.begin, 20 * B);
     assert_int_equal(status.position, 25 * B);
     assert_int_equal(status.samples, 5 * B);
+    assert_true(status.newest_event_ms ==
+                1600000000000 + (25 * B - 1) * 100); /* as stream.c has it */
     run_init(&zero, false);
     run_to(&zero, 0);
     zero.config.begin = 20 * B; /* no: its own is at 0 */
