@@ -107,9 +107,7 @@ def digest(*parts):
     for part in parts:
         if isinstance(part, tuple):
             with open(part[1], "rb") as file:
-                part = hashlib.file_digest(file, "blake2b").digest() \
-                    if hasattr(hashlib, "file_digest") \
-                    else hashlib.blake2b(file.read()).digest()
+                part = hashlib.file_digest(file, "blake2b").digest()
         else:
             part = str(part).encode()
         hashed.update(len(part).to_bytes(8, "little") + part)
@@ -135,11 +133,20 @@ def _run(command):
     return done.stdout.strip().splitlines()[-1]
 
 
+def _folder(source, share, cache, tools):
+    return os.path.join(cache, "data",
+                        f"{source.name}-{share}-{_key(source, share, tools)}")
+
+
+def cached(source, share, cache, tools):
+    return os.path.exists(os.path.join(_folder(source, share, cache, tools),
+                                       "made.json"))
+
+
 def prepare(source, share, cache, tools, say):
     """Columns of `share` percent of the users; made where not cached."""
-    final = os.path.join(cache, "data",
-                         f"{source.name}-{share}-{_key(source, share, tools)}")
-    if os.path.exists(os.path.join(final, "made.json")):
+    final = _folder(source, share, cache, tools)
+    if cached(source, share, cache, tools):
         return Columns(final)
     aside = final + ".new"
     shutil.rmtree(aside, ignore_errors=True)
