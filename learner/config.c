@@ -139,6 +139,23 @@ static bool has_states(const struct learner_model_config *config)
     return config->kind == LEARNER_GRU_ATT || config->kind == LEARNER_DIEN;
 }
 
+/* A step takes at most the whole weight away: more, and it would grow from
+ * batch to batch until it is not a number. The other optimizers' steps do not
+ * grow with the gradient. */
+static enum base_status check_pull(const struct learner_model_config *config,
+                                   struct base_error *error)
+{
+    double pull = (double)config->lambda * (double)config->learning_rate;
+    bool pulls = config->regularizer == LEARNER_L2 ||
+                 config->regularizer == LEARNER_DIFACTO ||
+                 config->regularizer == LEARNER_MBA;
+    if (config->optimizer != LEARNER_SGD || !pulls || pull <= 1)
+        return BASE_OK;
+    return base_fail(error, BASE_CONFIG,
+                     "model: lambda times learning_rate is %g; with sgd at "
+                     "most 1", pull);
+}
+
 enum base_status
 learner_config_check(const struct learner_model_config *config,
                      struct base_error *error)
@@ -155,7 +172,7 @@ learner_config_check(const struct learner_model_config *config,
         return base_fail(error, BASE_CONFIG,
                          "model: the auxiliary loss needs the states of kind "
                          "dien or gru_att");
-    return BASE_OK;
+    return check_pull(config, error);
 }
 
 /* ---- hash ---------------------------------------------------------------- */

@@ -274,6 +274,9 @@ static void what_does_not_go_together_is_refused(void **state)
     assert_refused(&schema, &c, "admission is 16");
     c.admission = 2, c.regularizer = (enum learner_regularizer)6;
     assert_refused(&schema, &c, "regularizer 6");
+    c.regularizer = LEARNER_L2, c.optimizer = LEARNER_SGD;
+    c.learning_rate = 0.5f, c.lambda = 3;
+    assert_refused(&schema, &c, "lambda times learning_rate is 1.5");
     learner_model_config_profile(&c, LEARNER_STREAMING, LEARNER_WIDE_DEEP);
     strcpy(schema.tables[3].name, LEARNER_CROSS_TABLE);
     assert_refused(&schema, &c, "rename");
