@@ -218,6 +218,20 @@ static void note_failure(struct ingest_registry *registry, struct entry *entry,
              entry->id, why->text);
 }
 
+/* Why the records of this id become dead letters. */
+static void say_unusable(uint32_t id, enum ingest_registry_state state)
+{
+    if (state == INGEST_REGISTRY_ABSENT)
+        base_log(BASE_LOG_WARN,
+                 "event=schema_absent schema_id=%u text=\"the registry does "
+                 "not know it; its records become dead letters\"", id);
+    else if (state == INGEST_REGISTRY_FOREIGN)
+        base_log(BASE_LOG_WARN,
+                 "event=schema_foreign schema_id=%u text=\"it is not Avro, or "
+                 "refers to other schemas; its records become dead letters\"",
+                 id);
+}
+
 /* With the mutex. */
 static void file_answer(struct ingest_registry *registry, struct entry *entry,
                         enum ingest_registry_state state)
@@ -233,6 +247,8 @@ static void file_answer(struct ingest_registry *registry, struct entry *entry,
         if (entry->denials < BELIEVED_AFTER && registry->absent < FLOOD)
             state = INGEST_REGISTRY_WANTED;
     }
+    if (state != entry->state)
+        say_unusable(entry->id, state);
     entry->state = state;
     registry->absent += state == INGEST_REGISTRY_ABSENT;
 }
