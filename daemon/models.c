@@ -21,6 +21,7 @@ struct model {
     struct ingest_follower *follower; /* NULL: the main model */
     struct learner_source source;     /* of the follower */
     struct learner_model *shape;      /* its tables */
+    uint64_t begin;                   /* position where the model began */
     bool published;
     enum daemon_model_state state; /* under models->mutex, as reason */
     char reason[DAEMON_REASON_MAX];
@@ -56,7 +57,8 @@ static void checkpointed(void *self, const char *path, uint64_t position,
         ingest_follower_trim(model->follower, oldest_kept_position);
     else
         ingest_trim(model->models->ingest, oldest_kept_position);
-    if (model->published)
+    /* One that has trained nothing must not follow one that has. */
+    if (model->published && position > model->begin)
         hooks->checkpointed(hooks->self, path, position, request);
 }
 
@@ -131,9 +133,14 @@ static enum base_status open_trainer(struct model *model,
     model->trainer = NULL;
     model->config.hook_self = model;
     model->config.checkpointed = checkpointed;
+    struct learner_status stands;
     enum base_status status =
         learner_trainer_open(&model->config, &model->trainer, error);
-    return status == BASE_OK ? check_position(model, error) : status;
+    if (status != BASE_OK)
+        return status;
+    learner_trainer_status(model->trainer, &stands);
+    model->begin = stands.begin;
+    return check_position(model, error);
 }
 
 static enum base_status open_main(struct model *model, struct base_error *error)

@@ -8,7 +8,8 @@
  * 2. Whatever happens to a shadow (detached, failed, a checkpoint that does
  *    not fit) is said in the log, /status and /metrics and stops nothing else;
  *    what happens to the main model ends the daemon.
- * 3. Checkpoints of one model, the published one, are passed on.
+ * 3. Checkpoints of one model, the published one, are passed on, once it has
+ *    trained something.
  *
  * A new shadow starts at the journal's oldest position, which is said. One
  * whose checkpoint lies before it has missed samples: it starts again there,

@@ -109,6 +109,19 @@ static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
     daemon_notify("WATCHDOG=1");
 }
 
+/* A published model that has ended: nothing newer will come. */
+static void note_ended(struct daemon_status *status)
+{
+    for (unsigned i = 0; i < status->model_count; i++) {
+        const struct daemon_model_status *model = &status->models[i];
+        if (model->published && model->state != DAEMON_MODEL_TRAINING)
+            snprintf(status->publish.last_error,
+                     sizeof status->publish.last_error,
+                     "model %s of publish.model is %s: %.900s", model->name,
+                     daemon_model_state_words[model->state], model->reason);
+    }
+}
+
 static void collect(void *self, struct daemon_status *status)
 {
     struct run *run = self;
@@ -119,6 +132,7 @@ static void collect(void *self, struct daemon_status *status)
     ingest_get_status(run->ingest, &status->ingest);
     daemon_models_status(run->models, status);
     daemon_publisher_status(run->publisher, &status->publish);
+    note_ended(status);
 }
 
 static void watch(struct run *run)

@@ -11,8 +11,11 @@
 4. a new shadow starts at the journal's oldest position; one whose
    configuration changed is refused, one whose checkpoint is older than the
    journal starts again, both said, and the main model goes on;
-5. a shadow that cannot keep up is detached at the journal's cap."""
+5. a shadow that cannot keep up is detached at the journal's cap; it is the
+   published one, which is said, and when it starts again its versions have
+   trained something."""
 
+import glob
 import json
 import os
 import re
@@ -266,6 +269,7 @@ class Test:
         daemon = self.daemon("slow", **{
             "ingest.journal_max_mb": 1, "learner.batch_size": 16,
             "learner.checkpoint_seconds": 0, "publish.every_ms": 0,
+            "publish.model": "slow",
             "learner.shadow": [LR, {"name": "slow", "kind": "base",
                                     "mlp_hidden_1": 1536,
                                     "mlp_hidden_2": 1536}]})
@@ -276,8 +280,15 @@ class Test:
                                  == "detached", "slow to be detached", 60)
             self.seen = metrics(daemon)
             daemon.stop()
+            daemon.start()
+            again = by_name(daemon.wait(lambda s: True, "an answer", 60))
+            daemon.stop()
         finally:
             daemon.end()
+        check("slow" in status["publish"]["last_error"],
+              f"publish: {status['publish']}")
+        check(again["slow"]["begin"] > 0, "slow did not start again")
+        self.check_trained(daemon)
         models = by_name(status)
         check(models["slow"]["position"] < models["main"]["position"] / 2,
               "slow was not slow")
@@ -288,6 +299,15 @@ class Test:
         check(self.seen['interestd_model_detached{model="slow"}'] == "1",
               "model_detached")
         check("event=shadow_detached" in daemon.log(100_000), "no word")
+
+    @staticmethod
+    def check_trained(daemon):
+        found = glob.glob(os.path.join(daemon.config["model_folder"], "v*",
+                                       "manifest.json"))
+        for name in found:
+            with open(name, encoding="utf-8") as file:
+                samples = json.load(file)["metrics"]["total"]["samples"]
+            check(samples > 0, f"{name}: of no sample")
 
 
 def test(arguments, folder):
