@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /metrics in the Prometheus text format, from one list of name, kind, scale
- * and help. Names end in their base unit (_seconds, _bytes) or in _total for
- * counters. See status.h. */
+ * and help. Names end in their base unit (_seconds, _bytes, _ratio) or in
+ * _total for counters; what is unknown is not a number.
+ * Every family has its HELP and TYPE once, label values are escaped. See
+ * status.h.
+ *
+ * A counter falls only where the process starts anew. What a model has seen
+ * since it began also falls back to the checkpoint behind a kill -9; a rate of
+ * it is better taken of the position, a gauge. */
 #include "daemon/status.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "learner/settings.h"
 
 enum kind { COUNTER, GAUGE };
-enum form { INTEGER, REAL };
+enum form {
+    INTEGER,
+    KNOWN, /* an integer; below 0: unknown */
+    TIME,  /* an integer; 0: there was none */
+    REAL
+};
 
 struct metric {
     const char *name;
@@ -24,6 +36,8 @@ struct metric {
 };
 
 #define IN(member) INTEGER, offsetof(struct daemon_status, member), 1
+#define OPEN(member) KNOWN, offsetof(struct daemon_status, member), 1
+#define AT(member) TIME, offsetof(struct daemon_status, member), 1e-3
 #define SCALED(member, scale)                                                  \
     INTEGER, offsetof(struct daemon_status, member), scale
 #define RE(member) REAL, offsetof(struct daemon_status, member), 1
@@ -35,22 +49,28 @@ static const struct metric metrics[] = {
      "Transactions committed since the state was made."},
     {"ingest_unaccounted_offsets", GAUGE, IN(ingest.unaccounted),
      "Consumed offsets in no bucket; anything but 0 ends the daemon."},
-    {"ingest_lag_records", GAUGE, IN(ingest.lag_records),
-     "Records in Kafka that are not applied yet; -1: unknown."},
+    {"ingest_lag_records", GAUGE, OPEN(ingest.lag_records),
+     "Records in Kafka that are not applied yet."},
     {"ingest_pending_impressions", GAUGE, IN(ingest.pending),
      "Impressions whose window is open."},
     {"ingest_users", GAUGE, IN(ingest.users), "Users with a sequence."},
     {"ingest_journal_end_positions", GAUGE, IN(ingest.journal_end),
      "Samples written to the journal."},
+    {"ingest_journal_begin_positions", GAUGE, IN(ingest.journal_begin),
+     "Oldest kept position of the journal."},
     {"ingest_journal_bytes", GAUGE, IN(ingest.journal_bytes),
      "Size of the kept journal."},
+    {"ingest_journal_max_bytes", GAUGE, IN(usage.journal_max_bytes),
+     "Cap of the journal, ingest.journal_max_mb."},
     {"ingest_map_used_bytes", GAUGE, IN(ingest.map_used_bytes),
      "Used part of the LMDB map."},
+    {"ingest_map_max_bytes", GAUGE, IN(usage.map_max_bytes),
+     "Cap of the LMDB map, ingest.map_mb."},
     {"ingest_last_commit_seconds", GAUGE, SCALED(ingest.last_commit_us, 1e-6),
      "Duration of the newest commit."},
     {"ingest_max_commit_seconds", GAUGE, SCALED(ingest.max_commit_us, 1e-6),
      "Longest commit of this process."},
-    {"ingest_applied_timestamp_seconds", GAUGE, SCALED(ingest.applied_ms, 1e-3),
+    {"ingest_applied_timestamp_seconds", GAUGE, AT(ingest.applied_ms),
      "Event time of the last applied event."},
     {"ingest_history_cut_total", COUNTER, IN(ingest.history_cut),
      "Histories that lost behaviors to a late order of arrival."},
@@ -79,8 +99,7 @@ static const struct metric metrics[] = {
     {"learner_rejected_total", COUNTER, IN(learner.rejected),
      "Samples of steps that were not finite."},
     {"learner_newest_event_timestamp_seconds", GAUGE,
-     SCALED(learner.newest_event_ms, 1e-3),
-     "Event time of the newest trained sample."},
+     AT(learner.newest_event_ms), "Event time of the newest trained sample."},
     {"learner_table_bytes", GAUGE, IN(learner.table_bytes),
      "Memory of the embedding tables."},
     {"learner_checkpoints_total", COUNTER, IN(learner.checkpoints),
@@ -103,8 +122,12 @@ static const struct metric metrics[] = {
     {"publish_epoch", GAUGE, IN(publish.epoch), "Its epoch."},
     {"publish_position", GAUGE, IN(publish.position),
      "Journal position of its weights."},
-    {"publish_created_timestamp_seconds", GAUGE,
-     SCALED(publish.created_ms, 1e-3), "When it was published."},
+    {"publish_created_timestamp_seconds", GAUGE, AT(publish.created_ms),
+     "When it was published."},
+    {"publish_newest_event_timestamp_seconds", GAUGE,
+     AT(publish.newest_event_ms), "Event time of its newest sample."},
+    {"publish_interval_seconds", GAUGE, SCALED(usage.publish_interval_ms, 1e-3),
+     "publish.every_ms; 0: only at the end."},
     {"publish_versions_total", COUNTER, IN(publish.published),
      "Versions published by this process."},
     {"publish_failures_total", COUNTER, IN(publish.failed),
@@ -113,14 +136,28 @@ static const struct metric metrics[] = {
      "Duration of the newest publication."},
     {"loop_lag_seconds", GAUGE, SCALED(loop_lag_us, 1e-6),
      "Lateness of the event loop's last tick."},
+    /* Names that every Prometheus client has, without our prefix. */
+    {"process_cpu_seconds_total", COUNTER, RE(usage.cpu_seconds),
+     "Processor time of user and system."},
+    {"process_resident_memory_bytes", GAUGE, OPEN(usage.resident_bytes),
+     "Resident memory."},
+    {"process_virtual_memory_bytes", GAUGE, OPEN(usage.virtual_bytes),
+     "Virtual memory."},
+    {"process_open_fds", GAUGE, OPEN(usage.open_files),
+     "Open file descriptors."},
+    {"process_max_fds", GAUGE, OPEN(usage.open_files_max),
+     "Most file descriptors that may be open."},
+    {"process_start_time_seconds", GAUGE, AT(started_ms),
+     "When the daemon was started."},
 };
 
 #undef IN
+#undef OPEN
+#undef AT
 #undef SCALED
 #undef RE
 #define IN(member) INTEGER, offsetof(struct daemon_model_status, member), 1
-#define SCALED(member, scale)                                                  \
-    INTEGER, offsetof(struct daemon_model_status, member), scale
+#define AT(member) TIME, offsetof(struct daemon_model_status, member), 1e-3
 #define RE(member) REAL, offsetof(struct daemon_model_status, member), 1
 
 /* Of every model, with its name as a label. */
@@ -132,13 +169,14 @@ static const struct metric model_metrics[] = {
     {"model_samples_total", COUNTER, IN(learner.samples), "Samples trained."},
     {"model_rejected_total", COUNTER, IN(learner.rejected),
      "Samples of steps that were not finite."},
-    {"model_newest_event_timestamp_seconds", GAUGE,
-     SCALED(learner.newest_event_ms, 1e-3),
+    {"model_rejected_batches_total", COUNTER, IN(learner.rejected_batches),
+     "Batches that were not finite, in this process."},
+    {"model_newest_event_timestamp_seconds", GAUGE, AT(learner.newest_event_ms),
      "Event time of the newest trained sample."},
     {"model_table_bytes", GAUGE, IN(learner.table_bytes),
      "Memory of the embedding tables."},
     {"model_evicted_rows_total", COUNTER, IN(learner.evicted),
-     "Rows that went by age, in this process."},
+     "Rows that went by age."},
     {"model_admission_waiting_ids", GAUGE, IN(learner.admission_waiting),
      "Ids counted but not admitted, about."},
     {"model_busy_seconds_total", COUNTER, RE(learner.busy_seconds),
@@ -161,19 +199,72 @@ static const struct metric model_metrics[] = {
      "Progressive log loss since the model began."},
 };
 
+struct label {
+    const char *name, *value;
+};
+
+static const char *prefix(const char *name)
+{
+    return strncmp(name, "process_", 8) == 0 ? "" : "interestd_";
+}
+
 static void print_head(FILE *out, const char *name, enum kind kind,
                        const char *help)
 {
-    fprintf(out, "# HELP interestd_%s %s\n# TYPE interestd_%s %s\n", name, help,
-            name, kind == COUNTER ? "counter" : "gauge");
+    fprintf(out, "# HELP %s%s %s\n# TYPE %s%s %s\n", prefix(name), name, help,
+            prefix(name), name, kind == COUNTER ? "counter" : "gauge");
+}
+
+static void print_escaped(FILE *out, const char *text)
+{
+    for (; *text; text++)
+        if (*text == '\n')
+            fputs("\\n", out);
+        else if (*text == '"' || *text == '\\')
+            fprintf(out, "\\%c", *text);
+        else
+            fputc(*text, out);
+}
+
+static void print_name(FILE *out, const char *name, const struct label *labels,
+                       unsigned count)
+{
+    fprintf(out, "%s%s", prefix(name), name);
+    for (unsigned i = 0; i < count; i++) {
+        fprintf(out, "%c%s=\"", i ? ',' : '{', labels[i].name);
+        print_escaped(out, labels[i].value);
+        fputc('"', out);
+    }
+    if (count)
+        fputc('}', out);
 }
 
 static void print_real(FILE *out, double value)
 {
     if (isnan(value))
         fprintf(out, " NaN\n");
+    else if (isinf(value))
+        fprintf(out, " %cInf\n", value < 0 ? '-' : '+');
     else
         fprintf(out, " %.9g\n", value);
+}
+
+static void print_count(FILE *out, const char *name, struct label label,
+                        uint64_t value)
+{
+    print_name(out, name, &label, 1);
+    fprintf(out, " %llu\n", (unsigned long long)value);
+}
+
+static void print_integer(FILE *out, enum form form, int64_t value,
+                          double scale)
+{
+    if ((form == KNOWN && value < 0) || (form == TIME && value == 0))
+        print_real(out, (double)NAN);
+    else if (scale == 1)
+        fprintf(out, " %lld\n", (long long)value);
+    else
+        fprintf(out, " %.6f\n", (double)value * scale);
 }
 
 static void print_value(FILE *out, const struct metric *metric,
@@ -182,17 +273,15 @@ static void print_value(FILE *out, const struct metric *metric,
     const char *at = (const char *)from + metric->offset;
     if (metric->form == REAL)
         print_real(out, *(const double *)at);
-    else if (metric->scale == 1)
-        fprintf(out, " %lld\n", (long long)*(const int64_t *)at);
     else
-        fprintf(out, " %.6f\n", (double)*(const int64_t *)at * metric->scale);
+        print_integer(out, metric->form, *(const int64_t *)at, metric->scale);
 }
 
 static void print_metric(FILE *out, const struct metric *metric,
                          const struct daemon_status *status)
 {
     print_head(out, metric->name, metric->kind, metric->help);
-    fprintf(out, "interestd_%s", metric->name);
+    print_name(out, metric->name, NULL, 0);
     print_value(out, metric, status);
 }
 
@@ -201,55 +290,77 @@ static void print_model_metric(FILE *out, const struct metric *metric,
 {
     print_head(out, metric->name, metric->kind, metric->help);
     for (unsigned i = 0; i < status->model_count; i++) {
-        fprintf(out, "interestd_%s{model=\"%s\"}", metric->name,
-                status->models[i].name);
+        const struct label label = {"model", status->models[i].name};
+        print_name(out, metric->name, &label, 1);
         print_value(out, metric, &status->models[i]);
+    }
+}
+
+static void print_build(FILE *out)
+{
+    const struct label labels[] = {{"version", INTERESTD_VERSION},
+                                   {"arithmetic", learner_arithmetic()},
+                                   {"kernels", learner_kernels()}};
+    print_head(out, "build_info", GAUGE, "1; what was built and is in use.");
+    print_name(out, "build_info", labels, 3);
+    fputs(" 1\n", out);
+}
+
+static void print_model_info(FILE *out, const struct daemon_status *status)
+{
+    print_head(out, "model_info", GAUGE, "1; what the model is.");
+    for (unsigned i = 0; i < status->model_count; i++) {
+        const struct daemon_model_status *model = &status->models[i];
+        const struct label labels[] = {
+            {"model", model->name},
+            {"kind", learner_kind_words[model->kind]},
+            {"shadow", model->shadow ? "true" : "false"},
+            {"published", model->published ? "true" : "false"}};
+        print_name(out, "model_info", labels, 4);
+        fputs(" 1\n", out);
     }
 }
 
 static void print_states(FILE *out, const struct daemon_status *status)
 {
-    print_head(out, "model_info", GAUGE, "1; what the model is.");
-    for (unsigned i = 0; i < status->model_count; i++)
-        fprintf(out,
-                "interestd_model_info{model=\"%s\",kind=\"%s\","
-                "shadow=\"%s\",published=\"%s\"} 1\n",
-                status->models[i].name,
-                learner_kind_words[status->models[i].kind],
-                status->models[i].shadow ? "true" : "false",
-                status->models[i].published ? "true" : "false");
     print_head(out, "model_detached", GAUGE,
                "1 where a shadow no longer trains: detached, failed or "
                "refused.");
     for (unsigned i = 0; i < status->model_count; i++)
-        fprintf(out, "interestd_model_detached{model=\"%s\"} %d\n",
-                status->models[i].name,
-                status->models[i].state != DAEMON_MODEL_TRAINING);
+        print_count(out, "model_detached",
+                    (struct label){"model", status->models[i].name},
+                    status->models[i].state != DAEMON_MODEL_TRAINING);
     print_head(out, "model_rows", GAUGE, "Rows of a model's table.");
     for (unsigned i = 0; i < status->model_count; i++)
-        for (unsigned t = 0; t < status->models[i].table_count; t++)
-            fprintf(out,
-                    "interestd_model_rows{model=\"%s\",table=\"%s\"} %llu\n",
-                    status->models[i].name, status->models[i].tables[t],
+        for (unsigned t = 0; t < status->models[i].table_count; t++) {
+            const struct label labels[] = {
+                {"model", status->models[i].name},
+                {"table", status->models[i].tables[t]}};
+            print_name(out, "model_rows", labels, 2);
+            fprintf(out, " %llu\n",
                     (unsigned long long)status->models[i].learner.rows[t]);
+        }
 }
 
 /* Absent where undefined. */
 static void print_rela_impr(FILE *out, const struct daemon_status *status)
 {
-    print_head(out, "model_rela_impr_percent", GAUGE,
-               "RelaImpr against the base model, over the newest event-time "
-               "window of both, or since both began.");
+    print_head(out, "model_rela_impr_ratio", GAUGE,
+               "RelaImpr against the base model, 0.01 for one percent, over "
+               "the newest event-time window of both, or since both began.");
     for (unsigned i = 0; i < status->model_count; i++) {
         const struct daemon_model_status *model = &status->models[i];
-        const char *const names[] = {"window", "total"};
-        const double values[] = {model->rela_impr, model->rela_impr_total};
-        for (unsigned k = 0; k < 2; k++)
-            if (isfinite(values[k]))
-                fprintf(out,
-                        "interestd_model_rela_impr_percent{model=\"%s\","
-                        "base=\"%s\",over=\"%s\"} %.9g\n",
-                        model->name, model->base, names[k], values[k]);
+        const char *const over[] = {"window", "total"};
+        const double percents[] = {model->rela_impr, model->rela_impr_total};
+        for (unsigned k = 0; k < 2; k++) {
+            const struct label labels[] = {{"model", model->name},
+                                           {"base", model->base},
+                                           {"over", over[k]}};
+            if (!isfinite(percents[k]))
+                continue;
+            print_name(out, "model_rela_impr_ratio", labels, 3);
+            print_real(out, percents[k] / 100);
+        }
     }
 }
 
@@ -258,47 +369,103 @@ static void print_buckets(FILE *out, const struct ingest_status *ingest)
     print_head(out, "ingest_bucket_offsets", GAUGE,
                "Offsets of the ledger by bucket.");
     for (unsigned i = 0; i < INGEST_BUCKET_COUNT; i++)
-        fprintf(out, "interestd_ingest_bucket_offsets{bucket=\"%s\"} %llu\n",
-                ingest_bucket_name(i), (unsigned long long)ingest->buckets[i]);
+        print_count(out, "ingest_bucket_offsets",
+                    (struct label){"bucket", ingest_bucket_name(i)},
+                    ingest->buckets[i]);
     print_head(out, "ingest_dead_letters_total", COUNTER,
                "Dead letters by reason.");
     for (unsigned i = 1; i < INGEST_REASON_COUNT; i++)
-        fprintf(out,
-                "interestd_ingest_dead_letters_total{reason=\"%s\"} %llu\n",
-                ingest_reason_name(i), (unsigned long long)ingest->reasons[i]);
+        print_count(out, "ingest_dead_letters_total",
+                    (struct label){"reason", ingest_reason_name(i)},
+                    ingest->reasons[i]);
 }
 
-static void print_partition(FILE *out, const char *name,
-                            const struct ingest_partition_status *partition,
-                            int64_t value)
+static int64_t next_of(const struct ingest_partition_status *partition)
 {
-    fprintf(out, "interestd_%s{topic=\"%s\",partition=\"%d\"} %lld\n", name,
-            partition->topic ? "clicks" : "impressions",
-            (int)partition->partition, (long long)value);
+    return partition->next;
 }
+
+static int64_t lag_of(const struct ingest_partition_status *partition)
+{
+    int64_t lag = partition->high - partition->next;
+    return lag >= 0 ? lag : -1;
+}
+
+static int64_t stopped_of(const struct ingest_partition_status *partition)
+{
+    return partition->stopped;
+}
+
+static const struct {
+    const char *name;
+    enum form form;
+    int64_t (*value)(const struct ingest_partition_status *partition);
+    const char *help;
+} partition_metrics[] = {
+    {"ingest_next_offset", INTEGER, next_of, "Offset that is applied next."},
+    {"ingest_partition_lag_records", KNOWN, lag_of,
+     "Records of the partition that are not applied."},
+    {"ingest_partition_stopped", INTEGER, stopped_of,
+     "1 where the partition was stopped for cause."},
+};
 
 static void print_partitions(FILE *out, const struct ingest_status *ingest)
 {
-    print_head(out, "ingest_next_offset", GAUGE,
-               "Offset that is applied next.");
-    for (unsigned i = 0; i < ingest->partition_count; i++)
-        print_partition(out, "ingest_next_offset", &ingest->partitions[i],
-                        ingest->partitions[i].next);
-    print_head(out, "ingest_partition_lag_records", GAUGE,
-               "Records of the partition that are not applied; -1: unknown.");
-    for (unsigned i = 0; i < ingest->partition_count; i++) {
-        const struct ingest_partition_status *partition =
-            &ingest->partitions[i];
-        print_partition(out, "ingest_partition_lag_records", partition,
-                        partition->high >= partition->next
-                            ? partition->high - partition->next
-                            : -1);
+    for (size_t m = 0;
+         m < sizeof partition_metrics / sizeof partition_metrics[0]; m++) {
+        const char *name = partition_metrics[m].name;
+        print_head(out, name, GAUGE, partition_metrics[m].help);
+        for (unsigned i = 0; i < ingest->partition_count; i++) {
+            const struct ingest_partition_status *one = &ingest->partitions[i];
+            char number[16];
+            const struct label labels[] = {
+                {"topic", one->topic ? "clicks" : "impressions"},
+                {"partition", number}};
+            snprintf(number, sizeof number, "%d", (int)one->partition);
+            print_name(out, name, labels, 2);
+            print_integer(out, partition_metrics[m].form,
+                          partition_metrics[m].value(one), 1);
+        }
     }
-    print_head(out, "ingest_partition_stopped", GAUGE,
-               "1 where the partition was stopped for cause.");
-    for (unsigned i = 0; i < ingest->partition_count; i++)
-        print_partition(out, "ingest_partition_stopped", &ingest->partitions[i],
-                        ingest->partitions[i].stopped);
+}
+
+/* Whether those that the daemon works with answer, and it is ready itself. */
+static void print_health(FILE *out, const struct daemon_status *status)
+{
+    const struct {
+        const char *name, *help;
+        bool value;
+    } flags[] = {
+        {"ready", "1 where /readyz says so.", daemon_status_ready(status)},
+        {"ingest_at_end", "1 where every partition is applied to its end.",
+         status->ingest.at_end},
+        {"ingest_broker_failing", "1 while the brokers are in trouble.",
+         status->ingest.broker_error[0] != '\0'},
+        {"ingest_registry_failing", "1 while the registry is in trouble.",
+         status->ingest.registry_error[0] != '\0'},
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        print_head(out, flags[i].name, GAUGE, flags[i].help);
+        print_name(out, flags[i].name, NULL, 0);
+        fprintf(out, " %d\n", flags[i].value);
+    }
+}
+
+static void print_disks(FILE *out, const struct daemon_usage *usage)
+{
+    print_head(out, "disk_available_bytes", GAUGE,
+               "Room left on the disk of a folder.");
+    for (unsigned i = 0; i < DAEMON_DISKS; i++) {
+        const struct label label = {"folder", daemon_disk_words[i]};
+        print_name(out, "disk_available_bytes", &label, 1);
+        print_integer(out, KNOWN, usage->disks[i].available_bytes, 1);
+    }
+    print_head(out, "disk_size_bytes", GAUGE, "Size of the folder's disk.");
+    for (unsigned i = 0; i < DAEMON_DISKS; i++) {
+        const struct label label = {"folder", daemon_disk_words[i]};
+        print_name(out, "disk_size_bytes", &label, 1);
+        print_integer(out, KNOWN, usage->disks[i].size_bytes, 1);
+    }
 }
 
 /* The shadows' readers of the journal. */
@@ -307,11 +474,23 @@ static void print_followers(FILE *out, const struct ingest_status *ingest)
     print_head(out, "ingest_follower_kept_from_position", GAUGE,
                "Journal position from which a shadow may still need it.");
     for (unsigned i = 0; i < ingest->follower_count; i++)
-        fprintf(out,
-                "interestd_ingest_follower_kept_from_position{model=\"%s\"} "
-                "%llu\n",
-                ingest->followers[i].name,
-                (unsigned long long)ingest->followers[i].kept_from);
+        print_count(out, "ingest_follower_kept_from_position",
+                    (struct label){"model", ingest->followers[i].name},
+                    ingest->followers[i].kept_from);
+}
+
+static void print_models(FILE *out, const struct daemon_status *status)
+{
+    print_head(out, "learner_rows", GAUGE, "Rows of an embedding table.");
+    for (unsigned i = 0; i < status->models[0].table_count; i++)
+        print_count(out, "learner_rows",
+                    (struct label){"table", status->models[0].tables[i]},
+                    status->learner.rows[i]);
+    for (size_t i = 0; i < sizeof model_metrics / sizeof model_metrics[0]; i++)
+        print_model_metric(out, &model_metrics[i], status);
+    print_model_info(out, status);
+    print_states(out, status);
+    print_rela_impr(out, status);
 }
 
 char *daemon_status_metrics(const struct daemon_status *status)
@@ -321,20 +500,15 @@ char *daemon_status_metrics(const struct daemon_status *status)
     FILE *out = open_memstream(&text, &size);
     if (!out)
         return NULL;
+    print_build(out);
     for (size_t i = 0; i < sizeof metrics / sizeof metrics[0]; i++)
         print_metric(out, &metrics[i], status);
+    print_health(out, status);
+    print_disks(out, &status->usage);
     print_buckets(out, &status->ingest);
     print_partitions(out, &status->ingest);
-    print_head(out, "learner_rows", GAUGE, "Rows of an embedding table.");
-    for (unsigned i = 0; i < status->models[0].table_count; i++)
-        fprintf(out, "interestd_learner_rows{table=\"%s\"} %llu\n",
-                status->models[0].tables[i],
-                (unsigned long long)status->learner.rows[i]);
-    for (size_t i = 0; i < sizeof model_metrics / sizeof model_metrics[0]; i++)
-        print_model_metric(out, &model_metrics[i], status);
     print_followers(out, &status->ingest);
-    print_states(out, status);
-    print_rela_impr(out, status);
+    print_models(out, status);
     if (fclose(out)) {
         free(text);
         return NULL;

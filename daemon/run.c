@@ -133,6 +133,7 @@ static void collect(void *self, struct daemon_status *status)
     daemon_models_status(run->models, status);
     daemon_publisher_status(run->publisher, &status->publish);
     note_ended(status);
+    daemon_usage_read(&run->config, &status->usage);
 }
 
 static void watch(struct run *run)

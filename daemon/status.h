@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "daemon/config.h"
+#include "daemon/usage.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
 
@@ -62,6 +63,7 @@ struct daemon_status {
     unsigned model_count;          /* the main model is the first */
     struct daemon_model_status models[DAEMON_MODELS_MAX];
     struct daemon_publish_status publish;
+    struct daemon_usage usage;
     unsigned window_count;
     struct learner_window windows[LEARNER_WINDOWS_KEPT];
 };

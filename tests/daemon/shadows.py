@@ -183,9 +183,9 @@ class Test:
             label = f'model="{name}"'
             check(value("samples_total", label) == model["samples"], name)
             check(value("detached", label) == 0, name)
-            total = value("rela_impr_percent",
+            total = value("rela_impr_ratio",
                           f'{label},base="base",over="total"')
-            check(abs(total - model["rela_impr"]["total"]) < 1e-6, name)
+            check(abs(100 * total - model["rela_impr"]["total"]) < 1e-5, name)
         check(value("rows", 'model="wide",table="cross"') ==
               models["wide"]["rows"]["cross"], "rows")
 

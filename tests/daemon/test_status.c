@@ -222,15 +222,24 @@ static void test_ready(void **state)
     free(status);
 }
 
+static bool is_known(char names[][256], unsigned count, const char *name)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* Every line is a comment or `name{labels} value`; every name has HELP and
- * TYPE before it; counters end in _total. */
+ * TYPE once and before it; counters end in _total. */
 static void test_metrics(void **state)
 {
     (void)state;
     struct daemon_status *status = make();
     char *text = daemon_status_metrics(status), *rest = NULL;
     char type[256] = "", help[256] = "", kind[32] = "";
-    unsigned values = 0;
+    static char families[200][256];
+    unsigned values = 0, family_count = 0;
     assert_non_null(text);
     assert_non_null(strstr(text, "\ninterestd_ingest_events_total 12\n"));
     assert_non_null(strstr(text, "\ninterestd_learner_auc NaN\n"));
@@ -243,8 +252,12 @@ static void test_metrics(void **state)
     for (char *line = strtok_r(text, "\n", &rest); line;
          line = strtok_r(NULL, "\n", &rest)) {
         char name[256] = "";
-        if (sscanf(line, "# HELP %255s", help) == 1)
+        if (sscanf(line, "# HELP %255s", help) == 1) {
+            assert_false(is_known(families, family_count, help));
+            assert_in_range(family_count, 0, 199);
+            strcpy(families[family_count++], help);
             continue;
+        }
         if (sscanf(line, "# TYPE %255s %31s", type, kind) == 2) {
             assert_string_equal(type, help);
             continue;
@@ -258,6 +271,48 @@ static void test_metrics(void **state)
         values++;
     }
     assert_true(values > 60);
+    free(text);
+    free(status);
+}
+
+/* Unknown numbers, infinite ones, and labels with all that must be escaped. */
+static void test_metric_values(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {
+        "\ninterestd_ingest_lag_records NaN\n",
+        "lag_records{topic=\"impressions\",partition=\"3\"} 5\n",
+        "lag_records{topic=\"clicks\",partition=\"3\"} NaN\n",
+        "\ninterestd_publish_created_timestamp_seconds NaN\n",
+        "\ninterestd_model_log_loss{model=\"main\"} +Inf\n",
+        "\ninterestd_model_calibration{model=\"main\"} -Inf\n",
+        "\ninterestd_model_detached{model=\"a\\\"b\\\\c\\nd\"} 1\n",
+        "\ninterestd_model_rejected_batches_total{model=\"main\"} 6\n",
+        "\ninterestd_ready 1\n",
+        "\ninterestd_ingest_broker_failing 1\n",
+        "\ninterestd_ingest_registry_failing 0\n",
+        "\ninterestd_disk_available_bytes{folder=\"state\"} 4096\n",
+        "\ninterestd_disk_available_bytes{folder=\"model\"} NaN\n",
+        "\ninterestd_publish_interval_seconds 2.500000\n",
+        "\nprocess_start_time_seconds 1.000000\n",
+        "\nprocess_cpu_seconds_total 0.5\n",
+    };
+    struct daemon_status *status = make();
+    struct learner_window *window = &status->models[0].learner.last_samples;
+    window->log_loss = INFINITY;
+    window->calibration = -INFINITY;
+    status->models[0].learner.rejected_batches = 6;
+    strcpy(status->models[2].name, "a\"b\\c\nd");
+    status->usage.cpu_seconds = 0.5;
+    status->usage.publish_interval_ms = 2500;
+    status->usage.disks[DAEMON_DISK_STATE].available_bytes = 4096;
+    status->usage.disks[DAEMON_DISK_MODEL].available_bytes = -1;
+    char *text = daemon_status_metrics(status);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        if (!strstr(text, lines[i]))
+            fail_msg("/metrics misses %s", lines[i]);
+    assert_ptr_equal(strstr(text, "# HELP interestd_build_info"), text);
+    assert_non_null(strstr(text, "\ninterestd_build_info{version=\""));
     free(text);
     free(status);
 }
@@ -276,9 +331,9 @@ static void test_models(void **state)
         "\ninterestd_model_detached{model=\"main\"} 0\n",
         "\ninterestd_model_detached{model=\"slow\"} 1\n",
         "\ninterestd_model_rows{model=\"main\",table=\"goods\"} 77\n",
-        "\ninterestd_model_rela_impr_percent{model=\"main\",base=\"b\","
-        "over=\"window\"} 12.5\n",
-        "\ninterestd_model_rela_impr_percent{model=\"b\",base=\"b\","
+        "\ninterestd_model_rela_impr_ratio{model=\"main\",base=\"b\","
+        "over=\"window\"} 0.125\n",
+        "\ninterestd_model_rela_impr_ratio{model=\"b\",base=\"b\","
         "over=\"total\"} 0\n",
     };
     struct daemon_status *status = make();
@@ -286,7 +341,7 @@ static void test_models(void **state)
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         if (!strstr(text, lines[i]))
             fail_msg("/metrics misses %s", lines[i]);
-    assert_null(strstr(text, "percent{model=\"slow\""));
+    assert_null(strstr(text, "rela_impr_ratio{model=\"slow\""));
     assert_null(strstr(text, "base=\"b\",over=\"total\"} nan"));
     free(text);
     text = daemon_status_json(status);
@@ -337,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_demo_prints),
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_metric_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
