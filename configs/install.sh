@@ -12,12 +12,17 @@ build_packages=(
   libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libxxhash-dev
 )
 # The tests' own: C harness, a Kafka client, the model in Python, what fetches
-# and runs Apache Kafka, and the quality report's numbers, plots and twins.
+# and runs Apache Kafka, the quality report's numbers, plots and twins, and the
+# monitoring that metrics and alerts are written for.
 test_packages=(
   libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash python3-yaml zstd
   maven default-jre-headless
   python3-numpy python3-matplotlib python3-torch
+  prometheus
 )
+# Of these the tests run the program themselves: where they are installed here,
+# their services start neither now nor with the machine.
+quiet_services=(prometheus)
 
 usage() {
   echo "usage: bash configs/install.sh [--tests]"
@@ -71,6 +76,24 @@ apt() {
     exit 69
   }
 }
+
+policy=/usr/sbin/policy-rc.d quiet=()
+for service in "${quiet_services[@]}"; do
+  [[ " ${wanted[*]} " != *" $service "* ]] || quiet+=("$service")
+done
+# Debian asks this program before it starts a service. One that is there
+# already is its owner's word and stays.
+hold_services() {
+  [ ${#quiet[@]} -gt 0 ] && [ ! -e "$policy" ] || return 0
+  trap '"${as_root[@]}" rm -f "$policy"; rm -f "$log"' EXIT
+  printf '#!/bin/sh\ncase " %s " in *" ${1%%.service} "*) exit 101 ;; esac\n' \
+    "${quiet[*]}" | "${as_root[@]}" tee "$policy" >/dev/null
+  "${as_root[@]}" chmod 755 "$policy"
+}
 apt update
+hold_services
 apt install -y --no-install-recommends "${wanted[@]}"
+for service in "${quiet[@]}"; do
+  "${as_root[@]}" update-rc.d "$service" disable
+done
 echo "install.sh: done"
