@@ -26,13 +26,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                                "..", "support"))
+for _folder in ("support", "daemon"):
+    sys.path.insert(0, os.path.join(os.path.dirname(
+        os.path.abspath(__file__)), "..", _folder))
 import paths
 from broker import Broker
 from daemon import Daemon, Failure, check, merge
 from kafka import Unavailable
 from paths import Steps, say
+from shadows import BASE, SMALL, Stream
 import stream
 import topics
 import yaml
@@ -41,7 +43,6 @@ TOPICS = "impressions:2,clicks:2,model-announcements:1"
 CONFIGS = os.path.normpath(os.path.join(paths.TESTS, "..", "configs"))
 RULES = os.path.join(CONFIGS, "alerts.yml")
 CASES = os.path.join(paths.TESTS, "e2e", "alerts.yml")
-SMALL = {"mlp_hidden_1": 24, "mlp_hidden_2": 12}
 # What the daemon does in a few seconds is seen in windows of a few seconds.
 VARIABLES = {"$instance": ".*", "$__rate_interval": "10s"}
 NAME = re.compile(r"\b(?:interestd|process)_[a-z0-9_]+")
@@ -156,10 +157,10 @@ class Test:
                 self.interestd, os.path.join(self.folder, "daemon"),
                 merge(stream.config(), {
                     "kafka.brokers": broker.brokers,
-                    "learner.window_samples": 500,
-                    "learner.window_ms": 300_000,
-                    "learner.shadow": [
-                        {"name": "base", "kind": "base", **SMALL}]}))
+                    "learner": {**stream.config()["learner"], **SMALL,
+                                "window_samples": 500,
+                                "window_ms": 300_000,
+                                "shadow": [BASE]}}))
             try:
                 self.daemon.start()
                 steps.run("the daemon learns", self.learn)
@@ -203,12 +204,12 @@ class Test:
 
     def learn(self):
         with topics.Client(self.broker.brokers) as client:
-            self.events = stream.Stream(3, 1600).send(client, partitions=2)
+            self.events = Stream(3, 800).send(client, partitions=2)
         self.daemon.wait(
             lambda s: s["publish"]["published"] >= 1 and all(
                 m["last_samples"]["auc"] is not None for m in s["models"])
             and s["models"][0]["rela_impr"]["total"] is not None,
-            "windows, RelaImpr and a version", 60)
+            "windows, RelaImpr and a version", 30)
 
     def metrics(self):
         text = fetch(self.daemon.url("/metrics"))
@@ -221,15 +222,14 @@ class Test:
         say(f"  {len(self.names)} families")
 
     def scraped(self):
-        """With more events while it does, so that there are rates; they are
-        of the same hour again, which for a rate is enough."""
+        """With more events while it does, so that there are rates."""
         def count():
             found = self.prometheus.query(
                 "count_over_time(interestd_ready[1m])")
             return found and found[0][1] >= 3
         self.prometheus.wait(count, "three scrapes")
         with topics.Client(self.broker.brokers) as client:
-            self.events += stream.Stream(5, 400).send(client, partitions=2)
+            self.events += Stream(4, 400).send(client, partitions=2)
         self.daemon.wait_applied(self.events, 60)
         self.prometheus.wait(lambda: self.prometheus.query(
             f"interestd_ingest_events_total >= {self.events}"),
