@@ -73,6 +73,8 @@ EXTRA = (
            kind="gru_att", auxiliary="network"),
     _model("din_softmax", "DIN, softmax", 120_000, kind="din",
            attention_softmax="true"),
+    _model("din_dice_batch", "DIN, Dice's statistics of the batch", 120_000,
+           kind="din", dice_statistics="batch"),
     _model("din_mean", "DIN, s by mean", 120_000, kind="din", pooling="mean"),
     _model("din_softmax_mean", "DIN, softmax, s by mean", 120_000, kind="din",
            attention_softmax="true", pooling="mean"),
