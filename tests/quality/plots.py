@@ -31,12 +31,30 @@ def _grid(axes, axis):
         axes.spines[side].set_visible(False)
 
 
+def far_below(rows):
+    """Titles of those whose values would flatten all others' range."""
+    found = set()
+    for _, title, values in rows:
+        others = [v for _, other, vs in rows if other != title for v in vs]
+        if others and max(values) < min(others) - \
+                1.5 * (max(others) - min(others)):
+            found.add(title)
+    return found
+
+
 def dots(path, title, rows, label):
     """rows: (name, title, values of the seeds): a dot a seed, a line at the
-    mean; the first row at the top."""
+    mean; the first row at the top, those far below as a number."""
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.36 * len(rows)))
-    for place, (name, _, values) in enumerate(rows):
+    below = far_below(rows)
+    left = min(v for _, words, values in rows if words not in below
+               for v in values)
+    for place, (name, words, values) in enumerate(rows):
         mean = sum(values) / len(values)
+        if words in below:
+            axes.annotate(f"\u25c2 {mean:.4f}", (left, place), fontsize=8,
+                          color="#444444", va="center")
+            continue
         axes.plot(values, [place] * len(values), "o", color=_color(name),
                   markersize=7, alpha=0.75)
         axes.plot([mean, mean], [place - 0.3, place + 0.3], "-",
@@ -45,7 +63,7 @@ def dots(path, title, rows, label):
                       textcoords="offset points", xytext=(9, -3.5),
                       fontsize=8, color="#444444")
     axes.set_yticks(range(len(rows)), [row[1] for row in rows], fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlabel(label)
     axes.set_title(title, fontsize=11, loc="left")
@@ -54,8 +72,13 @@ def dots(path, title, rows, label):
 
 
 def lines(path, title, days, rows, label, zero=False):
-    """rows: (name, title, a value a day); day numbers as UTC dates."""
+    """rows: (name, title, a value a day); day numbers as UTC dates. Those far
+    below are named, not drawn."""
     figure, axes = plt.subplots(figsize=WIDE)
+    below = far_below(rows)
+    if below:
+        title += f" (far below: {', '.join(sorted(below))})"
+    rows = [row for row in rows if row[1] not in below]
     for name, words, values in rows:
         axes.plot(days, values, "-", color=_color(name), linewidth=1.8,
                   marker="o", markersize=3, label=words)
