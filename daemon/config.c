@@ -84,6 +84,27 @@ static enum base_status resolve_secret(const char *key, const char *given,
     return BASE_OK;
 }
 
+/* It travels in a header: visible characters only. */
+static enum base_status set_token(struct daemon_http_config *http,
+                                  const char *value,
+                                  const struct base_setting_place *place,
+                                  struct base_error *error)
+{
+    static const char key[] = "http.token";
+    size_t length = 0;
+    enum base_status status = resolve_secret(key, value, place, http->token,
+                                             sizeof http->token, error);
+    if (status != BASE_OK)
+        return status;
+    while (http->token[length] > ' ' && http->token[length] < 127)
+        length++;
+    if (http->token[length] || length < DAEMON_TOKEN_MIN)
+        return config_fail_at(place, error, key,
+                              "a token has 16 to 255 visible ASCII characters "
+                              "and no spaces");
+    return BASE_OK;
+}
+
 static enum base_status set_property(struct ingest_config *ingest,
                                      const char *key, const char *value,
                                      const struct base_setting_place *place,
@@ -181,6 +202,8 @@ static enum base_status set_scalar(void *self, const struct config_entry *entry,
     if (strcmp(key, "registry.password") == 0)
         return resolve_secret(key, value, place, ingest->registry_password,
                               sizeof ingest->registry_password, error);
+    if (strcmp(key, "http.token") == 0)
+        return set_token(&loading->draft.config.http, value, place, error);
     for (const struct list *list = lists; list->name; list++)
         if (below(list->name, key))
             return config_fail_at(place, error, key, list->hint);
@@ -458,6 +481,9 @@ void daemon_config_reference(FILE *out)
     base_settings_reference(daemon_config_table(), out);
     fprintf(out, "registry.password\n    Of registry.user: file:PATH or "
                  "env:NAME.\n\n");
+    fprintf(out, "http.token\n    Of POST /control/..., 16 to 255 visible "
+                 "characters: file:PATH or\n    env:NAME. None: no "
+                 "controls.\n\n");
     fprintf(out, "kafka.properties.NAME\n    A property of librdkafka. Names "
                  "with \"password\" or \"secret\" take\n    file:PATH or "
                  "env:NAME.\n\nEach entry of the list features:\n\n");

@@ -11,19 +11,24 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "daemon/gate.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
 #include "snapshot/snapshot.h"
+
+enum { DAEMON_TOKEN_MIN = 16, DAEMON_TOKEN_MAX = 256 /* with its NUL */ };
 
 struct daemon_http_config {
     char listen[64]; /* numeric address */
     uint16_t port;   /* 0: any free one */
     uint32_t connections_max;
+    char token[DAEMON_TOKEN_MAX]; /* of POST /control/...; "": refused */
 };
 
 struct daemon_publish_config {
     uint32_t every_ms; /* 0: only at the end */
     char model[LEARNER_NAME_MAX]; /* of the published one; never empty */
+    struct daemon_gate_config gate;
 };
 
 enum { DAEMON_SHADOWS_MAX = 15 };

@@ -182,6 +182,27 @@ static const struct base_setting settings[] = {
           "Requests with their scores in each manifest; a ranker recomputes "
           "them before it serves the version."),
 
+    COUNT("publish.gate_samples", AT(config.publish.gate.samples), "100", 0,
+          1e12, "samples",
+          "Gate: a model that has trained fewer is not published. The first "
+          "version of a model meets this rule only."),
+    REAL("publish.gate_auc_drop", AT(config.publish.gate.auc_drop), "0.05", 0,
+         1,
+         "Gate: held where the progressive AUC of the newest closed sample "
+         "window is lower than the newest version's by more; 1: never. Small "
+         "learner.window_samples need more room."),
+    REAL("publish.gate_calibration_min",
+         AT(config.publish.gate.calibration_min), "0.5", 0, 1,
+         "Gate: held where predicted over observed clicks of that window is "
+         "below this and further from 1 than the newest version's."),
+    REAL("publish.gate_calibration_max",
+         AT(config.publish.gate.calibration_max), "2", 1, 1e9,
+         "Gate: the same, above this."),
+    REAL("publish.gate_norm_factor", AT(config.publish.gate.norm_factor), "2",
+         1, 1e9,
+         "Gate: held where the norm of the dense weights has grown by more "
+         "than this factor since the newest version."),
+
     TEXT("http.listen", AT(config.http.listen), "127.0.0.1", 1,
          "Numeric address of /metrics, /status, /livez and /readyz."),
     COUNT("http.port", AT(config.http.port), "8088", 0, 65535, NULL,

@@ -3,7 +3,9 @@
  *
  * Invariants: 1. MHD_run is called when its descriptor is readable or its
  * time-out is over, never by another thread; 2. answers are whole texts made
- * before they are queued; 3. nothing a client sends is kept or logged. */
+ * before they are queued; 3. nothing a client sends is logged, or kept beyond
+ * its answer; 4. of a control's body at most DAEMON_CONTROL_BODY_MAX bytes are
+ * kept, who sends more than BODY_END is hung up on. */
 #include "daemon/http.h"
 
 #include <arpa/inet.h>
@@ -16,6 +18,9 @@
 #include <ev.h>
 #include <microhttpd.h>
 
+#include "daemon/control.h"
+
+enum { BODY_END = 1 << 20 };
 enum { IDLE_SECONDS = 5, CONNECTION_MEMORY = 16384, PER_ADDRESS = 32 };
 
 struct daemon_http {
@@ -27,7 +32,32 @@ struct daemon_http {
     void (*collect)(void *self, struct daemon_status *status);
     void *self;
     struct daemon_status *status; /* scratch, too large for the stack */
+    const struct daemon_control_hooks *control; /* NULL: refused */
+    char token[DAEMON_TOKEN_MAX];
 };
+
+/* A control's body while it comes; *context of its connection. */
+struct upload {
+    size_t size; /* of all that came */
+    char body[DAEMON_CONTROL_BODY_MAX];
+};
+
+static enum MHD_Result queue(struct MHD_Connection *connection, unsigned code,
+                             const char *type, const char *allow,
+                             struct MHD_Response *response)
+{
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
+                            "no-store");
+    if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, allow);
+    if (code == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                                "Bearer");
+    enum MHD_Result result = MHD_queue_response(connection, code, response);
+    MHD_destroy_response(response);
+    return result;
+}
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned code,
                               const char *type, char *text,
@@ -40,14 +70,7 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned code,
             free(text);
         return MHD_NO;
     }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
-                            "no-store");
-    if (code == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    enum MHD_Result result = MHD_queue_response(connection, code, response);
-    MHD_destroy_response(response);
-    return result;
+    return queue(connection, code, type, "GET, HEAD", response);
 }
 
 static enum MHD_Result say(struct MHD_Connection *connection, unsigned code,
@@ -108,13 +131,97 @@ static const struct {
     {"/metrics", get_metrics},
 };
 
+/* ---- controls ---- */
+
+static enum MHD_Result count_argument(void *self, enum MHD_ValueKind kind,
+                                      const char *key, const char *value)
+{
+    (void)kind, (void)key, (void)value;
+    ++*(unsigned *)self;
+    return MHD_YES;
+}
+
+static enum MHD_Result answer_control(struct daemon_http *http,
+                                      struct MHD_Connection *connection,
+                                      const char *name,
+                                      const struct upload *upload)
+{
+    struct daemon_control_answer made;
+    struct daemon_control_request request = {
+        .name = name,
+        .authorization = MHD_lookup_connection_value(
+            connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
+        .force = MHD_lookup_connection_value(connection,
+                                             MHD_GET_ARGUMENT_KIND, "force"),
+        .body = upload->body,
+        .body_size = upload->size,
+    };
+    (void)MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND,
+                                    count_argument, &request.arguments);
+    daemon_control_answer(http->control, http->token, &request, &made);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        strlen(made.text), made.text, MHD_RESPMEM_MUST_COPY);
+    return response ? queue(connection, made.code, "application/json", NULL,
+                            response)
+                    : MHD_NO;
+}
+
+static enum MHD_Result refuse_method(struct MHD_Connection *connection)
+{
+    static char text[] = "{\"error\": \"only POST\"}\n";
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        sizeof text - 1, text, MHD_RESPMEM_PERSISTENT);
+    return response ? queue(connection, MHD_HTTP_METHOD_NOT_ALLOWED,
+                            "application/json", "POST", response)
+                    : MHD_NO;
+}
+
+/* Called with the headers, for each part of the body, and at its end. */
+static enum MHD_Result take_control(struct daemon_http *http,
+                                    struct MHD_Connection *connection,
+                                    const char *name, const char *part,
+                                    size_t *part_size, void **context)
+{
+    struct upload *upload = *context;
+    if (!upload) {
+        *context = calloc(1, sizeof *upload);
+        return *context ? MHD_YES : MHD_NO;
+    }
+    if (!*part_size)
+        return answer_control(http, connection, name, upload);
+    if (upload->size < sizeof upload->body) {
+        size_t room = sizeof upload->body - upload->size;
+        memcpy(upload->body + upload->size, part,
+               *part_size < room ? *part_size : room);
+    }
+    upload->size += *part_size;
+    *part_size = 0;
+    return upload->size > BODY_END ? MHD_NO : MHD_YES;
+}
+
+static void forget(void *self, struct MHD_Connection *connection,
+                   void **context, enum MHD_RequestTerminationCode code)
+{
+    (void)connection, (void)code;
+    if (*context != self)
+        free(*context);
+    *context = NULL;
+}
+
+static const char control_prefix[] = "/control/";
+
 static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
                               const char *url, const char *method,
                               const char *version, const char *upload,
                               size_t *upload_size, void **context)
 {
     struct daemon_http *http = self;
-    (void)version, (void)upload;
+    bool control =
+        strncmp(url, control_prefix, sizeof control_prefix - 1) == 0;
+    (void)version;
+    if (control && strcmp(method, "POST") == 0)
+        return take_control(http, connection, url + sizeof control_prefix - 1,
+                            upload, upload_size, context);
     /* A body is not wanted: read over, then answered. */
     if (*upload_size) {
         *upload_size = 0;
@@ -125,6 +232,8 @@ static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
         if (strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0)
             return MHD_YES;
     }
+    if (control)
+        return refuse_method(connection);
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
         return say(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET\n");
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
@@ -201,6 +310,7 @@ static enum base_status start_daemon(struct daemon_http *http,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_NOTIFY_COMPLETED, forget, http,
         MHD_OPTION_END);
     if (!http->daemon)
         return base_fail(error, BASE_UNAVAILABLE,
@@ -230,6 +340,7 @@ daemon_http_open(const struct daemon_http_config *config, struct ev_loop *loop,
     http->loop = loop;
     http->collect = collect;
     http->self = self;
+    memcpy(http->token, config->token, sizeof http->token);
     enum base_status status = start_daemon(http, config, error);
     const union MHD_DaemonInfo *info =
         status == BASE_OK
@@ -249,6 +360,12 @@ daemon_http_open(const struct daemon_http_config *config, struct ev_loop *loop,
     ev_io_start(loop, &http->readable);
     *out = http;
     return BASE_OK;
+}
+
+void daemon_http_control(struct daemon_http *http,
+                         const struct daemon_control_hooks *hooks)
+{
+    http->control = hooks;
 }
 
 uint16_t daemon_http_port(const struct daemon_http *http)

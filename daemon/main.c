@@ -17,6 +17,10 @@ static const struct {
 } commands[] = {
     {"run", daemon_run_main, "learn from Kafka and publish models"},
     {"demo", daemon_demo_main, "all of it on this machine, for a minute"},
+    {"pause", daemon_pause_main, "let a running daemon rest"},
+    {"resume", daemon_resume_main, "let it go on"},
+    {"checkpoint", daemon_checkpoint_main, "have it write checkpoints"},
+    {"publish", daemon_publish_main, "have it publish a version"},
     {"rank", daemon_rank_main, "score requests with a published model"},
     {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
     {"replay", daemon_replay_main, "send recorded events to Kafka"},

@@ -132,6 +132,8 @@ static const struct metric metrics[] = {
      "Versions published by this process."},
     {"publish_failures_total", COUNTER, IN(publish.failed),
      "Publications that failed."},
+    {"publish_forced_total", COUNTER, IN(publish.gate.forced),
+     "Versions published against the gate's word, by this process."},
     {"publish_last_seconds", GAUGE, SCALED(publish.last_us, 1e-6),
      "Duration of the newest publication."},
     {"loop_lag_seconds", GAUGE, SCALED(loop_lag_us, 1e-6),
@@ -342,6 +344,21 @@ static void print_states(FILE *out, const struct daemon_status *status)
         }
 }
 
+static void print_gate(FILE *out, const struct daemon_status *status)
+{
+    const struct daemon_gate_status *gate = &status->publish.gate;
+    print_head(out, "publish_held_total", COUNTER,
+               "Checkpoints that the gate held, by reason, by this process.");
+    for (unsigned i = 1; i < DAEMON_GATE_REASONS; i++)
+        fprintf(out, "interestd_publish_held_total{reason=\"%s\"} %llu\n",
+                daemon_gate_words[i], (unsigned long long)gate->held[i]);
+    print_head(out, "publish_holding", GAUGE,
+               "1 while the gate holds back what is newest.");
+    fprintf(out, "interestd_publish_holding %d\n", gate->holding);
+    print_head(out, "paused", GAUGE, "1 while an operator has it paused.");
+    fprintf(out, "interestd_paused %d\n", status->paused);
+}
+
 /* Absent where undefined. */
 static void print_rela_impr(FILE *out, const struct daemon_status *status)
 {
@@ -508,6 +525,7 @@ char *daemon_status_metrics(const struct daemon_status *status)
     print_buckets(out, &status->ingest);
     print_partitions(out, &status->ingest);
     print_followers(out, &status->ingest);
+    print_gate(out, status);
     print_models(out, status);
     if (fclose(out)) {
         free(text);

@@ -324,6 +324,20 @@ daemon_models_published(const struct daemon_models *models)
     return NULL;
 }
 
+void daemon_models_pause(struct daemon_models *models, bool paused)
+{
+    for (unsigned i = 0; i < models->count; i++)
+        if (models->model[i].trainer)
+            learner_trainer_pause(models->model[i].trainer, paused);
+}
+
+void daemon_models_checkpoint(struct daemon_models *models)
+{
+    for (unsigned i = 0; i < models->count; i++)
+        if (models->model[i].trainer)
+            learner_trainer_checkpoint(models->model[i].trainer);
+}
+
 static bool trains(struct model *model)
 {
     pthread_mutex_lock(&model->models->mutex);

@@ -50,6 +50,10 @@ enum base_status daemon_models_start(struct daemon_models *models,
 struct learner_trainer *daemon_models_main(const struct daemon_models *models);
 struct learner_trainer *
 daemon_models_published(const struct daemon_models *models);
+/* No model trains, or all do again; what is asked of them still happens. */
+void daemon_models_pause(struct daemon_models *models, bool paused);
+/* Each model writes a checkpoint at its next batch end. */
+void daemon_models_checkpoint(struct daemon_models *models);
 /* Ends the main and the published model, so that the last version can be made;
  * then the others, which are paused meanwhile. With `checkpoint` each writes a
  * last one. The error is the main model's, a shadow's is logged. */

@@ -5,7 +5,8 @@
  * it; it is published when one was asked for, and at the end; 2. a version is
  * published only where its position is beyond the newest one's; 3. CURRENT
  * moves before its announcement is handed over, so a crash between the two is
- * mended at the next start. */
+ * mended at the next start; 4. the gate judges each checkpoint that would
+ * become a version; --force holds for the answer to its own request only. */
 #include "daemon/publisher.h"
 
 #include <errno.h>
@@ -30,13 +31,22 @@ struct daemon_publisher {
     struct snapshot_announcement current; /* at start */
     char *offsets; /* (OFFSETS_MAX) scratch of the thread */
     char *stream;  /* OWNS; of every manifest */
+    struct daemon_gate_config gate;
+    /* Of the publication that runs; role publish. */
+    bool forcing;
+    enum daemon_gate_reason verdict;
+    struct snapshot_judged judged;
     pthread_t thread;
     bool started;
 
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
-    bool finishing, waiting; /* waiting: what was asked for is in the slot */
-    char path[1200];         /* the slot, with position; empty: none yet */
+    bool finishing;
+    bool wanted, force_wanted; /* an operator asks for a version */
+    /* Numbers of the trainer: asked for by this thread and not answered (0:
+     * nothing), the part of it that is to be forced, the newest answer. */
+    uint64_t requested, force_request, answered;
+    char path[1200]; /* the slot, with position; empty: none yet */
     uint64_t position;
     struct daemon_publish_status status;
 };
@@ -90,6 +100,26 @@ published_of(const struct daemon_config *config)
     return &config->learner;
 }
 
+static enum base_status judge(void *self, const struct snapshot_judged *last,
+                              struct snapshot_judged *next,
+                              struct base_error *error)
+{
+    struct daemon_publisher *publisher = self;
+    char text[sizeof publisher->status.gate.text];
+    publisher->verdict =
+        daemon_gate_judge(&publisher->gate, last, next, text, sizeof text);
+    if (publisher->forcing && publisher->verdict > DAEMON_GATE_NOT_FINITE) {
+        base_log(BASE_LOG_WARN, "event=version_forced reason=%s text=\"%s\"",
+                 daemon_gate_words[publisher->verdict], text);
+        next->forced = true;
+        publisher->verdict = DAEMON_GATE_PASSED;
+    }
+    publisher->judged = *next;
+    if (publisher->verdict == DAEMON_GATE_PASSED)
+        return BASE_OK;
+    return base_fail(error, BASE_AGAIN, "%s", text);
+}
+
 static void init_locks(struct daemon_publisher *publisher)
 {
     pthread_condattr_t monotonic;
@@ -114,10 +144,12 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
     publisher->ingest = ingest;
     publisher->every_ms = config->publish.every_ms;
+    publisher->gate = config->publish.gate;
     init_locks(publisher);
     publisher->offsets = malloc(OFFSETS_MAX);
     publisher->stream = daemon_stream_json(&config->ingest);
     snapshot.stream_json = publisher->stream;
+    snapshot.gate = (struct snapshot_gate){publisher, judge};
     enum base_status status = BASE_OK;
     if (!publisher->offsets || !publisher->stream)
         status = base_fail(error, BASE_SYSTEM, "publisher: no memory");
@@ -147,8 +179,8 @@ void daemon_publisher_checkpointed(void *self, const char *path,
     pthread_mutex_lock(&publisher->mutex);
     snprintf(publisher->path, sizeof publisher->path, "%s", path);
     publisher->position = position;
-    if (request) /* else the trainer's own, between two versions */
-        publisher->waiting = true;
+    if (request > publisher->answered) /* 0: between two versions */
+        publisher->answered = request;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
 }
@@ -163,6 +195,44 @@ static void note_failure(struct daemon_publisher *publisher,
     snprintf(publisher->status.last_error, sizeof publisher->status.last_error,
              "%s", error->text);
     pthread_mutex_unlock(&publisher->mutex);
+}
+
+/* What is held is tried again with the next checkpoint, as all else. */
+BASE_ON(publish)
+static void note_held(struct daemon_publisher *publisher, const char *text,
+                      uint64_t position)
+{
+    base_log(BASE_LOG_WARN,
+             "event=version_held reason=%s position=%llu text=\"%s\" "
+             "hint=\"interestd publish --force publishes it once\"",
+             daemon_gate_words[publisher->verdict],
+             (unsigned long long)position, text);
+    pthread_mutex_lock(&publisher->mutex);
+    struct daemon_gate_status *gate = &publisher->status.gate;
+    if (!gate->holding)
+        gate->since_ms = base_wall_ms();
+    gate->holding = true;
+    gate->reason = publisher->verdict;
+    gate->position = position;
+    gate->held[publisher->verdict]++;
+    gate->judged = publisher->judged;
+    gate->judged_once = true;
+    snprintf(gate->text, sizeof gate->text, "%.199s", text);
+    publisher->status.last_error[0] = '\0';
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+static void note_passed(struct daemon_gate_status *gate,
+                        const struct snapshot_judged *judged)
+{
+    gate->holding = false;
+    gate->reason = DAEMON_GATE_PASSED;
+    gate->text[0] = '\0';
+    gate->since_ms = 0;
+    gate->position = 0;
+    gate->forced += judged->forced;
+    gate->judged = *judged;
+    gate->judged_once = true;
 }
 
 BASE_ON(publish)
@@ -184,11 +254,21 @@ static void note_success(struct daemon_publisher *publisher,
     status->published++;
     status->last_us = (uint64_t)took_us;
     status->last_error[0] = '\0';
+    note_passed(&status->gate, &publisher->judged);
     pthread_mutex_unlock(&publisher->mutex);
 }
 
+/* What the thread has to do next. */
+struct work {
+    char path[1200]; /* the slot, as position */
+    uint64_t position;
+    bool newer;  /* it is to become a version, ... */
+    bool forced; /* ... whatever the gate says */
+    bool wanted, force_wanted, finished;
+};
+
 BASE_ON(publish)
-static void publish(struct daemon_publisher *publisher, const char *path)
+static void publish(struct daemon_publisher *publisher, const struct work *work)
 {
     struct snapshot_announcement made;
     struct base_error error;
@@ -197,8 +277,17 @@ static void publish(struct daemon_publisher *publisher, const char *path)
         ingest_offsets_json(publisher->ingest, publisher->offsets, OFFSETS_MAX);
     const char *offsets =
         size && size < OFFSETS_MAX ? publisher->offsets : NULL;
-    if (snapshot_publish(publisher->snapshot, path, offsets, &made, &error) !=
-        BASE_OK) {
+    publisher->verdict = DAEMON_GATE_PASSED;
+    publisher->forcing = work->forced;
+    enum base_status status = snapshot_publish(
+        publisher->snapshot, work->path, offsets, &made, &error);
+    if (status == BASE_DATA) /* a row; the gate sees the dense part only */
+        publisher->verdict = DAEMON_GATE_NOT_FINITE;
+    if (publisher->verdict != DAEMON_GATE_PASSED) {
+        note_held(publisher, error.text, work->position);
+        return;
+    }
+    if (status != BASE_OK) {
         note_failure(publisher, &error);
         return;
     }
@@ -207,66 +296,109 @@ static void publish(struct daemon_publisher *publisher, const char *path)
 }
 
 /* Asks for a checkpoint where something was trained since the newest version.
- * The answer comes through the hook. */
+ * The answer comes through the hook. False where nothing was. */
 BASE_ON(publish)
-static void ask(struct daemon_publisher *publisher)
+static bool ask(struct daemon_publisher *publisher, bool force)
 {
     struct learner_status *learner = malloc(sizeof *learner);
     if (!learner || !publisher->trainer) {
         free(learner);
-        return;
+        return false;
     }
     learner_trainer_status(publisher->trainer, learner);
     pthread_mutex_lock(&publisher->mutex);
     bool newer = learner->position > publisher->status.position;
     pthread_mutex_unlock(&publisher->mutex);
-    if (newer)
-        learner_trainer_checkpoint(publisher->trainer);
     free(learner);
+    if (!newer)
+        return false;
+    uint64_t request = learner_trainer_checkpoint(publisher->trainer);
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->requested = request;
+    if (force)
+        publisher->force_request = request;
+    pthread_mutex_unlock(&publisher->mutex);
+    return true;
 }
 
-/* Waits for a checkpoint, for the end, or until due_ms (negative: never).
- * True where a checkpoint newer than the newest version was taken over. */
-static bool wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
-                          char path[1200], bool *finished)
+/* Under the mutex. */
+static bool answered(const struct daemon_publisher *publisher, uint64_t request)
+{
+    return request && publisher->answered >= request;
+}
+
+/* Under the mutex: takes what is to be done, once. */
+static void take_work(struct daemon_publisher *publisher, struct work *work)
+{
+    bool come = answered(publisher, publisher->requested);
+    work->finished = publisher->finishing;
+    work->newer = (come || publisher->finishing) &&
+                  publisher->position > publisher->status.position;
+    work->forced = answered(publisher, publisher->force_request);
+    work->wanted = publisher->wanted;
+    work->force_wanted = publisher->force_wanted;
+    if (come)
+        publisher->requested = 0;
+    if (work->forced)
+        publisher->force_request = 0;
+    publisher->wanted = publisher->force_wanted = false;
+    work->position = publisher->position;
+    memcpy(work->path, publisher->path, sizeof work->path);
+}
+
+/* Waits for a checkpoint that was asked for, for an operator, for the end, or
+ * until due_ms (negative: never). */
+static void wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
+                          struct work *work)
 {
     const struct timespec until = {.tv_sec = due_ms / 1000,
                                    .tv_nsec = due_ms % 1000 * 1000000};
     int timed_out = 0;
     pthread_mutex_lock(&publisher->mutex);
-    while (!publisher->waiting && !publisher->finishing &&
-           timed_out != ETIMEDOUT)
+    while (!answered(publisher, publisher->requested) && !publisher->wanted &&
+           !publisher->finishing && timed_out != ETIMEDOUT)
         timed_out =
             due_ms < 0
                 ? pthread_cond_wait(&publisher->changed, &publisher->mutex)
                 : pthread_cond_timedwait(&publisher->changed, &publisher->mutex,
                                          &until);
-    bool newer = (publisher->waiting || publisher->finishing) &&
-                 publisher->position > publisher->status.position;
-    *finished = publisher->finishing;
-    publisher->waiting = false;
-    memcpy(path, publisher->path, sizeof publisher->path);
+    take_work(publisher, work);
     pthread_mutex_unlock(&publisher->mutex);
-    return newer;
 }
 
 static void *run_thread(void *self)
 {
     struct daemon_publisher *publisher = self;
-    char path[1200];
-    bool finished = false;
+    struct work work = {0};
     int64_t every_ms = publisher->every_ms;
     int64_t due_ms = every_ms ? base_monotonic_ms() + every_ms : -1;
     base_role_enter(&base_role_publish);
-    while (!finished) {
-        if (wait_for_work(publisher, due_ms, path, &finished))
-            publish(publisher, path);
-        if (!finished && due_ms >= 0 && base_monotonic_ms() >= due_ms) {
-            ask(publisher);
+    while (!work.finished) {
+        wait_for_work(publisher, due_ms, &work);
+        if (work.newer)
+            publish(publisher, &work);
+        if (!work.finished && work.wanted &&
+            !ask(publisher, work.force_wanted))
+            base_log(BASE_LOG_INFO, "event=nothing_to_publish "
+                                    "hint=\"nothing was trained since the "
+                                    "newest version\"");
+        if (!work.finished && due_ms >= 0 && base_monotonic_ms() >= due_ms) {
+            (void)ask(publisher, false);
             due_ms = base_monotonic_ms() + every_ms;
         }
     }
     return NULL;
+}
+
+bool daemon_publisher_publish(struct daemon_publisher *publisher, bool force)
+{
+    pthread_mutex_lock(&publisher->mutex);
+    bool trained = publisher->trainer && publisher->started;
+    publisher->wanted = publisher->wanted || trained;
+    publisher->force_wanted = publisher->force_wanted || (trained && force);
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
+    return trained;
 }
 
 enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
@@ -289,8 +421,14 @@ enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
         return base_fail_errno(error, failed, "publisher: thread");
     publisher->started = true;
     /* Named again: a kill may have come between it and its version. */
-    if (trainer && learner_trainer_position(trainer) > 0)
-        learner_trainer_checkpoint(trainer);
+    if (trainer && learner_trainer_position(trainer) > 0) {
+        uint64_t request = learner_trainer_checkpoint(trainer);
+        pthread_mutex_lock(&publisher->mutex);
+        if (request > publisher->requested)
+            publisher->requested = request;
+        pthread_cond_signal(&publisher->changed);
+        pthread_mutex_unlock(&publisher->mutex);
+    }
     return BASE_OK;
 }
 

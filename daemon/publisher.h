@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The `publish` thread: asks the published model's trainer for a checkpoint
  * when something new was trained, turns it into a version and has it
- * announced. A failed publication is logged and tried again; what was current
- * stays current.
+ * announced. A failed publication is logged and tried again, one that the gate
+ * (gate.h) holds likewise; what was current stays current.
  *
  * Order of use: open, (trainer opened, its checkpoints come through
  * daemon_publisher_checkpointed), start, (trainer stopped), finish, free. */
@@ -33,6 +33,10 @@ daemon_publisher_start(struct daemon_publisher *publisher,
 /* Publishes the newest checkpoint where it is newer than the newest version,
  * ends the thread, waits. */
 void daemon_publisher_finish(struct daemon_publisher *publisher);
+/* Asks for a version of what is trained by now; with `force` it need not pass
+ * the gate. Does not wait. False where the published model is not trained.
+ * Role loop, between start and finish. */
+bool daemon_publisher_publish(struct daemon_publisher *publisher, bool force);
 /* Any thread. */
 void daemon_publisher_status(struct daemon_publisher *publisher,
                              struct daemon_publish_status *status);

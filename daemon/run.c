@@ -26,6 +26,7 @@
 #include "base/role.h"
 #include "daemon/commands.h"
 #include "daemon/config.h"
+#include "daemon/control.h"
 #include "daemon/http.h"
 #include "daemon/models.h"
 #include "daemon/notify.h"
@@ -47,6 +48,8 @@ struct run {
     const char *phase;
     int64_t started_ms, tick_us, lag_us;
     bool ingest_started;
+    bool paused; /* by an operator */
+    struct daemon_control_hooks control;
 
     pthread_mutex_t mutex; /* of failed and error */
     bool failed;
@@ -129,11 +132,33 @@ static void collect(void *self, struct daemon_status *status)
     status->started_ms = run->started_ms;
     status->now_ms = base_wall_ms();
     status->loop_lag_us = run->lag_us;
+    status->paused = run->paused;
     ingest_get_status(run->ingest, &status->ingest);
     daemon_models_status(run->models, status);
     daemon_publisher_status(run->publisher, &status->publish);
     note_ended(status);
     daemon_usage_read(&run->config, &status->usage);
+}
+
+/* Ingest applies nothing, so that the journal does not fill meanwhile. */
+static void control_pause(void *self, bool paused)
+{
+    struct run *run = self;
+    run->paused = paused;
+    ingest_pause(run->ingest, paused);
+    daemon_models_pause(run->models, paused);
+}
+
+static void control_checkpoint(void *self)
+{
+    struct run *run = self;
+    daemon_models_checkpoint(run->models);
+}
+
+static bool control_publish(void *self, bool force)
+{
+    struct run *run = self;
+    return daemon_publisher_publish(run->publisher, force);
 }
 
 static void watch(struct run *run)
@@ -149,6 +174,9 @@ static void watch(struct run *run)
     ev_signal_start(run->loop, &run->hangup);
     ev_async_start(run->loop, &run->failure);
     ev_timer_start(run->loop, &run->tick);
+    run->control = (struct daemon_control_hooks){
+        run, control_pause, control_checkpoint, control_publish};
+    daemon_http_control(run->http, &run->control);
     double interval = daemon_notify_interval();
     if (interval > 0) {
         ev_timer_init(&run->watchdog, on_watchdog, interval, interval);

@@ -229,17 +229,42 @@ static json_t *learner_json(const struct daemon_status *status)
     return object;
 }
 
+static json_t *judged_json(const struct daemon_gate_status *gate)
+{
+    const struct snapshot_judged *judged = &gate->judged;
+    if (!gate->judged_once)
+        return json_null();
+    return json_pack("{s:I,s:o,s:o,s:o}", "samples",
+                     (json_int_t)judged->samples, "auc", number(judged->auc),
+                     "calibration", number(judged->calibration), "dense_norm",
+                     number(judged->dense_norm));
+}
+
+static json_t *gate_json(const struct daemon_gate_status *gate)
+{
+    json_t *held = json_object();
+    for (unsigned i = 1; i < DAEMON_GATE_REASONS; i++)
+        json_object_set_new(held, daemon_gate_words[i], U64(gate->held[i]));
+    return json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:o,s:o}", "holding",
+                     gate->holding, "reason", daemon_gate_words[gate->reason],
+                     "text", gate->text, "since_ms",
+                     (json_int_t)gate->since_ms, "position",
+                     (json_int_t)gate->position, "forced",
+                     (json_int_t)gate->forced, "held", held, "judged",
+                     judged_json(gate));
+}
+
 static json_t *publish_json(const struct daemon_publish_status *publish)
 {
     return json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "epoch",
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o}", "epoch",
         (json_int_t)publish->epoch, "version", (json_int_t)publish->version,
         "position", (json_int_t)publish->position, "created_ms",
         (json_int_t)publish->created_ms, "newest_event_ms",
         (json_int_t)publish->newest_event_ms, "published",
         (json_int_t)publish->published, "failed", (json_int_t)publish->failed,
         "last_us", (json_int_t)publish->last_us, "last_error",
-        publish->last_error);
+        publish->last_error, "gate", gate_json(&publish->gate));
 }
 
 /* How old the newest event is that has reached ..., in ms; -1: none yet. */
@@ -260,8 +285,9 @@ bool daemon_status_ready(const struct daemon_status *status)
 char *daemon_status_json(const struct daemon_status *status)
 {
     json_t *root = json_pack(
-        "{s:s,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "phase",
-        status->phase, "ready", daemon_status_ready(status), "now_ms",
+        "{s:s,s:b,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "phase",
+        status->phase, "ready", daemon_status_ready(status), "paused",
+        status->paused, "now_ms",
         (json_int_t)status->now_ms, "uptime_ms",
         (json_int_t)(status->now_ms - status->started_ms), "loop_lag_us",
         (json_int_t)status->loop_lag_us, "age_ms", "applied",

@@ -9,9 +9,23 @@
 #include <stdint.h>
 
 #include "daemon/config.h"
+#include "daemon/gate.h"
 #include "daemon/usage.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
+
+/* What the gate said last, and how often it said what. */
+struct daemon_gate_status {
+    bool holding; /* what was judged last is not published */
+    enum daemon_gate_reason reason;
+    char text[200];
+    int64_t since_ms;  /* held since, wall clock */
+    uint64_t position; /* journal position of what is held */
+    uint64_t held[DAEMON_GATE_REASONS]; /* by this process, as forced */
+    uint64_t forced;
+    bool judged_once; /* by this process; else `judged` is empty */
+    struct snapshot_judged judged;
+};
 
 struct daemon_publish_status {
     uint64_t epoch, version, position; /* of the newest version; 0: none */
@@ -19,6 +33,7 @@ struct daemon_publish_status {
     uint64_t published, failed; /* by this process */
     uint64_t last_us;           /* duration of the newest publication */
     char last_error[1000];      /* "" while all is well */
+    struct daemon_gate_status gate;
 };
 
 enum {
@@ -58,6 +73,7 @@ struct daemon_status {
     const char *phase; /* "starting", "running", "stopping" */
     int64_t started_ms, now_ms;
     int64_t loop_lag_us; /* lateness of the loop's last tick */
+    bool paused;         /* by an operator */
     struct ingest_status ingest;
     struct learner_status learner; /* of the main model, as the windows */
     unsigned model_count;          /* the main model is the first */

@@ -189,6 +189,13 @@ static json_t *window_json(const struct learner_window *window)
                      real_json(window->calibration));
 }
 
+static json_t *gate_json(const struct snapshot_judged *judged)
+{
+    return json_pack("{s:I, s:o, s:b}", "samples",
+                     (json_int_t)judged->samples, "dense_norm",
+                     real_json(judged->dense_norm), "forced", judged->forced);
+}
+
 static json_t *tables_json(const struct snapshot_manifest *manifest)
 {
     json_t *list = json_array();
@@ -293,7 +300,7 @@ static json_t *manifest_json(const struct snapshot_manifest *manifest,
                                                   &manifest->schema));
     return json_pack(
         "{s:i, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:I, s:I, s:s, s:o, s:o, "
-        "s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o}",
         "format", SNAPSHOT_FORMAT, "kind", "base", "model_name",
         manifest->model_name, "epoch", (json_int_t)manifest->epoch, "version",
         (json_int_t)manifest->version, "parent", parent_json(manifest),
@@ -307,7 +314,8 @@ static json_t *manifest_json(const struct snapshot_manifest *manifest,
         "applied_offsets", offsets, "metrics", "samples",
         window_json(&manifest->metrics_samples), "time",
         window_json(&manifest->metrics_time), "total",
-        window_json(&manifest->metrics_total), "files", files_json(manifest),
+        window_json(&manifest->metrics_total), "gate",
+        gate_json(&manifest->judged), "files", files_json(manifest),
         "golden", golden);
 }
 

@@ -7,6 +7,7 @@
 
 #include "learner/learner.h"
 #include "snapshot/hash.h"
+#include "snapshot/snapshot.h"
 #include "snapshot/tensors.h"
 
 enum {
@@ -66,6 +67,8 @@ struct snapshot_manifest {
     double negative_keep;  /* share of negatives that was trained; 1: all */
     struct snapshot_transform transforms[LEARNER_FIELDS_MAX]; /* of fields */
     struct learner_window metrics_samples, metrics_time, metrics_total;
+    /* auc and calibration are those of metrics_samples. */
+    struct snapshot_judged judged;
     unsigned file_count;
     struct snapshot_file files[SNAPSHOT_FILES_MAX];
     unsigned golden_count;

@@ -390,6 +390,32 @@ static enum base_status read_metrics(const struct place *root,
     return status;
 }
 
+/* Manifests before the gate have none. */
+static enum base_status read_gate(const struct place *root,
+                                  struct snapshot_manifest *manifest)
+{
+    struct place place;
+    struct snapshot_judged *judged = &manifest->judged;
+    *judged = (struct snapshot_judged){
+        .auc = manifest->metrics_samples.auc,
+        .calibration = manifest->metrics_samples.calibration,
+        .dense_norm = (double)NAN};
+    if (!json_object_get(root->json, "gate"))
+        return BASE_OK;
+    enum base_status status = get_object(root, "gate", &place);
+    if (!status)
+        status = get_integer(&place, "samples", 0, SNAPSHOT_INTEGER_MAX,
+                             &judged->samples);
+    if (!status)
+        status = get_metric(&place, "dense_norm", &judged->dense_norm);
+    const json_t *forced =
+        status ? NULL : json_object_get(place.json, "forced");
+    if (!status && !json_is_boolean(forced))
+        status = refuse(&place, "forced", "must be true or false");
+    judged->forced = json_is_true(forced);
+    return status;
+}
+
 /* A file must be one that the tables ask for; so no name can lead outside of
  * the version's folder. */
 static bool belongs(const struct snapshot_manifest *manifest, const char *name)
@@ -719,6 +745,8 @@ static enum base_status read_root(const struct place *root,
                              &manifest->offsets_json);
     if (!status)
         status = read_metrics(root, manifest);
+    if (!status)
+        status = read_gate(root, manifest);
     if (!status)
         status = read_files(root, manifest);
     if (!status)

@@ -8,14 +8,16 @@
  *  3. (epoch, version) only grows; a number is never used twice for different
  *     content, since a new process takes a higher epoch.
  *  4. A lock on the folder keeps a second publisher out.
- * Role: publish. Does not announce and does not judge quality, except that
- * weights must be finite. */
+ *  5. What the gate refuses leaves no trace here.
+ * Role: publish. Does not announce; measures for the gate, which is its
+ * owner's, and sees to it that weights are finite. */
 #include "snapshot/publisher.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,8 @@ struct snapshot_publisher {
     int folder; /* descriptor, locked */
     uint64_t epoch;
     struct snapshot_current current; /* version 0: none */
+    struct snapshot_judged judged;   /* current was, ... */
+    uint64_t config_hash;            /* ... of this model */
 };
 
 /* ---- old and unfinished versions ----------------------------------------- */
@@ -162,8 +166,11 @@ static enum base_status read_current(struct snapshot_publisher *publisher,
         return base_wrap(error, "remove CURRENT to start a new chain");
     status = snapshot_version_begin(publisher->config.folder, current,
                                     &version, error);
-    if (!status)
+    if (!status) {
+        publisher->judged = version.manifest.judged;
+        publisher->config_hash = version.manifest.config_hash;
         status = describe(publisher, &version.manifest, announcement);
+    }
     snapshot_version_fini(&version);
     return status ? base_wrap(error, "%s: remove CURRENT to start a new chain",
                               publisher->config.folder)
@@ -322,6 +329,10 @@ snapshot_publisher_put(struct snapshot_publisher *publisher,
                                           &next.hash, error);
     if (!status)
         status = commit(publisher, aside, &next, error);
+    if (snapshot_current_compare(&publisher->current, &next) == 0) {
+        publisher->judged = manifest->judged;
+        publisher->config_hash = manifest->config_hash;
+    }
     if (status) {
         if (remove_entry(publisher, aside, &ignored))
             base_log(BASE_LOG_WARN, "event=snapshot_leftover error=\"%s\"",
@@ -356,6 +367,46 @@ static void describe_checkpoint(const struct learner_checkpoint_info *info,
     manifest->metrics_samples = status->last_samples;
     manifest->metrics_time = status->last_time;
     manifest->metrics_total = status->total;
+}
+
+/* sqrt(sum w^2) over the trained matrices; see struct snapshot_judged. */
+static double dense_norm(const struct learner_model *model, const float *dense)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < learner_tensor_count(model); i++) {
+        const struct learner_tensor *tensor = learner_tensor(model, i);
+        const float *values = dense + tensor->offset;
+        bool matrix = tensor->dimensions == 2;
+        size_t count = tensor->shape[0];
+        if (matrix)
+            count *= tensor->shape[1];
+        if (!snapshot_floats_finite(values, count))
+            return (double)NAN;
+        for (size_t k = 0; matrix && tensor->trained && k < count; k++)
+            sum += (double)values[k] * (double)values[k];
+    }
+    return sqrt(sum);
+}
+
+static enum base_status judge(const struct snapshot_publisher *publisher,
+                              const struct learner_checkpoint_info *info,
+                              const struct snapshot_content *content,
+                              struct snapshot_manifest *manifest,
+                              struct base_error *error)
+{
+    const struct snapshot_gate *gate = &publisher->config.gate;
+    bool same = publisher->current.version &&
+                publisher->config_hash == manifest->config_hash;
+    manifest->judged = (struct snapshot_judged){
+        .samples = info->status.samples,
+        .auc = info->status.last_samples.auc,
+        .calibration = info->status.last_samples.calibration,
+        .dense_norm = dense_norm(content->model, content->dense),
+    };
+    if (!gate->judge)
+        return BASE_OK;
+    return gate->judge(gate->self, same ? &publisher->judged : NULL,
+                       &manifest->judged, error);
 }
 
 enum base_status snapshot_config_hash(const struct learner_schema *schema,
@@ -405,8 +456,10 @@ enum base_status snapshot_publish(struct snapshot_publisher *publisher,
     content.model = model;
     content.dense = learner_checkpoint_dense(checkpoint);
     content.self = checkpoint;
-    status = snapshot_publisher_put(publisher, &content, &manifest,
-                                    announcement, error);
+    status = judge(publisher, info, &content, &manifest, error);
+    if (!status)
+        status = snapshot_publisher_put(publisher, &content, &manifest,
+                                        announcement, error);
 cleanup:
     snapshot_manifest_fini(&manifest);
     learner_model_free(model);

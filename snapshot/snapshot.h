@@ -9,12 +9,35 @@
 #ifndef SNAPSHOT_SNAPSHOT_H
 #define SNAPSHOT_SNAPSHOT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/status.h"
 #include "learner/learner.h"
 
 struct snapshot_publisher; /* OWNS the model folder; one per folder */
+
+/* What a checkpoint is judged on before it becomes a version; not a number
+ * where undefined. */
+struct snapshot_judged {
+    uint64_t samples; /* trained by the model since it began */
+    double auc, calibration; /* of the newest closed sample window */
+    /* Euclidean norm of the trained matrices of the dense part (not of
+     * biases, slopes, statistics); 0 where it has none. Not a number where
+     * any dense weight is not finite. */
+    double dense_norm;
+    bool forced; /* published against the gate's word */
+};
+
+/* Any status but BASE_OK keeps the checkpoint from becoming a version and is
+ * what snapshot_publish returns. `last`: of the newest version, NULL where
+ * there is none of this model. `next->forced` is the judge's to set. */
+struct snapshot_gate {
+    void *self;
+    enum base_status (*judge)(void *self, const struct snapshot_judged *last,
+                              struct snapshot_judged *next,
+                              struct base_error *error); /* NULL: all pass */
+};
 
 struct snapshot_config {
     char folder[1024];
@@ -24,6 +47,7 @@ struct snapshot_config {
     /* What rankers must know of the stream (schemas/snapshot.md, section 2):
      * a JSON object for every manifest. NULL: empty. BORROWS until free. */
     const char *stream_json;
+    struct snapshot_gate gate;
 };
 
 /* What is announced on Kafka and kept in the outbox; plain record. */
@@ -63,8 +87,8 @@ enum base_status snapshot_config_hash(const struct learner_schema *schema,
 /* Publishes the state of a checkpoint folder as the next version (base).
  * `offsets_json` is a JSON object put into the manifest as it is: what of the
  * source has been applied by now, at least what the weights were trained on;
- * may be NULL. Refuses weights that are not finite. On an error nothing is
- * current that was not before. */
+ * may be NULL. Asks the gate, then refuses weights that are not finite
+ * (BASE_DATA). On an error nothing is current that was not before. */
 enum base_status snapshot_publish(struct snapshot_publisher *publisher,
                                   const char *checkpoint_path,
                                   const char *offsets_json,

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Controls; see control.h. */
+#include "daemon/control.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/log.h"
+#include "daemon/config.h"
+
+/* Every answer's text is one of ours, so nothing needs an escape. */
+static void refuse(struct daemon_control_answer *answer, unsigned code,
+                   const char *why)
+{
+    answer->code = code;
+    snprintf(answer->text, sizeof answer->text, "{\"error\": \"%s\"}\n", why);
+}
+
+static void accept(struct daemon_control_answer *answer, unsigned code,
+                   const char *action, const char *effect)
+{
+    base_log(BASE_LOG_INFO, "event=control action=%s", action);
+    answer->code = code;
+    snprintf(answer->text, sizeof answer->text,
+             "{\"action\": \"%s\", \"effect\": \"%s\"}\n", action, effect);
+}
+
+/* Reads DAEMON_TOKEN_MAX bytes of both, whatever they are. */
+static bool equal(const char *token, const char *given)
+{
+    uint8_t a[DAEMON_TOKEN_MAX] = {0}, b[DAEMON_TOKEN_MAX] = {0};
+    size_t size = strlen(given);
+    volatile uint8_t different = size >= sizeof b;
+    memcpy(a, token, strlen(token));
+    memcpy(b, given, size < sizeof b ? size : sizeof b);
+    for (size_t i = 0; i < sizeof a; i++)
+        different |= a[i] ^ b[i];
+    return !different;
+}
+
+static bool allowed(const char *token, const char *authorization)
+{
+    static const char scheme[] = "Bearer ";
+    return authorization &&
+           strncmp(authorization, scheme, sizeof scheme - 1) == 0 &&
+           equal(token, authorization + sizeof scheme - 1);
+}
+
+/* {"force": true} for those that know it, else nothing. */
+static bool read_body(const struct daemon_control_request *request,
+                      bool may_force, bool *force)
+{
+    if (!request->body_size)
+        return true;
+    json_t *body = json_loadb(request->body, request->body_size,
+                              JSON_REJECT_DUPLICATES, NULL);
+    const json_t *value = json_object_get(body, "force");
+    bool good = json_is_object(body) &&
+                json_object_size(body) == (value ? 1u : 0u) &&
+                (!value || (may_force && json_is_boolean(value)));
+    if (good && json_is_true(value))
+        *force = true;
+    json_decref(body);
+    return good;
+}
+
+static bool read_arguments(const struct daemon_control_request *request,
+                           bool may_force, bool *force)
+{
+    if (request->arguments != (request->force ? 1u : 0u))
+        return false;
+    if (!request->force)
+        return true;
+    if (!may_force || (strcmp(request->force, "0") != 0 &&
+                       strcmp(request->force, "1") != 0))
+        return false;
+    *force = request->force[0] == '1';
+    return true;
+}
+
+static void act_pause(const struct daemon_control_hooks *hooks, bool force,
+                      struct daemon_control_answer *answer)
+{
+    (void)force;
+    hooks->pause(hooks->self, true);
+    accept(answer, 200, "pause",
+           "nothing is applied or trained until resume; Kafka keeps what "
+           "comes");
+}
+
+static void act_resume(const struct daemon_control_hooks *hooks, bool force,
+                       struct daemon_control_answer *answer)
+{
+    (void)force;
+    hooks->pause(hooks->self, false);
+    accept(answer, 200, "resume", "applying and training go on");
+}
+
+static void act_checkpoint(const struct daemon_control_hooks *hooks, bool force,
+                           struct daemon_control_answer *answer)
+{
+    (void)force;
+    hooks->checkpoint(hooks->self);
+    accept(answer, 202, "checkpoint",
+           "each model writes one at its next batch end; see "
+           "checkpoint_position in /status");
+}
+
+static void act_publish(const struct daemon_control_hooks *hooks, bool force,
+                        struct daemon_control_answer *answer)
+{
+    if (!hooks->publish(hooks->self, force))
+        refuse(answer, 409, "the model of publish.model is not trained");
+    else if (force)
+        accept(answer, 202, "publish",
+               "what was trained since the newest version becomes one, "
+               "whatever the gate says, but for weights that are not finite; "
+               "see publish in /status");
+    else
+        accept(answer, 202, "publish",
+               "what was trained since the newest version becomes one if the "
+               "gate lets it pass; see publish in /status");
+}
+
+static const struct {
+    const char *name;
+    bool may_force;
+    void (*act)(const struct daemon_control_hooks *hooks, bool force,
+                struct daemon_control_answer *answer);
+} actions[] = {
+    {"pause", false, act_pause},
+    {"resume", false, act_resume},
+    {"checkpoint", false, act_checkpoint},
+    {"publish", true, act_publish},
+};
+enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+void daemon_control_answer(const struct daemon_control_hooks *hooks,
+                           const char *token,
+                           const struct daemon_control_request *request,
+                           struct daemon_control_answer *answer)
+{
+    bool force = false, asked = false;
+    unsigned i = 0;
+    if (!hooks || !token[0]) {
+        refuse(answer, 403, "controls are off: http.token is not set");
+        return;
+    }
+    if (!allowed(token, request->authorization)) {
+        refuse(answer, 401,
+               "wants the header Authorization: Bearer with the token of "
+               "http.token");
+        return;
+    }
+    while (i < ACTIONS && strcmp(actions[i].name, request->name) != 0)
+        i++;
+    if (i == ACTIONS)
+        refuse(answer, 404,
+               "no such control; there is pause, resume, checkpoint, publish");
+    else if (request->body_size > DAEMON_CONTROL_BODY_MAX)
+        refuse(answer, 413, "the body is longer than 4096 bytes");
+    else if (!read_arguments(request, actions[i].may_force, &asked) ||
+             !read_body(request, actions[i].may_force, &force))
+        refuse(answer, 400,
+               "wants no body or a JSON object, and no argument; publish "
+               "knows force=1 and {'force': true}");
+    else
+        actions[i].act(hooks, force || asked, answer);
+}
