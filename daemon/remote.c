@@ -130,7 +130,7 @@ static enum base_status ask(const struct daemon_config *config,
 {
     static struct reply reply;
     char url[200];
-    unsigned port;
+    unsigned port = 0;
     long code = 0;
     if (!config->http.token[0])
         return base_fail(error, BASE_CONFIG,

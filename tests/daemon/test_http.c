@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* HTTP inside the event loop: paths, methods, garbage, half-open connections,
- * a busy port. The client runs on a thread of its own. */
+/* HTTP inside the event loop: paths, methods, garbage, controls, half-open
+ * connections, a busy port. The client runs on a thread of its own. */
 #include "daemon/http.h"
 
 #include <arpa/inet.h>
@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,12 +18,15 @@
 #include <cmocka.h>
 #include <ev.h>
 
+#include "daemon/control.h"
+
 struct server {
     struct ev_loop *loop;
     struct daemon_http *http;
     ev_async stop;
     pthread_t thread;
     bool ready;
+    unsigned paused; /* times; read while the loop waits for us */
 };
 
 static void collect(void *self, struct daemon_status *status)
@@ -46,16 +50,28 @@ static void *serve(void *self)
     return NULL;
 }
 
+static void do_pause(void *self, bool paused)
+{
+    struct server *server = self;
+    server->paused += paused;
+}
+
 static int start(void **state)
 {
     static struct server server;
+    static const struct daemon_control_hooks hooks = {.self = &server,
+                                                      .pause = do_pause};
     static const struct daemon_http_config config = {
-        .listen = "127.0.0.1", .port = 0, .connections_max = 8};
+        .listen = "127.0.0.1",
+        .port = 0,
+        .connections_max = 8,
+        .token = "sixteen-and-more"};
     struct base_error error;
     server.loop = ev_loop_new(EVFLAG_AUTO);
     if (daemon_http_open(&config, server.loop, collect, &server, &server.http,
                          &error))
         return 1;
+    daemon_http_control(server.http, &hooks);
     ev_async_init(&server.stop, on_stop);
     ev_async_start(server.loop, &server.stop);
     *state = &server;
@@ -165,6 +181,71 @@ static void test_garbage(void **state)
     assert_non_null(strstr(answer, " 200 "));
 }
 
+#define CONTROL(name)                                                          \
+    REQUEST("POST", "/control/" name)                                          \
+    "Authorization: Bearer sixteen-and-more\r\n"
+
+/* control.h's rules, through HTTP. */
+static void test_controls(void **state)
+{
+    struct server *server = *state;
+    static char answer[65536], large[70000];
+    ask_text(server, REQUEST("GET", "/control/pause") "\r\n", answer);
+    assert_non_null(strstr(answer, " 405 "));
+    assert_non_null(strstr(answer, "Allow: POST"));
+    ask_text(server, REQUEST("PUT", "/control/pause") "Content-Length: 2\r\n"
+                     "\r\n{}", answer);
+    assert_non_null(strstr(answer, " 405 "));
+    ask_text(server, REQUEST("POST", "/control/pause") "Content-Length: 0\r\n"
+                     "\r\n", answer);
+    assert_non_null(strstr(answer, " 401 "));
+    assert_non_null(strstr(answer, "WWW-Authenticate: Bearer"));
+    assert_int_equal(server->paused, 0);
+    ask_text(server, CONTROL("pause") "Content-Length: 0\r\n\r\n", answer);
+    assert_non_null(strstr(answer, " 200 "));
+    assert_non_null(strstr(answer, "{\"action\": \"pause\""));
+    assert_non_null(strstr(answer, "application/json"));
+    assert_int_equal(server->paused, 1);
+    ask_text(server, CONTROL("pause") "Transfer-Encoding: chunked\r\n\r\n"
+                     "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", answer);
+    assert_non_null(strstr(answer, " 200 "));
+    assert_int_equal(server->paused, 2);
+    ask_text(server, CONTROL("pause?force=1&force=1") "Content-Length: 0\r\n"
+                     "\r\n", answer);
+    assert_non_null(strstr(answer, " 400 "));
+    ask_text(server, CONTROL("pause?x") "Content-Length: 0\r\n\r\n", answer);
+    assert_non_null(strstr(answer, " 400 "));
+    ask_text(server, CONTROL("nothing") "Content-Length: 0\r\n\r\n", answer);
+    assert_non_null(strstr(answer, " 404 "));
+    int head = snprintf(large, sizeof large, "%sContent-Length: 60000\r\n\r\n",
+                        CONTROL("pause"));
+    memset(large + head, ' ', 60000);
+    ask(server, large, (size_t)head + 60000, answer);
+    assert_non_null(strstr(answer, " 413 "));
+    assert_int_equal(server->paused, 2);
+}
+
+/* A body that never ends, and one that ends early. */
+static void test_control_bodies(void **state)
+{
+    struct server *server = *state;
+    static char answer[65536], part[65536];
+    static const char request[] =
+        CONTROL("pause") "Content-Length: 1000000000\r\n\r\n";
+    unsigned before = server->paused;
+    int fd = open_socket(server), parts = 0;
+    assert_true(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0);
+    while (parts < 1000 && send(fd, part, sizeof part, MSG_NOSIGNAL) > 0)
+        parts++;
+    assert_in_range(parts, 1, 999); /* hung up on */
+    close(fd);
+    ask_text(server, CONTROL("pause") "Content-Length: 10\r\n\r\n{}", answer);
+    assert_null(strstr(answer, " 200 "));
+    ask_text(server, REQUEST("GET", "/livez") "\r\n", answer);
+    assert_non_null(strstr(answer, " 200 "));
+    assert_int_equal(server->paused, before);
+}
+
 /* Connections that say nothing take all places; they are thrown out after
  * their time and the next one is served. */
 static void test_half_open(void **state)
@@ -210,7 +291,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_garbage), cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_garbage), cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_control_bodies),
+        cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, start, stop);

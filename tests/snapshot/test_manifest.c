@@ -33,6 +33,9 @@ static void fill(struct snapshot_manifest *manifest, struct fixture *fixture)
                "\"goods\":{\"transform\":\"weekday\"},"
                "\"pid\":{\"transform\":\"hour\"}},\"later\":[1]}");
     manifest->metrics_time.log_loss = 0.123456789;
+    manifest->metrics_samples.auc = 0.625;
+    manifest->judged = (struct snapshot_judged){
+        .samples = 4000, .dense_norm = 12.5, .forced = true};
     manifest->file_count = 5;
     strcpy(manifest->files[0].name, "dense.safetensors");
     for (unsigned i = 0; i < 4; i++) {
@@ -109,6 +112,10 @@ static void test_round_trip(void **state)
     }
     assert_true(isnan(out.metrics_total.user_auc));
     assert_true(out.metrics_time.log_loss == 0.123456789);
+    assert_int_equal(out.judged.samples, 4000);
+    assert_true(out.judged.dense_norm == 12.5);
+    assert_true(out.judged.auc == 0.625);
+    assert_true(out.judged.forced);
     assert_memory_equal(out.golden[0].scores, in.golden[0].scores,
                         3 * sizeof(float));
     assert_true(out.golden[0].profile[0] == UINT64_MAX);
@@ -219,6 +226,11 @@ static const struct {
     {"stream.transforms.gender.bounds", "[\"1\"]", "gender.bounds:"},
     {"metrics.total.auc", "\"high\"", "total.auc:"},
     {"metrics.time.samples", "-2", "time.samples:"},
+    {"gate", "[]", "gate:"},
+    {"gate.samples", "-1", "gate.samples:"},
+    {"gate.dense_norm", "\"12\"", "gate.dense_norm:"},
+    {"gate.forced", "1", "gate.forced:"},
+    {"gate.forced", NULL, "gate.forced:"},
     {"files", "[]", "files:"},
     {"files.0.name", "\"../dense.safetensors\"", "files.name: is not a file"},
     {"files.1.name", "\"dense.safetensors\"", "files.name: comes twice"},
