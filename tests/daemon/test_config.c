@@ -285,6 +285,38 @@ static void test_registry(void **state)
     assert_null(strstr(error.text, "hunter2"));
 }
 
+static void test_token(void **state)
+{
+    static const char *const bad[] = {"fifteen-letters", "sixteen but spaced",
+                                      "sixteen-bu\xc3\xbc-coded", "",
+                                      "sixteen-or-more\nsecond line"};
+    char large[300];
+    (void)state;
+    assert_int_equal(load(""), BASE_OK);
+    assert_string_equal(config.http.token, "");
+    expect(load("http: {token: sixteen-letters-}\n"),
+           ":6:15: http.token: a secret does not belong");
+    assert_null(strstr(error.text, "sixteen"));
+    write_text("secret", "sixteen-letters-\n");
+    assert_int_equal(load("http: {token: 'file:secret'}\n"), BASE_OK);
+    assert_string_equal(config.http.token, "sixteen-letters-");
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        write_text("secret", bad[i]);
+        expect(load("http: {token: 'file:secret'}\n"),
+               ":6:15: http.token: a token has 16 to 255 visible");
+    }
+    memset(large, 'k', 256);
+    large[256] = '\0';
+    setenv("INTERESTD_TEST_SECRET", large, 1);
+    expect(load("http: {token: 'env:INTERESTD_TEST_SECRET'}\n"),
+           ":6:15: http.token: that environment variable is too long");
+    setenv("INTERESTD_TEST_SECRET", large + 1, 1);
+    assert_int_equal(load("http: {token: 'env:INTERESTD_TEST_SECRET'}\n"),
+                     BASE_OK);
+    assert_string_equal(config.http.token, large + 1);
+    unsetenv("INTERESTD_TEST_SECRET");
+}
+
 static void test_overrides(void **state)
 {
     (void)state;
@@ -446,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_features),
         cmocka_unit_test(test_secrets),
         cmocka_unit_test(test_registry),
+        cmocka_unit_test(test_token),
         cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_sample_is_complete),

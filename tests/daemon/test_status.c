@@ -317,6 +317,50 @@ static void test_metric_values(void **state)
     free(status);
 }
 
+static void test_gate(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    struct daemon_gate_status *gate = &status->publish.gate;
+    char *text = daemon_status_json(status);
+    assert_non_null(strstr(text, "\"holding\": false"));
+    assert_non_null(strstr(text, "\"reason\": \"passed\""));
+    assert_non_null(strstr(text, "\"judged\": null"));
+    assert_non_null(strstr(text, "\"paused\": false"));
+    free(text);
+    status->paused = gate->holding = gate->judged_once = true;
+    gate->reason = DAEMON_GATE_AUC;
+    gate->held[DAEMON_GATE_AUC] = 3;
+    gate->forced = 2;
+    strcpy(gate->text, "AUC \"fell\"");
+    gate->judged = (struct snapshot_judged){
+        .samples = 9, .auc = 0.625, .calibration = NAN, .dense_norm = 1.5};
+    text = daemon_status_json(status);
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_true(json_is_true(json_object_get(root, "paused")));
+    json_t *said =
+        json_object_get(json_object_get(root, "publish"), "gate");
+    assert_true(json_is_true(json_object_get(said, "holding")));
+    assert_string_equal(json_string_value(json_object_get(said, "text")),
+                        "AUC \"fell\"");
+    json_t *held = json_object_get(said, "held");
+    assert_int_equal(json_object_size(held), DAEMON_GATE_REASONS - 1);
+    assert_int_equal(json_integer_value(json_object_get(held, "auc")), 3);
+    json_t *judged = json_object_get(said, "judged");
+    assert_true(json_real_value(json_object_get(judged, "auc")) == 0.625);
+    assert_true(json_is_null(json_object_get(judged, "calibration")));
+    json_decref(root);
+    free(text);
+    text = daemon_status_metrics(status);
+    assert_non_null(strstr(text, "publish_held_total{reason=\"auc\"} 3\n"));
+    assert_non_null(strstr(text, "publish_held_total{reason=\"norm\"} 0\n"));
+    assert_non_null(strstr(text, "\ninterestd_publish_holding 1\n"));
+    assert_non_null(strstr(text, "\ninterestd_publish_forced_total 2\n"));
+    assert_non_null(strstr(text, "\ninterestd_paused 1\n"));
+    free(text);
+    free(status);
+}
+
 /* Every model with its own numbers; what is undefined is absent. */
 static void test_models(void **state)
 {
@@ -393,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_ready),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_metric_values),
+        cmocka_unit_test(test_gate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

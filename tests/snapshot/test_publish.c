@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From the trainer to the ranker: a real checkpoint, published, scores in
- * libinterest bit for bit as the checkpoint's weights do in the learner. */
+ * libinterest bit for bit as the checkpoint's weights do in the learner; the
+ * gate between them. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <cmocka.h>
 
 #include "base/file.h"
@@ -275,11 +278,126 @@ static void test_checkpoint_to_ranker(void **state)
     fixture_fini(&fixture);
 }
 
+/* What the gate was asked, and its answer. */
+struct seen {
+    unsigned calls;
+    bool had_last;
+    struct snapshot_judged last, next;
+    enum base_status answer;
+};
+
+static enum base_status judge(void *self, const struct snapshot_judged *last,
+                              struct snapshot_judged *next,
+                              struct base_error *error)
+{
+    struct seen *seen = self;
+    seen->calls++;
+    seen->had_last = last != NULL;
+    if (last)
+        seen->last = *last;
+    seen->next = *next;
+    next->forced = true;
+    return seen->answer ? base_fail(error, seen->answer, "held") : BASE_OK;
+}
+
+static struct snapshot_publisher *gated(const char *folder, struct seen *seen)
+{
+    struct snapshot_config config = {.versions_kept = 5,
+                                     .golden_requests = 1,
+                                     .gate = {seen, judge}};
+    struct snapshot_announcement current;
+    struct snapshot_publisher *publisher;
+    struct base_error error;
+    strcpy(config.folder, folder);
+    strcpy(config.model_name, "ctr");
+    if (snapshot_publisher_open(&config, 1, &publisher, &current, &error))
+        fail_msg("%s", error.text);
+    return publisher;
+}
+
+static double square_of(const struct fixture *fixture)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < learner_tensor_count(fixture->model); i++) {
+        const struct learner_tensor *tensor =
+            learner_tensor(fixture->model, i);
+        if (tensor->dimensions != 2)
+            continue;
+        for (size_t k = 0;
+             k < (size_t)tensor->shape[0] * tensor->shape[1]; k++) {
+            double value = (double)fixture->dense[tensor->offset + k];
+            sum += value * value;
+        }
+    }
+    return sum;
+}
+
+/* What is refused is nowhere; what passed is what the next one is compared
+ * with, by another process too, but not by another model's. */
+static void test_gate(void **state)
+{
+    struct fixture fixture, other;
+    struct outcome outcome, odd;
+    struct seen seen = {.answer = BASE_AGAIN};
+    struct base_error error;
+    struct snapshot_announcement said;
+    struct snapshot_current current;
+    char folder[1024], second[1024];
+    fixture_init(&fixture, 1, ITEMS + 20);
+    train(*state, &fixture, &outcome);
+    load_checkpoint(outcome.path, &fixture);
+    snprintf(folder, sizeof folder, "%s/model", (char *)*state);
+    struct snapshot_publisher *publisher = gated(folder, &seen);
+    assert_int_equal(
+        snapshot_publish(publisher, outcome.path, NULL, &said, &error),
+        BASE_AGAIN);
+    assert_int_equal(snapshot_current_read(folder, &current, &error),
+                     BASE_NO_INPUT);
+    assert_false(seen.had_last);
+    assert_int_equal(seen.next.samples, BATCH * BATCHES);
+    assert_false(seen.next.forced);
+    double square = seen.next.dense_norm * seen.next.dense_norm;
+    assert_true(square > 0.999999 * square_of(&fixture) &&
+                square < 1.000001 * square_of(&fixture));
+    seen.answer = BASE_OK;
+    assert_int_equal(
+        snapshot_publish(publisher, outcome.path, NULL, &said, &error), 0);
+    assert_false(seen.had_last);
+    snapshot_publisher_free(publisher);
+
+    publisher = gated(folder, &seen);
+    seen.answer = BASE_AGAIN;
+    for (unsigned i = 0; i < 2; i++) {
+        seen.had_last = false;
+        assert_int_equal(
+            snapshot_publish(publisher, outcome.path, NULL, &said, &error),
+            BASE_AGAIN);
+        assert_true(seen.had_last);
+        assert_int_equal(seen.last.samples, BATCH * BATCHES);
+        assert_true(seen.last.forced);
+        assert_true(fabs(seen.last.dense_norm - seen.next.dense_norm) < 1e-6);
+    }
+    fixture_init_with(&other, 1, ITEMS + 20, 12, LEARNER_PRELU);
+    snprintf(second, sizeof second, "%s/other", (char *)*state);
+    assert_int_equal(mkdir(second, 0700), 0);
+    train(second, &other, &odd);
+    assert_int_equal(
+        snapshot_publish(publisher, odd.path, NULL, &said, &error),
+        BASE_AGAIN);
+    assert_false(seen.had_last);
+    assert_int_equal(seen.calls, 5);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&other);
+    fixture_fini(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_checkpoint_to_ranker,
                                         fixture_folder, fixture_remove),
+        cmocka_unit_test_setup_teardown(test_gate, fixture_folder,
+                                        fixture_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
