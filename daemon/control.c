@@ -74,8 +74,8 @@ static bool read_arguments(const struct daemon_control_request *request,
         return false;
     if (!request->force)
         return true;
-    if (!may_force || (strcmp(request->force, "0") != 0 &&
-                       strcmp(request->force, "1") != 0))
+    if (!may_force ||
+        (strcmp(request->force, "0") != 0 && strcmp(request->force, "1") != 0))
         return false;
     *force = request->force[0] == '1';
     return true;

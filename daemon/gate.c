@@ -29,8 +29,8 @@ static bool auc_fell(const struct daemon_gate_config *config, double last,
 static bool calibration_worse(const struct daemon_gate_config *config,
                               double last, double next)
 {
-    bool within = next >= config->calibration_min &&
-                  next <= config->calibration_max;
+    bool within =
+        next >= config->calibration_min && next <= config->calibration_max;
     return isfinite(last) && isfinite(next) && !within && off(next) > off(last);
 }
 

@@ -18,10 +18,10 @@
 #include "snapshot/snapshot.h"
 
 struct daemon_gate_config {
-    uint64_t samples;    /* trained at least */
-    double auc_drop;     /* at most this below the newest version's */
+    uint64_t samples; /* trained at least */
+    double auc_drop;  /* at most this below the newest version's */
     double calibration_min, calibration_max;
-    double norm_factor;  /* dense norm at most this times as large */
+    double norm_factor; /* dense norm at most this times as large */
 };
 
 enum daemon_gate_reason {

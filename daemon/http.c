@@ -151,8 +151,8 @@ static enum MHD_Result answer_control(struct daemon_http *http,
         .name = name,
         .authorization = MHD_lookup_connection_value(
             connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION),
-        .force = MHD_lookup_connection_value(connection,
-                                             MHD_GET_ARGUMENT_KIND, "force"),
+        .force = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND,
+                                             "force"),
         .body = upload->body,
         .body_size = upload->size,
     };
@@ -216,8 +216,7 @@ static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
                               size_t *upload_size, void **context)
 {
     struct daemon_http *http = self;
-    bool control =
-        strncmp(url, control_prefix, sizeof control_prefix - 1) == 0;
+    bool control = strncmp(url, control_prefix, sizeof control_prefix - 1) == 0;
     (void)version;
     if (control && strcmp(method, "POST") == 0)
         return take_control(http, connection, url + sizeof control_prefix - 1,
@@ -310,8 +309,7 @@ static enum base_status start_daemon(struct daemon_http *http,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_NOTIFY_COMPLETED, forget, http,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, forget, http, MHD_OPTION_END);
     if (!http->daemon)
         return base_fail(error, BASE_UNAVAILABLE,
                          "http: cannot listen on %s port %u (http.listen, "

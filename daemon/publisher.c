@@ -279,8 +279,8 @@ static void publish(struct daemon_publisher *publisher, const struct work *work)
         size && size < OFFSETS_MAX ? publisher->offsets : NULL;
     publisher->verdict = DAEMON_GATE_PASSED;
     publisher->forcing = work->forced;
-    enum base_status status = snapshot_publish(
-        publisher->snapshot, work->path, offsets, &made, &error);
+    enum base_status status = snapshot_publish(publisher->snapshot, work->path,
+                                               offsets, &made, &error);
     if (status == BASE_DATA) /* a row; the gate sees the dense part only */
         publisher->verdict = DAEMON_GATE_NOT_FINITE;
     if (publisher->verdict != DAEMON_GATE_PASSED) {
@@ -377,8 +377,7 @@ static void *run_thread(void *self)
         wait_for_work(publisher, due_ms, &work);
         if (work.newer)
             publish(publisher, &work);
-        if (!work.finished && work.wanted &&
-            !ask(publisher, work.force_wanted))
+        if (!work.finished && work.wanted && !ask(publisher, work.force_wanted))
             base_log(BASE_LOG_INFO, "event=nothing_to_publish "
                                     "hint=\"nothing was trained since the "
                                     "newest version\"");

@@ -181,8 +181,7 @@ static int run_remote(const struct remote *remote, int argc, char **argv)
         status = daemon_config_load_with(path, sets.values, sets.count, config,
                                          &error);
     if (status == BASE_OK)
-        status =
-            ask(config, force ? "publish?force=1" : remote->name, &error);
+        status = ask(config, force ? "publish?force=1" : remote->name, &error);
     free(config);
     return options_exit(remote->name, status, &error);
 }

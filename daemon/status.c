@@ -247,9 +247,8 @@ static json_t *gate_json(const struct daemon_gate_status *gate)
         json_object_set_new(held, daemon_gate_words[i], U64(gate->held[i]));
     return json_pack("{s:b,s:s,s:s,s:I,s:I,s:I,s:o,s:o}", "holding",
                      gate->holding, "reason", daemon_gate_words[gate->reason],
-                     "text", gate->text, "since_ms",
-                     (json_int_t)gate->since_ms, "position",
-                     (json_int_t)gate->position, "forced",
+                     "text", gate->text, "since_ms", (json_int_t)gate->since_ms,
+                     "position", (json_int_t)gate->position, "forced",
                      (json_int_t)gate->forced, "held", held, "judged",
                      judged_json(gate));
 }
@@ -287,8 +286,7 @@ char *daemon_status_json(const struct daemon_status *status)
     json_t *root = json_pack(
         "{s:s,s:b,s:b,s:I,s:I,s:I,s:{s:I,s:I,s:I},s:o,s:o,s:o,s:o}", "phase",
         status->phase, "ready", daemon_status_ready(status), "paused",
-        status->paused, "now_ms",
-        (json_int_t)status->now_ms, "uptime_ms",
+        status->paused, "now_ms", (json_int_t)status->now_ms, "uptime_ms",
         (json_int_t)(status->now_ms - status->started_ms), "loop_lag_us",
         (json_int_t)status->loop_lag_us, "age_ms", "applied",
         age(status, status->ingest.applied_ms), "trained",

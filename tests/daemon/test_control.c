@@ -136,11 +136,20 @@ static void test_bodies_are_bounded(void **state)
 static void test_tokens(void **state)
 {
     (void)state;
-    static const char *const wrong[] = {
-        NULL, "", "Bearer", "Bearer ", "Bearer correct-horse-batter",
-        GOOD "y", GOOD " ", "Bearer  " TOKEN, "bearer " TOKEN, TOKEN,
-        "Basic " TOKEN, "Bearer correct-horse-batterY", "Bearer Correct-horse-"
-        "battery"};
+    static const char *const wrong[] = {NULL,
+                                        "",
+                                        "Bearer",
+                                        "Bearer ",
+                                        "Bearer correct-horse-batter",
+                                        GOOD "y",
+                                        GOOD " ",
+                                        "Bearer  " TOKEN,
+                                        "bearer " TOKEN,
+                                        TOKEN,
+                                        "Basic " TOKEN,
+                                        "Bearer correct-horse-batterY",
+                                        "Bearer Correct-horse-"
+                                        "battery"};
     struct daemon_control_request request = {.name = "pause"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         request.authorization = wrong[i];

@@ -61,11 +61,11 @@ static int start(void **state)
     static struct server server;
     static const struct daemon_control_hooks hooks = {.self = &server,
                                                       .pause = do_pause};
-    static const struct daemon_http_config config = {
-        .listen = "127.0.0.1",
-        .port = 0,
-        .connections_max = 8,
-        .token = "sixteen-and-more"};
+    static const struct daemon_http_config config = {.listen = "127.0.0.1",
+                                                     .port = 0,
+                                                     .connections_max = 8,
+                                                     .token =
+                                                         "sixteen-and-more"};
     struct base_error error;
     server.loop = ev_loop_new(EVFLAG_AUTO);
     if (daemon_http_open(&config, server.loop, collect, &server, &server.http,
@@ -193,11 +193,15 @@ static void test_controls(void **state)
     ask_text(server, REQUEST("GET", "/control/pause") "\r\n", answer);
     assert_non_null(strstr(answer, " 405 "));
     assert_non_null(strstr(answer, "Allow: POST"));
-    ask_text(server, REQUEST("PUT", "/control/pause") "Content-Length: 2\r\n"
-                     "\r\n{}", answer);
+    ask_text(server,
+             REQUEST("PUT", "/control/pause") "Content-Length: 2\r\n"
+                                              "\r\n{}",
+             answer);
     assert_non_null(strstr(answer, " 405 "));
-    ask_text(server, REQUEST("POST", "/control/pause") "Content-Length: 0\r\n"
-                     "\r\n", answer);
+    ask_text(server,
+             REQUEST("POST", "/control/pause") "Content-Length: 0\r\n"
+                                               "\r\n",
+             answer);
     assert_non_null(strstr(answer, " 401 "));
     assert_non_null(strstr(answer, "WWW-Authenticate: Bearer"));
     assert_int_equal(server->paused, 0);
@@ -206,12 +210,16 @@ static void test_controls(void **state)
     assert_non_null(strstr(answer, "{\"action\": \"pause\""));
     assert_non_null(strstr(answer, "application/json"));
     assert_int_equal(server->paused, 1);
-    ask_text(server, CONTROL("pause") "Transfer-Encoding: chunked\r\n\r\n"
-                     "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", answer);
+    ask_text(server,
+             CONTROL("pause") "Transfer-Encoding: chunked\r\n\r\n"
+                              "1\r\n{\r\n1\r\n}\r\n0\r\n\r\n",
+             answer);
     assert_non_null(strstr(answer, " 200 "));
     assert_int_equal(server->paused, 2);
-    ask_text(server, CONTROL("pause?force=1&force=1") "Content-Length: 0\r\n"
-                     "\r\n", answer);
+    ask_text(server,
+             CONTROL("pause?force=1&force=1") "Content-Length: 0\r\n"
+                                              "\r\n",
+             answer);
     assert_non_null(strstr(answer, " 400 "));
     ask_text(server, CONTROL("pause?x") "Content-Length: 0\r\n\r\n", answer);
     assert_non_null(strstr(answer, " 400 "));
@@ -290,10 +298,9 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),   cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_garbage), cmocka_unit_test(test_controls),
-        cmocka_unit_test(test_control_bodies),
-        cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_paths),          cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_garbage),        cmocka_unit_test(test_controls),
+        cmocka_unit_test(test_control_bodies), cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -338,8 +338,7 @@ static void test_gate(void **state)
     text = daemon_status_json(status);
     json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_true(json_is_true(json_object_get(root, "paused")));
-    json_t *said =
-        json_object_get(json_object_get(root, "publish"), "gate");
+    json_t *said = json_object_get(json_object_get(root, "publish"), "gate");
     assert_true(json_is_true(json_object_get(said, "holding")));
     assert_string_equal(json_string_value(json_object_get(said, "text")),
                         "AUC \"fell\"");
