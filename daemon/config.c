@@ -447,6 +447,8 @@ enum base_status daemon_config_load_with(const char *path,
     if (status == BASE_OK)
         *config = loading->draft.config;
     free(loading);
+    if (status == BASE_OK)
+        snprintf(config->ingest.file, sizeof config->ingest.file, "%s", path);
     return status;
 }
 

@@ -129,6 +129,7 @@ static void collect(void *self, struct daemon_status *status)
 {
     struct run *run = self;
     status->phase = run->phase;
+    status->config_file = run->config.ingest.file;
     status->started_ms = run->started_ms;
     status->now_ms = base_wall_ms();
     status->loop_lag_us = run->lag_us;

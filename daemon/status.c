@@ -52,20 +52,36 @@ static json_t *reasons_json(const struct ingest_status *ingest)
     return object;
 }
 
-static json_t *partition_json(const struct ingest_partition_status *partition)
+/* The command that lets a stopped partition go on; "" of the others. */
+static json_t *resume_json(const struct daemon_status *status,
+                           const struct ingest_partition_status *partition)
+{
+    const char *file = status->config_file;
+    if (!partition->stopped)
+        return json_string("");
+    return json_sprintf("interestd resume --config %s %s",
+                        file && file[0] ? file : "FILE", partition->resume);
+}
+
+static json_t *partition_json(const struct daemon_status *status,
+                              const struct ingest_partition_status *partition)
 {
     json_int_t lag = partition->high >= partition->next
                          ? partition->high - partition->next
                          : -1;
-    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:o}", "topic",
+    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:I,s:I,s:o,"
+                     "s:o}", "topic",
                      partition->topic ? "clicks" : "impressions", "partition",
                      (int)partition->partition, "start",
-                     (json_int_t)partition->start, "next",
+                     (json_int_t)partition->start, "before",
+                     (json_int_t)partition->before, "next",
                      (json_int_t)partition->next, "high",
                      (json_int_t)partition->high, "lag_records", lag, "own_ms",
                      (json_int_t)partition->own_ms, "stopped",
                      partition->stopped, "stop_reason", partition->stop_reason,
-                     "buckets", buckets_json(partition->buckets));
+                     "lost_from", (json_int_t)partition->lost_from, "lost_to",
+                     (json_int_t)partition->lost_to, "resume",
+                     resume_json(status, partition), "buckets", buckets_json(partition->buckets));
 }
 
 /* Members of a status struct that are plain integers. */
@@ -143,15 +159,16 @@ static json_t *followers_json(const struct ingest_status *ingest)
     return list;
 }
 
-static json_t *ingest_json(const struct ingest_status *ingest)
+static json_t *ingest_json(const struct daemon_status *status)
 {
+    const struct ingest_status *ingest = &status->ingest;
     json_t *object =
         members_json(ingest, ingest_members,
                      sizeof ingest_members / sizeof ingest_members[0]);
     json_t *partitions = json_array();
     for (unsigned i = 0; i < ingest->partition_count; i++)
         json_array_append_new(partitions,
-                              partition_json(&ingest->partitions[i]));
+                              partition_json(status, &ingest->partitions[i]));
     json_object_set_new(object, "at_end", json_boolean(ingest->at_end));
     json_object_set_new(object, "registry_error",
                         json_string(ingest->registry_error));
@@ -292,7 +309,7 @@ char *daemon_status_json(const struct daemon_status *status)
         age(status, status->ingest.applied_ms), "trained",
         age(status, status->learner.newest_event_ms), "published",
         age(status, status->publish.newest_event_ms), "ingest",
-        ingest_json(&status->ingest), "learner", learner_json(status), "models",
+        ingest_json(status), "learner", learner_json(status), "models",
         models_json(status), "publish", publish_json(&status->publish));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);

@@ -71,6 +71,7 @@ struct daemon_model_status {
 
 struct daemon_status {
     const char *phase; /* "starting", "running", "stopping" */
+    const char *config_file; /* BORROWS; NULL: not known */
     int64_t started_ms, now_ms;
     int64_t loop_lag_us; /* lateness of the loop's last tick */
     bool paused;         /* by an operator */

@@ -49,6 +49,10 @@ static const char *parse(json_t *line, struct ingest_decision *decision)
     const char *topic = json_string_value(json_object_get(line, "topic"));
     if (!kind)
         return "\"kind\" is missing";
+    if (strcmp(kind, "skipped") == 0)
+        return "a range that an operator skipped (interestd resume) cannot be "
+               "repeated from the topics; without this line the rebuild is "
+               "another history";
     *decision = (struct ingest_decision){.kinds = kinds_of(kind)};
     if (!decision->kinds)
         return NULL;

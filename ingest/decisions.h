@@ -5,7 +5,10 @@
  *   {"topic": "impressions", "partition": 0, "offset": 12,
  *    "kind": "floored", "own_ms": 1, "apply_ms": 2}
  * kind is "floored", "clamped", "ahead", "unregistered" or several joined by
- * '+'; lines of other kinds are left out. Immutable once read: any thread. */
+ * '+'; lines of other kinds are left out, but for "skipped": a range that an
+ * operator gave up is missing from the samples of that run, at a moment that
+ * the logs do not hold, so no rebuild can be the same; such a file is refused.
+ * Immutable once read: any thread. */
 #ifndef INGEST_DECISIONS_H
 #define INGEST_DECISIONS_H
 

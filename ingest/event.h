@@ -15,7 +15,7 @@ enum ingest_event_kind {
     INGEST_EVENT_DEAD, /* reason, payload kept */
 };
 
-/* Decisions by the clock, bits; letter.h has 4 and 8. AHEAD: dead letter. */
+/* Decisions by the clock, bits; letter.h has 4, 8 and 64. AHEAD: dead letter. */
 enum {
     INGEST_FLOORED = 1,
     INGEST_CLAMPED = 2,

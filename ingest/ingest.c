@@ -560,10 +560,7 @@ static enum base_status open_source(struct ingest *ingest,
     config.positions =
         ingest_state_positions(ingest->state, &config.position_count);
     ingest_state_last(ingest->state, &last);
-    bool applied = false;
-    for (unsigned i = 0; i < config.position_count; i++)
-        applied = applied || config.positions[i].anchor_offset >= 0;
-    config.last = applied ? &last : NULL;
+    config.last = last.apply_ms > INT64_MIN ? &last : NULL;
     return ingest_source_new(&config, &ingest->source, error);
 }
 

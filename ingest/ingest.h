@@ -73,6 +73,7 @@ struct ingest_property {
 
 struct ingest_config {
     char folder[1024]; /* LMDB environment */
+    char file[1024];   /* of the configuration, for messages; "": not known */
     struct learner_schema schema;
     struct ingest_transform transforms[LEARNER_FIELDS_MAX]; /* by field */
     /* The group's name as the user knows it: "profile", "item", "context" or
@@ -119,9 +120,15 @@ struct ingest_partition_status {
     int32_t partition;
     int64_t start, next, high; /* high: broker's end, -1 unknown */
     int64_t own_ms;
+    uint64_t before; /* offsets consumed of former logs: before + next - start
+                        is the sum of the buckets */
     uint64_t buckets[INGEST_BUCKET_COUNT];
     bool stopped;
     char stop_reason[200];
+    /* Of the topic that made the pair stop: what is lost is [lost_from,
+     * lost_to), -1 where that is not known. -1 and -1 of all others. */
+    int64_t lost_from, lost_to;
+    char resume[96]; /* arguments of `interestd resume` for the stopped */
 };
 
 /* A further reader of the journal. */
@@ -241,6 +248,45 @@ void ingest_announce(struct ingest *ingest,
 /* Source offsets as a JSON object {"topic/partition": next}; snprintf-like. */
 size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
 
+/* ---- resume: a partition that stopped for cause goes on -------------------
+ *
+ * Works on the state of a daemon that does not run; asks the brokers where the
+ * logs begin and end and whether they are still those that were read. What is
+ * done to each partition asked for:
+ *
+ * the log is the one that was read (its anchor is there, or has left it):
+ *   earliest  nothing, or where the log begins now if that is further on
+ *   latest    the log's end
+ *   an offset from where we stand up to the log's end
+ *   What is passed over counts in bucket `lost`.
+ * the log is another one (another record at the anchor, an end before our
+ * place, another cluster and no such anchor there):
+ *   The partition's ledger begins again at the log's begin: start and next are
+ *   the new log's, what was consumed before stays in the buckets and in
+ *   `before`. earliest, latest or any offset of the new log is where it goes
+ *   on; what lies before that counts in `lost`. A log that was cut short looks
+ *   the same: earliest would read what is left of it a second time.
+ *
+ * Each move is a decision "skipped" in the transaction that makes it; pending
+ * impressions and waiting clicks of the partition number leave as in a stop.
+ * Event time of the partition number goes on from where it was. */
+enum ingest_resume_from { INGEST_EARLIEST, INGEST_LATEST, INGEST_OFFSET };
+struct ingest_resume {
+    int32_t partition; /* -1: all */
+    int topic;         /* enum ingest_topic; -1: both */
+    enum ingest_resume_from from;
+    int64_t offset; /* of INGEST_OFFSET */
+    bool accept_cluster;
+    bool yes; /* else nothing is changed */
+};
+/* Prints what is done and what is lost. BASE_UNAVAILABLE where a daemon has
+ * the state, or no broker answers; BASE_USAGE where an offset would be read
+ * twice or lies outside; BASE_CONFIG where cluster or partitions differ;
+ * BASE_NO_INPUT without a state. Any thread. */
+enum base_status ingest_resume(const struct ingest_config *config,
+                               const struct ingest_resume *asked, FILE *out,
+                               struct base_error *error) BASE_MUST_CHECK;
+
 /* ---- inspect: what the state holds, as JSON lines for audits and tests ----
  *
  * Opens the store read-only, beside a running daemon or without one, and sees
@@ -252,6 +298,7 @@ size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
  * reasons that are not 0, in the order of reason.h:
  *   {"topic":"impressions","partition":0,"start":0,"next":10,
  *    "buckets":{"positive":1,"negative":9}}
+ *   with "before":5 after "next" where offsets of a former log are among them
  *   {"reasons":{"truncated":2}}
  *   {"totals":{"positive":1,"negative":9}}
  * sequences, ascending by user; behaviors oldest first:
@@ -271,8 +318,8 @@ size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
  *    "own_ms":1,"apply_ms":2}
  * ("floored", "clamped", both, "ahead", "unregistered", "floored+ahead",
  * "floored+unregistered"),
- * where a stop ("stopped") and a changed configuration ("configuration") add
- * "text".
+ * where a stop ("stopped"), a resume ("skipped", with what is lost) and a
+ * changed configuration or cluster ("configuration") add "text".
  * dead letters:
  *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
  *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}

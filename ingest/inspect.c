@@ -131,12 +131,15 @@ static enum base_status print_partition(struct dump *dump,
     const struct ingest_position *position = &partition.position;
     fprintf(dump->out,
             "{\"topic\":\"%s\",\"partition\":%d,\"start\":%" PRId64
-            ",\"next\":%" PRId64 ",\"buckets\":",
-            topics[position->topic], (int)position->partition,
-            position->start, position->next);
+            ",\"next\":%" PRId64, topics[position->topic],
+            (int)position->partition, position->start, position->next);
+    if (partition.before)
+        fprintf(dump->out, ",\"before\":%" PRIu64, partition.before);
+    fputs(",\"buckets\":", dump->out);
     print_buckets(dump->out, partition.buckets);
     fputs("}\n", dump->out);
-    int64_t left = position->next - position->start;
+    int64_t left =
+        (int64_t)partition.before + position->next - position->start;
     for (int i = 0; i < INGEST_BUCKET_COUNT; i++) {
         sums[i] += partition.buckets[i];
         left -= (int64_t)partition.buckets[i];
@@ -415,6 +418,7 @@ static const char *decision_name(uint8_t kind)
     case INGEST_FLOORED | INGEST_UNREGISTERED: return "floored+unregistered";
     case INGEST_DECISION_STOPPED: return "stopped";
     case INGEST_DECISION_CONFIGURATION: return "configuration";
+    case INGEST_DECISION_SKIPPED: return "skipped";
     default: return "unknown";
     }
 }

@@ -62,28 +62,102 @@ void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
         source->check_anchors = true;
 }
 
-/* Stops this partition number in both topics: clicks without their
- * impressions, or the other way round, would be labelled wrongly. */
-void ingest_source_stop_pair(struct ingest_source *source, unsigned cause,
-                      const char *reason)
+/* What is to be said of the slot that is the cause, and how to go on. */
+static void explain(struct ingest_source *source, unsigned i)
+{
+    struct ingest_slot *slot = &source->slots[i];
+    long long next = source->positions[i].next, at = slot->cause_at;
+    char text[160], from[32] = "earliest";
+    slot->lost_from = next;
+    switch (slot->cause) {
+    case INGEST_CAUSE_RETENTION:
+        slot->lost_to = at;
+        snprintf(text, sizeof text,
+                 "offsets %lld to %lld are lost: the broker begins at %lld",
+                 next, at - 1, at);
+        break;
+    case INGEST_CAUSE_SHORT:
+        snprintf(text, sizeof text,
+                 "the log ends at %lld, before offset %lld that comes next: "
+                 "truncated, or made anew", at, next);
+        break;
+    case INGEST_CAUSE_OTHER:
+        snprintf(text, sizeof text,
+                 "offset %lld holds another record than the one that was "
+                 "applied: the topic was made anew or truncated", at);
+        break;
+    case INGEST_CAUSE_DAMAGE:
+        slot->lost_from = at;
+        snprintf(from, sizeof from, "OFFSET");
+        snprintf(text, sizeof text,
+                 "the batch at offset %lld is damaged; go on behind its end",
+                 at);
+        break;
+    default:
+        slot->lost_to = at;
+        snprintf(from, sizeof from, "%lld", at);
+        snprintf(text, sizeof text,
+                 "offsets %lld to %lld are lost behind a damaged batch", next,
+                 at - 1);
+    }
+    bool one = slot->cause >= INGEST_CAUSE_DAMAGE;
+    snprintf(slot->resume, sizeof slot->resume, "--partition %d%s%s --from %s",
+             source->positions[i].partition, one ? " --topic " : "",
+             !one ? "" : i < source->per_topic ? "impressions" : "clicks",
+             from);
+    snprintf(slot->stop_reason, sizeof slot->stop_reason, "%s/%d: %s",
+             ingest_source_topic(source, i), source->positions[i].partition,
+             text);
+}
+
+static void stop_now(struct ingest_source *source, unsigned cause)
 {
     int32_t partition = source->positions[cause].partition;
-    char text[sizeof source->slots->stop_reason];
-    snprintf(text, sizeof text, "%s/%d: %s", ingest_source_topic(source, cause),
-             partition, reason);
-    if (source->slots[cause].stopped)
-        return;
-    base_log(BASE_LOG_ERROR, "event=partition_stopped partition=%d "
-             "text=\"%s\"", partition, text);
-    for (unsigned topic = 0; topic < INGEST_TOPICS; topic++) {
+    struct ingest_slot *from = &source->slots[cause];
+    bool both = from->stopped; /* the other topic was first; say this too */
+    pthread_mutex_lock(&source->mutex);
+    explain(source, cause);
+    for (unsigned topic = 0; topic < INGEST_TOPICS && !both; topic++) {
         unsigned i = topic * source->per_topic + (unsigned)partition;
-        pthread_mutex_lock(&source->mutex);
-        source->slots[i].stopped = true;
-        memcpy(source->slots[i].stop_reason, text, sizeof text);
-        pthread_mutex_unlock(&source->mutex);
+        struct ingest_slot *slot = &source->slots[i];
+        slot->stopped = true;
+        memmove(slot->stop_reason, from->stop_reason,
+                sizeof slot->stop_reason);
+        memmove(slot->resume, from->resume, sizeof slot->resume);
         ingest_merge_stop(source->merge, i);
     }
-    source->slots[partition].stop_pending = true;
+    pthread_mutex_unlock(&source->mutex);
+    source->slots[partition].stop_pending |= !both;
+    base_log(BASE_LOG_ERROR, "event=partition_stopped partition=%d "
+             "lost_from=%lld lost_to=%lld text=\"%s\" "
+             "resume=\"interestd resume --config %s %s\"", partition,
+             (long long)from->lost_from, (long long)from->lost_to,
+             from->stop_reason,
+             source->config->file[0] ? source->config->file : "FILE",
+             from->resume);
+}
+
+void ingest_source_stop_pair(struct ingest_source *source, unsigned slot,
+                             enum ingest_cause cause, int64_t at)
+{
+    struct ingest_slot *found = &source->slots[slot];
+    bool foreign = cause == INGEST_CAUSE_SHORT || cause == INGEST_CAUSE_OTHER;
+    if (found->cause && (found->stopped || !foreign))
+        return;
+    found->cause = cause;
+    found->cause_at = at;
+    if (found->stopped || foreign || ingest_merge_count(source->merge, slot) == 0)
+        stop_now(source, slot);
+}
+
+void ingest_source_finish_stops(struct ingest_source *source)
+{
+    for (unsigned i = 0; i < source->slot_count; i++) {
+        struct ingest_slot *slot = &source->slots[i];
+        if (slot->cause && !slot->stopped &&
+            ingest_merge_count(source->merge, i) == 0)
+            stop_now(source, i);
+    }
 }
 
 /* ---- records ------------------------------------------------------------ */
@@ -111,11 +185,8 @@ static void bad_batch(struct ingest_source *source, unsigned i,
              message->partition, rd_kafka_message_errstr(message));
     ingest_source_note(source, text);
     slot->suspicious = true;
-    if (++slot->failures > FAILURES_MAX) {
-        snprintf(text, sizeof text, "the batch at offset %lld is damaged: %s",
-                 (long long)slot->next, rd_kafka_err2str(message->err));
-        ingest_source_stop_pair(source, i, text);
-    }
+    if (++slot->failures > FAILURES_MAX)
+        ingest_source_stop_pair(source, i, INGEST_CAUSE_DAMAGE, slot->next);
     source->reassign_ms = source->now_ms + 100 * (int64_t)slot->failures;
 }
 
@@ -126,11 +197,7 @@ static bool skipped_loss(struct ingest_source *source, unsigned i,
     struct ingest_slot *slot = &source->slots[i];
     if (!slot->suspicious || offset <= slot->next)
         return false;
-    char reason[160];
-    snprintf(reason, sizeof reason,
-             "offsets %lld to %lld are lost behind a damaged batch",
-             (long long)slot->next, (long long)offset - 1);
-    ingest_source_stop_pair(source, i, reason);
+    ingest_source_stop_pair(source, i, INGEST_CAUSE_GAP, offset);
     return true;
 }
 
@@ -251,7 +318,7 @@ static enum base_status on_message(struct ingest_source *source,
     }
     unsigned i = (unsigned)found;
     struct ingest_slot *slot = &source->slots[i];
-    if (slot->stopped || slot->parked)
+    if (slot->stopped || slot->parked || slot->cause)
         return BASE_OK; /* parked: what follows is read again */
     if (message->err) {
         on_message_error(source, i, message);

@@ -7,18 +7,21 @@
 #include "base/bytes.h"
 #include "ingest/digest.h"
 
-enum { KEY_SIZE = 5, FORMAT = 1, BUCKETS_STORED = 24 };
+enum { KEY_SIZE = 5, FORMAT = 1, FORMAT_BEFORE = 2, BUCKETS_STORED = 23 };
 
-/* Stored form; unused buckets are 0 so that new ones can be named later. */
+/* Stored form; unused buckets are 0 so that new ones can be named later.
+ * Format 1: `before` is 0. Format 2: it is not; who knows only format 1 would
+ * find offsets in no bucket, and is told that the value does not verify. */
 struct ingest_ledger_value {
     uint64_t hash; /* XXH3-64 of the rest, seed 0 */
     uint32_t format, anchor_crc;
     int64_t next, start, own_ms, apply_ms, anchor_offset, anchor_ms;
     uint64_t buckets[BUCKETS_STORED];
+    uint64_t before;
 };
 
 _Static_assert((int)INGEST_BUCKET_COUNT <= (int)BUCKETS_STORED,
-               "format 2 is due");
+               "format 3 is due");
 
 static uint64_t key_of(uint8_t topic, int32_t partition)
 {
@@ -86,7 +89,8 @@ enum base_status ingest_ledger_decode(struct ingest_bytes key,
         base_get_u32((const uint8_t *)key.data + 1));
     uint64_t hash = ingest_digest_64((const uint8_t *)&stored + 8,
                                    sizeof stored - 8, 0);
-    if (hash != stored.hash || stored.format != FORMAT ||
+    uint32_t format = stored.before ? FORMAT_BEFORE : FORMAT;
+    if (hash != stored.hash || stored.format != format ||
         topic >= INGEST_TOPICS)
         return base_fail(error, BASE_CORRUPT,
                          "ledger: %s partition %d does not verify",
@@ -97,6 +101,7 @@ enum base_status ingest_ledger_decode(struct ingest_bytes key,
         .start = stored.start, .own_ms = stored.own_ms,
         .apply_ms = stored.apply_ms, .anchor_offset = stored.anchor_offset,
         .anchor_ms = stored.anchor_ms, .anchor_crc = stored.anchor_crc};
+    partition->before = stored.before;
     memcpy(partition->buckets, stored.buckets, sizeof partition->buckets);
     return BASE_OK;
 }
@@ -171,6 +176,31 @@ enum base_status ingest_ledger_advance(struct ingest_partition *partition,
     return BASE_OK;
 }
 
+enum base_status ingest_ledger_skip(struct ingest_partition *partition,
+                                    int64_t start, int64_t to,
+                                    struct base_error *error)
+{
+    struct ingest_position *position = &partition->position;
+    int64_t from = start >= 0 ? start : position->next;
+    if (to < from)
+        return base_fail(error, BASE_USAGE,
+                         "ledger: %s partition %d: offset %lld lies before "
+                         "%lld, what is read next; it would count twice",
+                         topic_name(position->topic), (int)position->partition,
+                         (long long)to, (long long)from);
+    if (start >= 0) {
+        partition->before += (uint64_t)(position->next - position->start);
+        position->start = start;
+    }
+    partition->buckets[INGEST_LOST] += (uint64_t)(to - from);
+    position->next = to;
+    position->anchor_offset = -1;
+    position->anchor_ms = -1;
+    position->anchor_crc = 0;
+    partition->dirty = true;
+    return BASE_OK;
+}
+
 void ingest_ledger_settle(struct ingest_ledger *ledger, uint8_t topic,
                           int32_t partition, enum ingest_bucket bucket)
 {
@@ -194,8 +224,8 @@ static int64_t unaccounted(const struct ingest_partition *partition)
     uint64_t sum = 0;
     for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
         sum += partition->buckets[i];
-    return partition->position.next - partition->position.start -
-           (int64_t)sum;
+    return (int64_t)partition->before + partition->position.next -
+           partition->position.start - (int64_t)sum;
 }
 
 int64_t ingest_ledger_unaccounted(const struct ingest_ledger *ledger)
@@ -224,7 +254,8 @@ static enum base_status write(struct ingest_ledger *ledger,
                          (long long)position->next);
     struct ingest_ledger_value stored;
     memset(&stored, 0, sizeof stored);
-    stored.format = FORMAT;
+    stored.format = partition->before ? FORMAT_BEFORE : FORMAT;
+    stored.before = partition->before;
     stored.anchor_crc = position->anchor_crc;
     stored.next = position->next;
     stored.start = position->start;

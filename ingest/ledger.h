@@ -3,10 +3,20 @@
  * its consumed offsets is.
  *
  * 1. At every commit, for each partition, the sum of its buckets is
- *    next - start; anything else is BASE_BROKEN.
+ *    before + next - start; anything else is BASE_BROKEN.
  * 2. INGEST_WAITING is the only bucket that an offset leaves.
+ * 3. start and next are offsets of the log that is read now. Where an operator
+ *    has said that this is another one (the topic was made anew, or stands in
+ *    another cluster), `before` is how many offsets of all former logs were
+ *    consumed; their buckets stay. What a former log held behind our place is
+ *    not counted: nobody can say how much that was.
+ * 4. A range given up in the log that is read now is in INGEST_LOST; of
+ *    another log, so is what it held before the offset we go on from.
+ * 5. own_ms and apply_ms of a partition number never run backwards, through
+ *    another log neither: old events sent once more are late, not trained
+ *    again.
  * Value per partition (key: u8 topic, big-endian u32 partition): struct
- * ingest_ledger_value below, format 1. Thread: store. */
+ * ingest_ledger_value in ledger.c. Thread: store. */
 #ifndef INGEST_LEDGER_H
 #define INGEST_LEDGER_H
 
@@ -16,6 +26,7 @@
 
 struct ingest_partition {
     struct ingest_position position;
+    uint64_t before; /* offsets consumed of logs before this one */
     uint64_t buckets[INGEST_BUCKET_COUNT];
     bool dirty;
 };
@@ -49,6 +60,13 @@ enum base_status ingest_ledger_advance(struct ingest_partition *partition,
                                        const struct ingest_event *event,
                                        struct base_error *error)
     BASE_MUST_CHECK;
+/* The partition goes on at offset `to`, what lies before is lost: of the log
+ * that was read so far (start -1), or of another one, which begins at `start`.
+ * No anchor until the next record. BASE_USAGE where that would read offsets
+ * twice. */
+enum base_status ingest_ledger_skip(struct ingest_partition *partition,
+                                    int64_t start, int64_t to,
+                                    struct base_error *error) BASE_MUST_CHECK;
 static inline void ingest_ledger_count(struct ingest_partition *partition,
                                        enum ingest_bucket bucket)
 {

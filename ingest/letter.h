@@ -15,9 +15,10 @@
 #include "ingest/event.h"
 #include "ingest/store.h"
 
-enum ingest_decision_kind { /* bits; 1, 2 and 16 are the event's */
+enum ingest_decision_kind { /* bits; 1, 2, 16 and 32 are the event's */
     INGEST_DECISION_STOPPED = 4,
     INGEST_DECISION_CONFIGURATION = 8,
+    INGEST_DECISION_SKIPPED = 64, /* an operator gave up a range */
 };
 
 /* Stored in the state's record. */

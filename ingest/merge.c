@@ -483,6 +483,11 @@ int64_t ingest_merge_position(const struct ingest_merge *merge, unsigned slot)
     return merge->queues[slot].position;
 }
 
+unsigned ingest_merge_count(const struct ingest_merge *merge, unsigned slot)
+{
+    return merge->queues[slot].count;
+}
+
 uint64_t ingest_merge_size(const struct ingest_merge *merge)
 {
     return merge->size;

@@ -99,6 +99,8 @@ unsigned ingest_merge_blockers(struct ingest_merge *merge, unsigned *slots,
 
 /* Offset behind the last one read of a slot. */
 int64_t ingest_merge_position(const struct ingest_merge *merge, unsigned slot);
+/* Events in a slot's queue. */
+unsigned ingest_merge_count(const struct ingest_merge *merge, unsigned slot);
 /* Events in all queues. */
 uint64_t ingest_merge_size(const struct ingest_merge *merge);
 

@@ -67,8 +67,12 @@ static enum base_status find_cluster(struct ingest_source *source,
     if (source->cluster[0] && strcmp(id, source->cluster) != 0)
         return base_fail(error, BASE_CONFIG,
                          "kafka: cluster %s is not the one this state was "
-                         "read from (%s); offsets mean nothing there",
-                         id, source->cluster);
+                         "read from (%s); offsets mean nothing there. To read "
+                         "it from its beginning: interestd resume --config %s "
+                         "--partition all --from earliest --accept-cluster",
+                         id, source->cluster,
+                         source->config->file[0] ? source->config->file
+                                                 : "FILE");
     memcpy(source->cluster, id, sizeof id);
     return BASE_OK;
 }
@@ -93,6 +97,8 @@ static enum base_status make_slots(struct ingest_source *source,
             .partition = (int32_t)(i % source->per_topic),
             .next = -1, .start = -1, .own_ms = INT64_MIN,
             .apply_ms = INT64_MIN, .anchor_offset = -1};
+    for (unsigned i = 0; i < count; i++)
+        source->slots[i].lost_from = source->slots[i].lost_to = -1;
     for (unsigned i = 0; i < source->known_count; i++)
         source->positions[source->known[i].topic * source->per_topic +
                           (unsigned)source->known[i].partition] =
@@ -114,18 +120,10 @@ void ingest_source_judge_range(struct ingest_source *source, unsigned slot,
                         int64_t low, int64_t high)
 {
     int64_t next = source->slots[slot].next;
-    char reason[160];
     if (next < low)
-        snprintf(reason, sizeof reason,
-                 "offsets %lld to %lld are lost: the broker begins at %lld",
-                 (long long)next, (long long)low - 1, (long long)low);
+        ingest_source_stop_pair(source, slot, INGEST_CAUSE_RETENTION, low);
     else if (next > high)
-        snprintf(reason, sizeof reason,
-                 "the log ends at %lld, before offset %lld that comes next: "
-                 "truncated, or made anew", (long long)high, (long long)next);
-    else
-        return;
-    ingest_source_stop_pair(source, slot, reason);
+        ingest_source_stop_pair(source, slot, INGEST_CAUSE_SHORT, high);
 }
 
 enum base_status ingest_source_judge_anchors(struct ingest_source *source,
@@ -138,19 +136,14 @@ enum base_status ingest_source_judge_anchors(struct ingest_source *source,
                             verdicts, error))
         return error->status;
     for (unsigned i = 0; i < source->slot_count; i++) {
-        char reason[160];
         if (verdicts[i] == INGEST_ANCHOR_GONE)
             base_log(BASE_LOG_WARN, "event=anchor_gone topic=%s partition=%d "
                      "offset=%lld", ingest_source_topic(source, i),
                      source->positions[i].partition,
                      (long long)source->positions[i].anchor_offset);
-        if (verdicts[i] != INGEST_ANCHOR_OTHER)
-            continue;
-        snprintf(reason, sizeof reason,
-                 "offset %lld holds another record than the one that was "
-                 "applied: the topic was made anew or truncated",
-                 (long long)source->positions[i].anchor_offset);
-        ingest_source_stop_pair(source, i, reason);
+        if (verdicts[i] == INGEST_ANCHOR_OTHER)
+            ingest_source_stop_pair(source, i, INGEST_CAUSE_OTHER,
+                                    source->positions[i].anchor_offset);
     }
     return BASE_OK;
 }

@@ -70,6 +70,7 @@ static void remember(struct ingest_source *source,
     struct ingest_position *position =
         &source->positions[event->topic * source->per_topic +
                            (unsigned)event->partition];
+    position->next = event->offset + 1;
     position->anchor_offset = event->offset;
     position->anchor_ms = event->kafka_ms;
     position->anchor_crc = event->crc;
@@ -114,6 +115,7 @@ static enum base_status release(struct ingest_source *source,
     }
     if (source->chunk && source->chunk->count > 0 && hand_over(source, error))
         return error->status;
+    ingest_source_finish_stops(source);
     return say_stops(source, error);
 }
 
@@ -400,6 +402,9 @@ static void show(const struct ingest_slot *slot,
     partition->stopped = slot->stopped;
     memcpy(partition->stop_reason, slot->stop_reason,
            sizeof partition->stop_reason);
+    partition->lost_from = slot->lost_from;
+    partition->lost_to = slot->lost_to;
+    memcpy(partition->resume, slot->resume, sizeof partition->resume);
     if (slot->stopped || status->lag_records < 0)
         return;
     if (slot->high > partition->next && partition->next >= 0)
@@ -431,7 +436,7 @@ void ingest_source_status(struct ingest_source *source,
     status->lag_records = source->slots ? 0 : -1;
     for (unsigned i = 0; i < status->partition_count; i++) {
         struct ingest_partition_status *partition = &status->partitions[i];
-        partition->high = -1;
+        partition->high = partition->lost_from = partition->lost_to = -1;
         if (source->slots && (unsigned)partition->partition < source->per_topic)
             show(&source->slots[partition->topic * source->per_topic +
                                 (unsigned)partition->partition],

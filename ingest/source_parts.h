@@ -17,6 +17,16 @@
 #include "ingest/registry.h"
 #include "ingest/source.h"
 
+/* Why a partition stops. */
+enum ingest_cause {
+    INGEST_CAUSE_NONE,
+    INGEST_CAUSE_RETENTION, /* the log begins at `at` now */
+    INGEST_CAUSE_SHORT,     /* the log ends at `at`, before our place */
+    INGEST_CAUSE_OTHER,     /* another record stands at our anchor */
+    INGEST_CAUSE_DAMAGE,    /* the batch at `at` cannot be read */
+    INGEST_CAUSE_GAP,       /* behind a damaged batch it goes on at `at` */
+};
+
 struct ingest_slot {
     rd_kafka_queue_t *queue;
     int64_t next;      /* first offset not handed to the merge */
@@ -26,10 +36,16 @@ struct ingest_slot {
     bool parked;       /* until the registry has said what parked_schema is */
     uint32_t parked_schema;
     bool stop_pending; /* to be said to the store behind what it has */
+    /* Not NONE: is read no further, and stops once what was read before the
+     * loss has been handed over. */
+    enum ingest_cause cause;
+    int64_t cause_at;
     /* Under the mutex, for ingest_source_status(). */
     int64_t high;
     bool stopped;
     char stop_reason[200];
+    int64_t lost_from, lost_to; /* of the slot that is the cause; else -1 */
+    char resume[96];
 };
 
 struct ingest_source {
@@ -45,7 +61,8 @@ struct ingest_source {
 
     /* From the brokers' metadata on. */
     unsigned per_topic, slot_count;
-    struct ingest_position *positions; /* by slot; anchors as handed over */
+    struct ingest_position *positions; /* by slot; next and anchors as handed
+                                          over */
     struct ingest_slot *slots;
     unsigned fresh_count;
     struct ingest_position *fresh; /* never read before */
@@ -100,8 +117,11 @@ void ingest_source_all_well(struct ingest_source *source);
 void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
                             void *self);
 /* Stops this partition number in both topics: clicks without their
- * impressions, or the other way round, would be labelled wrongly. */
-void ingest_source_stop_pair(struct ingest_source *source, unsigned cause,
-                             const char *reason);
+ * impressions, or the other way round, would be labelled wrongly. What was
+ * read before a loss is handed over first; of another log nothing is. */
+void ingest_source_stop_pair(struct ingest_source *source, unsigned slot,
+                             enum ingest_cause cause, int64_t at);
+/* Stops that waited for that. */
+void ingest_source_finish_stops(struct ingest_source *source);
 
 #endif

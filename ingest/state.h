@@ -70,6 +70,23 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              const char *reason,
                                              struct base_error *error)
     BASE_MUST_CHECK;
+/* An operator lets a stopped partition go on: `to` is what is read next, of the
+ * same log (start -1) or of another one that begins at `start`. What waits of
+ * its number leaves as in a stop; range and place are a decision "skipped",
+ * the ledger's rule 3 and 4 hold. BASE_USAGE: it would be read twice. */
+struct ingest_skip {
+    uint8_t topic;
+    int32_t partition;
+    int64_t start, to;
+};
+enum base_status ingest_state_skip(struct ingest_state *state,
+                                   const struct ingest_skip *skip,
+                                   struct base_error *error) BASE_MUST_CHECK;
+/* The offsets are another cluster's from now on: set_cluster, as a decision. */
+enum base_status ingest_state_accept_cluster(struct ingest_state *state,
+                                             const char *cluster_id,
+                                             struct base_error *error)
+    BASE_MUST_CHECK;
 /* End of the newest closed batch. */
 uint64_t ingest_state_batch_end(const struct ingest_state *state);
 /* False while the journal is at its cap. */
