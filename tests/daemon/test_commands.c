@@ -71,7 +71,7 @@ static const char *write_file(const char *name, const char *text)
 static const char *const commands[] = {
     "run",    "demo",    "rank",         "produce", "replay",
     "broker", "inspect", "check-config", "version",
-    "pause",  "resume",  "checkpoint",   "publish",
+    "pause",  "resume",  "checkpoint",   "publish", "skip",
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
