@@ -118,6 +118,7 @@ kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
   --clicks 20000 "$interestd"
 
 program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
+kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
 
 if [ $slow -eq 1 ]; then
   build tsan

@@ -160,30 +160,42 @@ class Mapping:
                                                    event_ms)), impression
 
 
-def partition_events(mapping, partition, log):
-    """Events of one partition. log: (offset, kafka_ms, value) by offset."""
-    own_ms = 0
+def partition_events(mapping, partition, log, floors=(), clock=None):
+    """Events of one partition. log: (offset, kafka_ms, value) by offset.
+    floors: {offset: apply_ms} that idleness decided, for a log that was read
+    in parts; clock: [own_ms, apply_ms], where the part before ended, moved
+    on."""
+    own_ms, apply_ms = clock or (0, 0)
     for offset, kafka_ms, value in log:
         record = mapping.decode(value)
         if record and not mapping.whole(record):
             record = None
         event_ms = record[mapping.time] if record else 0
+        if offset in floors:
+            apply_ms = max(apply_ms, floors[offset])
         if event_ms <= 0 or 0 < kafka_ms < event_ms - AHEAD_MS:
-            yield Event(own_ms, own_ms, mapping.topic, partition, offset,
+            yield Event(apply_ms, own_ms, mapping.topic, partition, offset,
                         0, 0, 0, 0, None)
             continue
         stamp = min(event_ms, kafka_ms) if kafka_ms > 0 else event_ms
         own_ms = max(own_ms, stamp)
+        apply_ms = max(apply_ms, own_ms)
+        if clock:
+            clock[:] = own_ms, apply_ms
         user = identify_value(seed("user"), record[mapping.user])
         ids = mapping.ids(record)
         event_id, impression = mapping.identity(record, user, ids, event_ms)
-        yield Event(own_ms, own_ms, mapping.topic, partition, offset,
+        yield Event(apply_ms, own_ms, mapping.topic, partition, offset,
                     event_ms, user, event_id, impression, ids)
 
 
-def merged(config, folder, logs):
+def merged(config, folder, logs, floors=None, clocks=None):
     """logs: {(topic, partition): [(offset, kafka_ms, value)]}; folder: where
-    the configuration's relative paths start."""
+    the configuration's relative paths start. floors and clocks: likewise, as
+    partition_events() takes them."""
     mappings = [Mapping(topic, config, folder) for topic in (0, 1)]
-    return heapq.merge(*(partition_events(mappings[topic], partition, log)
+    floors, clocks = floors or {}, clocks or {}
+    return heapq.merge(*(partition_events(mappings[topic], partition, log,
+                                          floors.get((topic, partition), ()),
+                                          clocks.get((topic, partition)))
                          for (topic, partition), log in logs.items()))

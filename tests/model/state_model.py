@@ -13,7 +13,10 @@ Rules (numbers as in the comments below):
  6 a history is the latest history_max behaviors before the impression, of
    those it saw, out of those the user's record still keeps;
  7 samples go to the journal in the order of the timers (window) or of the
-   events (fnw); a batch ends after each batch_size-th sample.
+   events (fnw); a batch ends after each batch_size-th sample;
+ 8 a partition number that stops lets go of all that waits of it; where it
+   goes on later, what was passed over is lost. Of another log, offsets count
+   anew and what was consumed before is remembered as a number.
 Everything is kept in memory and nothing is ever forgotten physically; that is
 the point: the daemon's blocks, indexes and commits must not show. Prints what
 `interestd inspect ledger|sequences|samples` prints, line for line."""
@@ -79,10 +82,11 @@ class User:
 
 
 class Partition:
-    __slots__ = ("start", "next", "own_ms", "buckets")
+    __slots__ = ("start", "next", "before", "own_ms", "buckets")
 
     def __init__(self, start):
         self.start = self.next = start
+        self.before = 0
         self.own_ms = 0
         self.buckets = dict.fromkeys(BUCKETS, 0)
 
@@ -276,6 +280,32 @@ class Model:
         else:
             self.count(impression.event, "evicted", "waiting")
 
+    # ---- losses --------------------------------------------------------
+
+    def stop(self, number):
+        """Rule 8, window mode."""
+        left = [timer[-1] for timer in self.timers
+                if timer[-1].event.partition == number]
+        for impression in left:
+            if isinstance(impression, Impression) and impression.open:
+                self.leave(impression)
+                self.count(impression.event, "unlabelled", "waiting")
+        for click in sorted((x for x in left if isinstance(x, Click)
+                             and x.waiting), key=lambda x: x.event):
+            click.waiting = False
+            self.count(click.event, "organic", "waiting")
+            self.behave(click.event, click.event.event_ms, click.event.ids)
+
+    def skip(self, key, to, start=None):
+        """Rule 8: (topic, partition) goes on at `to`; start: of another
+        log, its first offset."""
+        partition = self.partitions[key]
+        if start is not None:
+            partition.before += partition.next - partition.start
+            partition.start = partition.next = start
+        partition.buckets["lost"] += to - partition.next
+        partition.next = to
+
     # ---- journal -------------------------------------------------------
 
     def history(self, impression):
@@ -313,12 +343,15 @@ class Model:
         totals = dict.fromkeys(BUCKETS, 0)
         for (topic, number), partition in sorted(self.partitions.items()):
             counts = partition.buckets
-            assert sum(counts.values()) == partition.next - partition.start
+            assert sum(counts.values()) == (partition.before + partition.next
+                                            - partition.start)
+            before = (f',"before":{partition.before}' if partition.before
+                      else "")
             for name, count in counts.items():
                 totals[name] += count
             yield (f'{{"topic":"{TOPICS[topic]}","partition":{number},'
-                   f'"start":{partition.start},"next":{partition.next},'
-                   f'"buckets":{listed(counts)}}}')
+                   f'"start":{partition.start},"next":{partition.next}'
+                   f'{before},"buckets":{listed(counts)}}}')
         yield f'{{"totals":{listed(totals)}}}'
 
     def sequences(self):

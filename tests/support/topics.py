@@ -49,6 +49,29 @@ _create = _declare("rd_kafka_CreateTopics", None, _pointer,
                    ctypes.POINTER(_pointer), ctypes.c_size_t, _pointer,
                    _pointer)
 
+_delete_result = _declare("rd_kafka_event_DeleteTopics_result", _pointer,
+                          _pointer)
+_delete_topics = _declare("rd_kafka_DeleteTopics_result_topics",
+                          ctypes.POINTER(_pointer), _pointer,
+                          ctypes.POINTER(ctypes.c_size_t))
+_old_topic = _declare("rd_kafka_DeleteTopic_new", _pointer, _text)
+_old_topic_destroy = _declare("rd_kafka_DeleteTopic_destroy", None, _pointer)
+_delete = _declare("rd_kafka_DeleteTopics", None, _pointer,
+                   ctypes.POINTER(_pointer), ctypes.c_size_t, _pointer,
+                   _pointer)
+_list_new = _declare("rd_kafka_topic_partition_list_new", _pointer, _int)
+_list_add = _declare("rd_kafka_topic_partition_list_add", _pointer, _pointer,
+                     _text, ctypes.c_int32)
+_list_set = _declare("rd_kafka_topic_partition_list_set_offset", _int,
+                     _pointer, _text, ctypes.c_int32, ctypes.c_int64)
+_list_destroy = _declare("rd_kafka_topic_partition_list_destroy", None,
+                         _pointer)
+_records_new = _declare("rd_kafka_DeleteRecords_new", _pointer, _pointer)
+_records_destroy = _declare("rd_kafka_DeleteRecords_destroy", None, _pointer)
+_delete_records = _declare("rd_kafka_DeleteRecords", None, _pointer,
+                           ctypes.POINTER(_pointer), ctypes.c_size_t,
+                           _pointer, _pointer)
+
 PRODUCER = 0
 TOPIC_ALREADY_EXISTS = 36
 QUEUE_FULL = -184
@@ -111,32 +134,54 @@ class Client:
         if error:
             raise TopicError(f"cannot send to {topic}: error {error}")
 
-    def create(self, partitions, *names):
-        """Makes topics; those that exist stay as they are."""
-        made = [_new_topic(name.encode(), partitions, 1, self._error, 512)
-                for name in names]
+    def _admin(self, call, wishes, destroy, results=None, fine=(0,)):
+        """One request of the admin interface, to its answer."""
         queue = _queue_new(self._handle)
         try:
-            _create(self._handle, (_pointer * len(made))(*made), len(made),
-                    None, queue)
+            call(self._handle, (_pointer * len(wishes))(*wishes), len(wishes),
+                 None, queue)
             event = _queue_poll(queue, 30_000)
             if not event:
-                raise TopicError("no answer to CreateTopics in 30 s")
+                raise TopicError("no answer to an admin request in 30 s")
             if _event_error(event):
                 raise TopicError(_event_error_string(event).decode())
             count = ctypes.c_size_t()
-            topics = _create_topics(_create_result(event),
-                                    ctypes.byref(count))
+            topics = results(event, ctypes.byref(count)) if results else ()
             for index in range(count.value):
-                if _topic_error(topics[index]) not in (0,
-                                                       TOPIC_ALREADY_EXISTS):
+                if _topic_error(topics[index]) not in fine:
                     raise TopicError(
                         _topic_error_string(topics[index]).decode())
             _event_destroy(event)
         finally:
             _queue_destroy(queue)
-            for topic in made:
-                _new_topic_destroy(topic)
+            for wish in wishes:
+                destroy(wish)
+
+    def create(self, partitions, *names):
+        """Makes topics; those that exist stay as they are."""
+        self._admin(_create, [_new_topic(name.encode(), partitions, 1,
+                                         self._error, 512)
+                              for name in names], _new_topic_destroy,
+                    lambda event, count: _create_topics(_create_result(event),
+                                                        count),
+                    (0, TOPIC_ALREADY_EXISTS))
+
+    def delete(self, *names):
+        """Deletes topics with all they hold."""
+        self._admin(_delete, [_old_topic(name.encode()) for name in names],
+                    _old_topic_destroy,
+                    lambda event, count: _delete_topics(_delete_result(event),
+                                                        count))
+
+    def delete_records(self, topic, partition, before):
+        """The log of a partition begins at offset `before`, as when
+        retention had come by."""
+        offsets = _list_new(1)
+        _list_add(offsets, topic.encode(), partition)
+        _list_set(offsets, topic.encode(), partition, before)
+        self._admin(_delete_records, [_records_new(offsets)],
+                    _records_destroy)
+        _list_destroy(offsets)
 
 
 def partitions_of(brokers, topic):
