@@ -413,6 +413,14 @@ static int64_t stopped_of(const struct ingest_partition_status *partition)
     return partition->stopped;
 }
 
+static int64_t lost_of(const struct ingest_partition_status *partition)
+{
+    if (!partition->stopped || partition->lost_from < 0)
+        return 0;
+    return partition->lost_to < 0 ? -1
+                                  : partition->lost_to - partition->lost_from;
+}
+
 static const struct {
     const char *name;
     enum form form;
@@ -424,6 +432,8 @@ static const struct {
      "Records of the partition that are not applied."},
     {"ingest_partition_stopped", INTEGER, stopped_of,
      "1 where the partition was stopped for cause."},
+    {"ingest_partition_lost_records", KNOWN, lost_of,
+     "Records that a stopped partition will miss where it goes on."},
 };
 
 static void print_partitions(FILE *out, const struct ingest_status *ingest)

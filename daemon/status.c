@@ -81,7 +81,8 @@ static json_t *partition_json(const struct daemon_status *status,
                      partition->stopped, "stop_reason", partition->stop_reason,
                      "lost_from", (json_int_t)partition->lost_from, "lost_to",
                      (json_int_t)partition->lost_to, "resume",
-                     resume_json(status, partition), "buckets", buckets_json(partition->buckets));
+                     resume_json(status, partition), "buckets",
+                     buckets_json(partition->buckets));
 }
 
 /* Members of a status struct that are plain integers. */

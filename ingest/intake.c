@@ -146,7 +146,8 @@ void ingest_source_stop_pair(struct ingest_source *source, unsigned slot,
         return;
     found->cause = cause;
     found->cause_at = at;
-    if (found->stopped || foreign || ingest_merge_count(source->merge, slot) == 0)
+    if (found->stopped || foreign ||
+        ingest_merge_count(source->merge, slot) == 0)
         stop_now(source, slot);
 }
 

@@ -230,6 +230,35 @@ static bool is_known(char names[][256], unsigned count, const char *name)
     return false;
 }
 
+/* Who stopped says what is lost and how to go on. */
+static void test_stopped_partition(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    struct ingest_partition_status *lost = &status->ingest.partitions[0];
+    lost->stopped = status->ingest.partitions[1].stopped = true;
+    lost->lost_from = 10;
+    lost->lost_to = 14;
+    status->ingest.partitions[1].lost_from = -1;
+    status->ingest.partitions[1].lost_to = -1;
+    strcpy(lost->resume, "--partition 3 --from earliest");
+    status->config_file = "of/mine.yaml";
+    char *text = daemon_status_json(status);
+    assert_non_null(strstr(text, "\"lost_from\": 10"));
+    assert_non_null(strstr(text, "\"lost_to\": 14"));
+    assert_non_null(
+        strstr(text, "\"resume\": \"interestd resume --config of/mine.yaml "
+                     "--partition 3 --from earliest\""));
+    free(text);
+    text = daemon_status_metrics(status);
+    assert_non_null(strstr(text, "ingest_partition_lost_records{topic="
+                                 "\"impressions\",partition=\"3\"} 4\n"));
+    assert_non_null(strstr(text, "ingest_partition_lost_records{topic="
+                                 "\"clicks\",partition=\"3\"} 0\n"));
+    free(text);
+    free(status);
+}
+
 /* Every line is a comment or `name{labels} value`; every name has HELP and
  * TYPE once and before it; counters end in _total. */
 static void test_metrics(void **state)
@@ -434,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_rela_impr),
         cmocka_unit_test(test_demo_prints),
         cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_stopped_partition),
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_metric_values),
         cmocka_unit_test(test_gate),
