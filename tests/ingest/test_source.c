@@ -384,6 +384,58 @@ static void test_damage_that_stays_stops(void **state)
     kafka_fixture_close(&kafka);
 }
 
+/* What was read before the damage is handed over before the stop: nothing but
+ * the damaged records would be given up. */
+static void test_what_came_before_damage_is_kept(void **state)
+{
+    (void)state;
+    enum { EVENTS = 12000 };
+    struct kafka_fixture kafka;
+    kafka_fixture_open(&kafka, PARTITIONS);
+    send_many(&kafka, EVENTS);
+    struct run *run = new_run(&kafka);
+    kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
+    start(run);
+    collect(run, 500);
+    for (int i = 0; i < 1000; i++)
+        rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
+                                          RD_KAFKA_RESP_ERR_INVALID_MSG);
+    while (run->stops < PARTITIONS) {
+        struct ingest_chunk *chunk = base_ring_pop(run->out, 20000);
+        assert_non_null(chunk);
+        run->stops += chunk->stop_partition >= 0;
+        for (uint32_t i = 0; i < chunk->count; i++)
+            apply(run, &chunk->events[i]);
+        assert_true(base_ring_push(run->back, chunk, 0));
+        ingest_source_wake(run->source);
+    }
+    static struct ingest_status status;
+    uint64_t handed;
+    status.partition_count = SLOTS;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        status.partitions[i].topic = (uint8_t)(i / PARTITIONS);
+        status.partitions[i].partition = (int32_t)(i % PARTITIONS);
+    }
+    ingest_source_status(run->source, &status, &handed);
+    stop(run);
+    unsigned causes = 0;
+    for (unsigned i = 0; i < SLOTS; i++) {
+        int64_t seen = 0;
+        for (size_t k = 0; k < run->count; k++)
+            seen += run->events[k].topic == status.partitions[i].topic &&
+                    run->events[k].partition == status.partitions[i].partition;
+        assert_true(status.partitions[i].stopped);
+        if (status.partitions[i].lost_from < 0)
+            continue;
+        causes++;
+        assert_int_equal(status.partitions[i].lost_from, seen);
+        assert_non_null(strstr(status.partitions[i].resume, "--topic "));
+    }
+    assert_true(causes >= PARTITIONS);
+    free_run(run);
+    kafka_fixture_close(&kafka);
+}
+
 static void test_poison(void **state)
 {
     (void)state;
@@ -799,6 +851,7 @@ int main(void)
         cmocka_unit_test(test_broker_down_and_up),
         cmocka_unit_test(test_damaged_batches_are_read_again),
         cmocka_unit_test(test_damage_that_stays_stops),
+        cmocka_unit_test(test_what_came_before_damage_is_kept),
         cmocka_unit_test(test_poison),
         cmocka_unit_test(test_confluent_framing),
         cmocka_unit_test(test_registry),
