@@ -384,9 +384,9 @@ static void test_damage_that_stays_stops(void **state)
     kafka_fixture_close(&kafka);
 }
 
-/* What was read before the damage is handed over before the stop: nothing but
- * the damaged records would be given up. */
-static void test_what_came_before_damage_is_kept(void **state)
+/* A partition that stops for damage names the first offset that was not handed
+ * over, and how to go on. */
+static void test_the_place_of_damage_is_exact(void **state)
 {
     (void)state;
     enum { EVENTS = 12000 };
@@ -851,7 +851,7 @@ int main(void)
         cmocka_unit_test(test_broker_down_and_up),
         cmocka_unit_test(test_damaged_batches_are_read_again),
         cmocka_unit_test(test_damage_that_stays_stops),
-        cmocka_unit_test(test_what_came_before_damage_is_kept),
+        cmocka_unit_test(test_the_place_of_damage_is_exact),
         cmocka_unit_test(test_poison),
         cmocka_unit_test(test_confluent_framing),
         cmocka_unit_test(test_registry),
