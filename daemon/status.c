@@ -59,7 +59,7 @@ static json_t *resume_json(const struct daemon_status *status,
     const char *file = status->config_file;
     if (!partition->stopped)
         return json_string("");
-    return json_sprintf("interestd resume --config %s %s",
+    return json_sprintf("interestd skip --config %s %s",
                         file && file[0] ? file : "FILE", partition->resume);
 }
 

@@ -50,7 +50,7 @@ static const char *parse(json_t *line, struct ingest_decision *decision)
     if (!kind)
         return "\"kind\" is missing";
     if (strcmp(kind, "skipped") == 0)
-        return "a range that an operator skipped (interestd resume) cannot be "
+        return "a range that an operator skipped (interestd skip) cannot be "
                "repeated from the topics; without this line the rebuild is "
                "another history";
     *decision = (struct ingest_decision){.kinds = kinds_of(kind)};

@@ -128,7 +128,7 @@ struct ingest_partition_status {
     /* Of the topic that made the pair stop: what is lost is [lost_from,
      * lost_to), -1 where that is not known. -1 and -1 of all others. */
     int64_t lost_from, lost_to;
-    char resume[96]; /* arguments of `interestd resume` for the stopped */
+    char resume[96]; /* arguments of `interestd skip` for the stopped */
 };
 
 /* A further reader of the journal. */

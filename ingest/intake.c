@@ -130,7 +130,7 @@ static void stop_now(struct ingest_source *source, unsigned cause)
     source->slots[partition].stop_pending |= !both;
     base_log(BASE_LOG_ERROR, "event=partition_stopped partition=%d "
              "lost_from=%lld lost_to=%lld text=\"%s\" "
-             "resume=\"interestd resume --config %s %s\"", partition,
+             "resume=\"interestd skip --config %s %s\"", partition,
              (long long)from->lost_from, (long long)from->lost_to,
              from->stop_reason,
              source->config->file[0] ? source->config->file : "FILE",

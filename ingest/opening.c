@@ -68,7 +68,7 @@ static enum base_status find_cluster(struct ingest_source *source,
         return base_fail(error, BASE_CONFIG,
                          "kafka: cluster %s is not the one this state was "
                          "read from (%s); offsets mean nothing there. To read "
-                         "it from its beginning: interestd resume --config %s "
+                         "it from its beginning: interestd skip --config %s "
                          "--partition all --from earliest --accept-cluster",
                          id, source->cluster,
                          source->config->file[0] ? source->config->file

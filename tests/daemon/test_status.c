@@ -247,7 +247,7 @@ static void test_stopped_partition(void **state)
     assert_non_null(strstr(text, "\"lost_from\": 10"));
     assert_non_null(strstr(text, "\"lost_to\": 14"));
     assert_non_null(
-        strstr(text, "\"resume\": \"interestd resume --config of/mine.yaml "
+        strstr(text, "\"resume\": \"interestd skip --config of/mine.yaml "
                      "--partition 3 --from earliest\""));
     free(text);
     text = daemon_status_metrics(status);

@@ -4,7 +4,7 @@
 
 1. retention overtakes a stopped daemon: it names the exact range and the
    command, stops that pair of partitions, and the others go on;
-2. `interestd resume` says what is lost, changes nothing without --yes, is
+2. `interestd skip` says what is lost, changes nothing without --yes, is
    refused beside a running daemon; after it everything left is applied;
 3. a topic deleted and made anew while the daemon was down, with fewer and with
    more records than were read: noticed in every partition, then taken from its

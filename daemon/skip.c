@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `interestd resume`: an operator's word that a partition which stopped for
+/* `interestd skip`: an operator's word that a partition which stopped for
  * cause goes on, and what may be lost for it. The daemon must be down. One
  * thread; ingest.h has the rules. */
 #include <errno.h>
@@ -110,7 +110,7 @@ static enum base_status parse(int argc, char **argv,
          "do it; else only what would be done is said"},
     };
     const struct options options = {
-        .usage = "interestd resume --config FILE --partition N --from "
+        .usage = "interestd skip --config FILE --partition N --from "
                  "earliest|latest|OFFSET\n       [--topic impressions|clicks] "
                  "[--accept-cluster] [--yes]",
         .about = about, .table = table,
@@ -124,7 +124,7 @@ static enum base_status parse(int argc, char **argv,
                                    error);
 }
 
-int daemon_resume_main(int argc, char **argv)
+int daemon_skip_main(int argc, char **argv)
 {
     struct base_error error = {.text = ""};
     struct ingest_resume asked = {0};
@@ -135,5 +135,5 @@ int daemon_resume_main(int argc, char **argv)
     if (!status)
         status = ingest_resume(&config->ingest, &asked, stdout, &error);
     free(config);
-    return options_exit("resume", status, &error);
+    return options_exit("skip", status, &error);
 }
