@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian packages that building interestd needs and that are not
-# there yet; with --tests also those that its tests need. Changes nothing when
-# all is there, so it may run again and again. Needs root, or sudo, only when
-# something is missing. It does not build and removes nothing.
+# there yet; with --tests also those that its tests need, with --quality those of
+# the quality report too. Changes nothing when all is there, so it may run again
+# and again. Needs root, or sudo, only when something is missing. It does not
+# build and removes nothing.
 set -euo pipefail
 
 build_packages=(
@@ -12,21 +13,24 @@ build_packages=(
   libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libxxhash-dev
 )
 # The tests' own: C harness, a Kafka client, the model in Python, what fetches
-# and runs Apache Kafka, the quality report's numbers, plots and twins, and the
-# monitoring that metrics and alerts are written for.
+# and runs Apache Kafka, numbers, and the monitoring that metrics and alerts are
+# written for.
 test_packages=(
-  libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash python3-yaml zstd
+  libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash
+  python3-yaml python3-numpy python3-matplotlib zstd
   maven default-jre-headless
-  python3-numpy python3-matplotlib python3-torch
   prometheus
 )
+# The quality report's twins, and what makes the golden values anew: large.
+quality_packages=(python3-torch)
 # Of these the tests run the program themselves: where they are installed here,
 # their services start neither now nor with the machine.
 quiet_services=(prometheus)
 
 usage() {
-  echo "usage: bash configs/install.sh [--tests]"
-  echo "Installs missing Debian packages for the build; --tests: for the tests too."
+  echo "usage: bash configs/install.sh [--tests | --quality]"
+  echo "Installs missing Debian packages for the build; --tests: for the tests too;"
+  echo "--quality: for tests/quality/run.sh too."
 }
 
 missing() {
@@ -41,6 +45,7 @@ packages=("${build_packages[@]}")
 for argument in "$@"; do
   case $argument in
     --tests) packages+=("${test_packages[@]}") ;;
+    --quality) packages+=("${test_packages[@]}" "${quality_packages[@]}") ;;
     --help) usage; exit 0 ;;
     *) echo "install.sh: unknown argument: $argument" >&2; usage >&2; exit 64 ;;
   esac

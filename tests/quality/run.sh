@@ -3,7 +3,7 @@
 # The quality report: every model over the Globo clicks and MovieLens 100k,
 # predicted before it is trained; report.md and plots in build/quality. Builds
 # what it needs in build/release; installs nothing (configs/install.sh
-# --tests). What was trained before is not trained again; one that was stopped
+# --quality). What was trained before is not trained again; one that was stopped
 # goes on where it was.
 #   tests/quality/run.sh [--users PERCENT] [--budget-minutes 60] [--full]
 #                        [--output FOLDER] [--help for all options]
@@ -13,7 +13,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 python=/usr/bin/python3
 "$python" -c 'import matplotlib, numpy, torch, yaml' 2>/dev/null || {
-  echo "run.sh: missing Python packages: bash configs/install.sh --tests" >&2
+  echo "run.sh: missing Python packages: bash configs/install.sh --quality" >&2
   exit 69
 }
 case " $* " in
