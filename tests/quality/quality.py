@@ -6,6 +6,7 @@ one JSON object. Exit status 0 also where the budget left runs out (they are
 named), 1 where a model failed, 77 where no data set is here."""
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -36,6 +37,11 @@ class Quality:
         self.tools = Tools(arguments.build)
         self.datasets, self.jobs = [], []
         self.skipped, self.left_out, self.failed = [], [], []
+        if not arguments.no_torch and \
+                importlib.util.find_spec("torch") is None:
+            arguments.no_torch = True
+            self.skipped.append("the twins in PyTorch: it is not installed "
+                                "(configs/install.sh --quality)")
         self.said = 0
 
     def say(self, text, progress=False):
@@ -53,7 +59,7 @@ class Quality:
         source = SOURCES[name]
         if not source.there():
             self.say(f"SKIPPED: {source.title}: the data are not here")
-            self.skipped.append(source.title)
+            self.skipped.append(f"{source.title}: the data are not here")
             return None
         columns = prepare(source, share, self.arguments.cache, self.tools,
                           self.say)
@@ -145,7 +151,7 @@ class Quality:
             "BaseModel - 0.5) - 1) x 100 %. A spread (±) is half the distance "
             "between the seeds.\n"]
         for title in self.skipped:
-            text.append(f"\nSKIPPED: {title}: the data are not here.\n")
+            text.append(f"\nSKIPPED: {title}.\n")
         if self.left_out:
             names = ", ".join(f"{r.data} {r.model.name} seed {r.seed}"
                               for r in self.left_out)
