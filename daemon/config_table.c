@@ -7,40 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/setting_lines.h"
 #include "learner/settings.h"
 
 #define AT(member) BASE_SETTING_MEMBER(struct config_draft, member)
 #define IN(member) AT(config.ingest.member)
 #define LEARN(member) AT(config.learner.member)
-
-#define TEXT(name, at, fallback, least, doc)                                   \
-    {                                                                          \
-        name, BASE_SETTING_STRING, at, fallback, least, 0, NULL, NULL, doc     \
-    }
-#define PATH(name, at, fallback, least, doc)                                   \
-    {                                                                          \
-        name, BASE_SETTING_PATH, at, fallback, least, 0, NULL, NULL, doc       \
-    }
-#define FLAG(name, at, fallback, doc)                                          \
-    {                                                                          \
-        name, BASE_SETTING_BOOL, at, fallback, 0, 1, NULL, NULL, doc           \
-    }
-#define COUNT(name, at, fallback, min, max, unit, doc)                         \
-    {                                                                          \
-        name, BASE_SETTING_UNSIGNED, at, fallback, min, max, unit, NULL, doc   \
-    }
-#define TIME(name, at, fallback, min, max, doc)                                \
-    {                                                                          \
-        name, BASE_SETTING_SIGNED, at, fallback, min, max, "ms", NULL, doc     \
-    }
-#define REAL(name, at, fallback, min, max, doc)                                \
-    {                                                                          \
-        name, BASE_SETTING_DOUBLE, at, fallback, min, max, NULL, NULL, doc     \
-    }
-#define CHOICE(name, at, fallback, choices, doc)                               \
-    {                                                                          \
-        name, BASE_SETTING_ENUM, at, fallback, 0, 0, NULL, choices, doc        \
-    }
 
 enum { TOPIC_IMPRESSIONS, TOPIC_CLICKS };
 #define DAY_MS 86400e3

@@ -2,28 +2,9 @@
 /* The table of a model's switches; see settings.h. A table only. */
 #include "learner/settings.h"
 
-#define AT(member) BASE_SETTING_MEMBER(struct learner_model_config, member)
+#include "base/setting_lines.h"
 
-#define CHOICE(name, at, fallback, choices, doc)                               \
-    {                                                                          \
-        name, BASE_SETTING_ENUM, at, fallback, 0, 0, NULL, choices, doc        \
-    }
-#define FLAG(name, at, fallback, doc)                                          \
-    {                                                                          \
-        name, BASE_SETTING_BOOL, at, fallback, 0, 1, NULL, NULL, doc           \
-    }
-#define COUNT(name, at, fallback, min, max, unit, doc)                         \
-    {                                                                          \
-        name, BASE_SETTING_UNSIGNED, at, fallback, min, max, unit, NULL, doc   \
-    }
-#define TIME(name, at, fallback, min, max, doc)                                \
-    {                                                                          \
-        name, BASE_SETTING_SIGNED, at, fallback, min, max, "ms", NULL, doc     \
-    }
-#define REAL(name, at, fallback, min, max, doc)                                \
-    {                                                                          \
-        name, BASE_SETTING_DOUBLE, at, fallback, min, max, NULL, NULL, doc     \
-    }
+#define AT(member) BASE_SETTING_MEMBER(struct learner_model_config, member)
 
 #define INTEGER_MAX 9007199254740992.0 /* exact as a double */
 

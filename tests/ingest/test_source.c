@@ -3,7 +3,6 @@
  * records, framing, lost ranges, foreign logs, wrong configurations. */
 #include "ingest/source.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,156 +19,9 @@
 #include "kafka_fixture.h"
 #include "learner/learner.h"
 #include "registry_server.h"
+#include "source_run.h"
 
 enum { PARTITIONS = 3, SLOTS = 2 * PARTITIONS };
-
-/* ---- a run of the source, with the test as its store -------------------- */
-
-struct run {
-    struct ingest_config config;
-    struct ingest_source *source;
-    struct base_ring *out, *back;
-    pthread_t thread;
-    enum base_status status;
-    struct base_error error;
-    struct ingest_position positions[64], fresh[64];
-    unsigned position_count, fresh_count;
-    char cluster[256];
-    struct ingest_event last;
-    bool has_last;
-    /* What came, without ids and payload. */
-    struct ingest_event *events;
-    size_t count, room;
-    uint8_t last_payload[64];
-    unsigned stops;
-};
-
-static void on_opened(void *self, const char *cluster,
-                      const struct ingest_position *fresh, unsigned count)
-{
-    struct run *run = self;
-    snprintf(run->cluster, sizeof run->cluster, "%s", cluster);
-    memcpy(run->fresh, fresh, count * sizeof *fresh);
-    run->fresh_count = count;
-}
-
-static void *body(void *argument)
-{
-    struct run *run = argument;
-    run->status = ingest_source_run(run->source, &run->error);
-    return NULL;
-}
-
-static enum base_status try_start(struct run *run)
-{
-    struct ingest_source_config config = {
-        .config = &run->config, .positions = run->positions,
-        .position_count = run->position_count, .cluster = run->cluster,
-        .last = run->has_last ? &run->last : NULL, .self = run,
-        .opened = on_opened};
-    assert_int_equal(base_ring_new(&run->out, INGEST_CHUNKS, NULL), BASE_OK);
-    assert_int_equal(base_ring_new(&run->back, INGEST_CHUNKS, NULL), BASE_OK);
-    config.out = run->out;
-    config.back = run->back;
-    run->stops = 0;
-    enum base_status status =
-        ingest_source_new(&config, &run->source, &run->error);
-    if (status)
-        return status;
-    for (int i = 0; i < INGEST_CHUNKS; i++)
-        assert_true(base_ring_push(run->back,
-                                   ingest_source_chunk(run->source), 0));
-    assert_int_equal(pthread_create(&run->thread, NULL, body, run), 0);
-    return BASE_OK;
-}
-
-static void start(struct run *run)
-{
-    assert_int_equal(try_start(run), BASE_OK);
-}
-
-/* What the state would keep of an applied event. */
-static void apply(struct run *run, const struct ingest_event *event)
-{
-    if (run->count == run->room) {
-        run->room = run->room ? 2 * run->room : 1024;
-        run->events = realloc(run->events, run->room * sizeof *run->events);
-        assert_non_null(run->events);
-    }
-    run->events[run->count++] = *event;
-    run->last = *event;
-    run->has_last = true;
-    if (event->payload)
-        memcpy(run->last_payload, event->payload,
-               event->payload_size < 64 ? event->payload_size : 64);
-    unsigned i = 0;
-    while (i < run->position_count &&
-           (run->positions[i].topic != event->topic ||
-            run->positions[i].partition != event->partition))
-        i++;
-    if (i == run->position_count)
-        run->position_count++;
-    run->positions[i] = (struct ingest_position){
-        .topic = event->topic, .partition = event->partition,
-        .next = event->offset + 1, .own_ms = event->own_ms,
-        .apply_ms = event->apply_ms, .anchor_offset = event->offset,
-        .anchor_ms = event->kafka_ms, .anchor_crc = event->crc};
-}
-
-/* Applies chunks until `events` events came in all, a stop, or the end. */
-static void collect(struct run *run, size_t events)
-{
-    while (run->count < events) {
-        struct ingest_chunk *chunk = base_ring_pop(run->out, 20000);
-        assert_non_null(chunk);
-        for (uint32_t i = 0; i < chunk->count; i++)
-            apply(run, &chunk->events[i]);
-        run->stops += chunk->stop_partition >= 0;
-        assert_true(base_ring_push(run->back, chunk, 0));
-        ingest_source_wake(run->source);
-    }
-}
-
-static void await_stop(struct run *run)
-{
-    while (run->stops == 0) {
-        struct ingest_chunk *chunk = base_ring_pop(run->out, 20000);
-        assert_non_null(chunk);
-        run->stops += chunk->stop_partition >= 0;
-        for (uint32_t i = 0; i < chunk->count; i++)
-            apply(run, &chunk->events[i]);
-        assert_true(base_ring_push(run->back, chunk, 0));
-    }
-}
-
-/* Ends the thread; what was not collected is dropped, as by a crash. */
-static void stop(struct run *run)
-{
-    ingest_source_stop(run->source);
-    pthread_join(run->thread, NULL);
-    struct ingest_chunk *chunk;
-    while ((chunk = base_ring_pop(run->out, 0)))
-        ingest_chunk_free(chunk);
-    while ((chunk = base_ring_pop(run->back, 0)))
-        ingest_chunk_free(chunk);
-    ingest_source_free(run->source);
-    base_ring_free(run->out);
-    base_ring_free(run->back);
-}
-
-static struct run *new_run(const struct kafka_fixture *kafka)
-{
-    struct run *run = calloc(1, sizeof *run);
-    assert_non_null(run);
-    kafka_fixture_config(kafka, &run->config, "");
-    return run;
-}
-
-static void free_run(struct run *run)
-{
-    free(run->events);
-    free(run);
-}
 
 /* ---- streams ------------------------------------------------------------ */
 
@@ -207,7 +59,7 @@ static void send_many(struct kafka_fixture *kafka, int count)
 }
 
 /* Strictly rising keys, each partition's offsets without hole or repeat. */
-static void assert_whole(const struct run *run, size_t count)
+static void assert_whole(const struct source_run *run, size_t count)
 {
     int64_t next[SLOTS] = {0};
     assert_int_equal(run->count, count);
@@ -223,7 +75,7 @@ static void assert_whole(const struct run *run, size_t count)
     }
 }
 
-static void assert_same(const struct run *a, const struct run *b)
+static void assert_same(const struct source_run *a, const struct source_run *b)
 {
     assert_int_equal(a->count, b->count);
     for (size_t i = 0; i < a->count; i++) {
@@ -244,27 +96,27 @@ static void test_order_and_restart(void **state)
     struct kafka_fixture kafka;
     kafka_fixture_open(&kafka, PARTITIONS);
     send_many(&kafka, EVENTS);
-    struct run *once = new_run(&kafka);
-    start(once);
-    collect(once, EVENTS);
-    stop(once);
+    struct source_run *once = source_run_new(&kafka);
+    source_run_start(once);
+    source_run_collect(once, EVENTS);
+    source_run_stop(once);
     assert_int_equal(once->status, BASE_OK);
     assert_int_equal(once->fresh_count, SLOTS);
     assert_whole(once, EVENTS);
     /* Cut off at random moments, with another fetch size. */
-    struct run *often = new_run(&kafka);
+    struct source_run *often = source_run_new(&kafka);
     kafka_fixture_property(&often->config, "fetch.message.max.bytes", "2000");
     for (size_t upto = 0; upto < EVENTS;) {
         upto += 1 + draw(6000);
-        start(often);
-        collect(often, upto < EVENTS ? upto : EVENTS);
-        stop(often);
+        source_run_start(often);
+        source_run_collect(often, upto < EVENTS ? upto : EVENTS);
+        source_run_stop(often);
         assert_int_equal(often->status, BASE_OK);
     }
     assert_whole(often, EVENTS);
     assert_same(once, often);
-    free_run(once);
-    free_run(often);
+    source_run_free(once);
+    source_run_free(often);
     kafka_fixture_close(&kafka);
 }
 
@@ -276,10 +128,10 @@ static void test_ids(void **state)
     send_event(&kafka, 0, 5, now_ms - 10, now_ms - 5);
     send_event(&kafka, 1, 5, now_ms - 4, now_ms - 3);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
-    start(run);
-    collect(run, 2);
-    stop(run);
+    struct source_run *run = source_run_new(&kafka);
+    source_run_start(run);
+    source_run_collect(run, 2);
+    source_run_stop(run);
     uint64_t id = learner_id(learner_table_seed("event"), "i5", 2);
     assert_int_equal(run->events[0].event_id, id);
     assert_int_equal(run->events[0].impression, id);
@@ -288,7 +140,7 @@ static void test_ids(void **state)
                      learner_id(learner_table_seed("user"), "u", 1));
     assert_int_equal(run->events[0].own_ms, now_ms - 10);
     assert_int_equal(run->events[0].kafka_ms, now_ms - 5);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -298,12 +150,12 @@ static void test_broker_down_and_up(void **state)
     enum { EVENTS = 20000 };
     struct kafka_fixture kafka;
     kafka_fixture_open(&kafka, PARTITIONS);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     kafka_fixture_property(&run->config, "reconnect.backoff.max.ms", "200");
     kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
     send_many(&kafka, EVENTS / 2);
-    start(run);
-    collect(run, 500);
+    source_run_start(run);
+    source_run_collect(run, 500);
     rd_kafka_mock_broker_set_down(kafka.cluster, 1);
     static struct ingest_status status;
     uint64_t handed;
@@ -311,7 +163,7 @@ static void test_broker_down_and_up(void **state)
         struct ingest_chunk *chunk = base_ring_pop(run->out, 20);
         if (chunk) {
             for (uint32_t i = 0; i < chunk->count; i++)
-                apply(run, &chunk->events[i]);
+                source_run_apply(run, &chunk->events[i]);
             assert_true(base_ring_push(run->back, chunk, 0));
             ingest_source_wake(run->source);
         }
@@ -319,13 +171,13 @@ static void test_broker_down_and_up(void **state)
     } while (!status.broker_error[0]);
     rd_kafka_mock_broker_set_up(kafka.cluster, 1);
     send_many(&kafka, EVENTS / 2);
-    collect(run, EVENTS);
+    source_run_collect(run, EVENTS);
     do {
         ingest_source_status(run->source, &status, &handed);
         usleep(1000);
     } while (!status.at_end || status.broker_error[0]);
     assert_int_equal(handed, EVENTS);
-    stop(run);
+    source_run_stop(run);
     assert_int_equal(run->status, BASE_OK);
     int64_t next[SLOTS] = {0};
     for (size_t i = 0; i < run->count; i++) {
@@ -333,7 +185,7 @@ static void test_broker_down_and_up(void **state)
                         run->events[i].topic;
         assert_int_equal(run->events[i].offset, next[slot]++);
     }
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -346,20 +198,20 @@ static void test_damaged_batches_are_read_again(void **state)
     struct kafka_fixture kafka;
     kafka_fixture_open(&kafka, PARTITIONS);
     send_many(&kafka, EVENTS);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
-    start(run);
+    source_run_start(run);
     for (size_t upto = 2000; upto < EVENTS; upto += 4000) {
         rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
                                           RD_KAFKA_RESP_ERR_INVALID_MSG);
-        collect(run, upto);
+        source_run_collect(run, upto);
     }
-    collect(run, EVENTS);
-    stop(run);
+    source_run_collect(run, EVENTS);
+    source_run_stop(run);
     assert_int_equal(run->status, BASE_OK);
     assert_int_equal(run->stops, 0);
     assert_whole(run, EVENTS);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -371,16 +223,16 @@ static void test_damage_that_stays_stops(void **state)
     kafka_fixture_open(&kafka, 1);
     send_event(&kafka, 0, 1, now_ms, now_ms);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     for (int i = 0; i < 100; i++)
         rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
                                           RD_KAFKA_RESP_ERR_INVALID_MSG);
-    start(run);
-    await_stop(run);
-    stop(run);
+    source_run_start(run);
+    source_run_await_stop(run);
+    source_run_stop(run);
     assert_int_equal(run->status, BASE_OK);
     assert_int_equal(run->count, 0);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -393,10 +245,10 @@ static void test_the_place_of_damage_is_exact(void **state)
     struct kafka_fixture kafka;
     kafka_fixture_open(&kafka, PARTITIONS);
     send_many(&kafka, EVENTS);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     kafka_fixture_property(&run->config, "fetch.message.max.bytes", "2000");
-    start(run);
-    collect(run, 500);
+    source_run_start(run);
+    source_run_collect(run, 500);
     for (int i = 0; i < 1000; i++)
         rd_kafka_mock_push_request_errors(kafka.cluster, 1 /* Fetch */, 1,
                                           RD_KAFKA_RESP_ERR_INVALID_MSG);
@@ -405,7 +257,7 @@ static void test_the_place_of_damage_is_exact(void **state)
         assert_non_null(chunk);
         run->stops += chunk->stop_partition >= 0;
         for (uint32_t i = 0; i < chunk->count; i++)
-            apply(run, &chunk->events[i]);
+            source_run_apply(run, &chunk->events[i]);
         assert_true(base_ring_push(run->back, chunk, 0));
         ingest_source_wake(run->source);
     }
@@ -417,7 +269,7 @@ static void test_the_place_of_damage_is_exact(void **state)
         status.partitions[i].partition = (int32_t)(i % PARTITIONS);
     }
     ingest_source_status(run->source, &status, &handed);
-    stop(run);
+    source_run_stop(run);
     unsigned causes = 0;
     for (unsigned i = 0; i < SLOTS; i++) {
         int64_t seen = 0;
@@ -432,7 +284,7 @@ static void test_the_place_of_damage_is_exact(void **state)
         assert_non_null(strstr(status.partitions[i].resume, "--topic "));
     }
     assert_true(causes >= PARTITIONS);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -465,10 +317,10 @@ static void test_poison(void **state)
         kafka_fixture_send(&kafka, "impressions", 0, records[i].value,
                            records[i].size, records[i].kafka_ms);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
-    start(run);
-    collect(run, COUNT);
-    stop(run);
+    struct source_run *run = source_run_new(&kafka);
+    source_run_start(run);
+    source_run_collect(run, COUNT);
+    source_run_stop(run);
     for (int i = 0; i < COUNT; i++) {
         const struct ingest_event *event = &run->events[i];
         assert_int_equal(event->offset, i);
@@ -481,7 +333,7 @@ static void test_poison(void **state)
                          records[i].size < 65536 ? records[i].size : 65536);
     }
     assert_memory_equal(run->last_payload, bytes, size < 64 ? size : 64);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -529,20 +381,20 @@ static void test_confluent_framing(void **state)
                            records[i].cut ? records[i].cut : size, now_ms);
     }
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     run->config.topics[0].framing = INGEST_CONFLUENT;
     snprintf(run->config.topics[0].schema,
              sizeof run->config.topics[0].schema, "%s", folder);
-    start(run);
-    collect(run, COUNT);
-    stop(run);
+    source_run_start(run);
+    source_run_collect(run, COUNT);
+    source_run_stop(run);
     for (int i = 0; i < COUNT; i++) {
         bool unknown = records[i].reason == INGEST_REASON_SCHEMA_UNKNOWN;
         assert_int_equal(run->events[i].reason, records[i].reason);
         assert_int_equal(run->events[i].decisions,
                          unknown ? INGEST_UNREGISTERED : 0);
     }
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
     assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
 }
@@ -560,11 +412,11 @@ static void send_framed(struct kafka_fixture *kafka, uint8_t id, int number)
                        now_ms - 1000 + number);
 }
 
-static struct run *new_registry_run(const struct kafka_fixture *kafka,
+static struct source_run *new_registry_run(const struct kafka_fixture *kafka,
                                     const struct registry_server *server,
                                     const char *folder)
 {
-    struct run *run = new_run(kafka);
+    struct source_run *run = source_run_new(kafka);
     run->config.topics[0].framing = INGEST_CONFLUENT;
     snprintf(run->config.registry_url, sizeof run->config.registry_url,
              "http://127.0.0.1:%u/registry", server->port);
@@ -599,8 +451,8 @@ static void test_registry(void **state)
     for (int i = 0; i < EVENTS; i++)
         send_framed(&kafka, 7, i);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_registry_run(&kafka, &server, folder);
-    start(run);
+    struct source_run *run = new_registry_run(&kafka, &server, folder);
+    source_run_start(run);
     await_requests(&server, 2);
     assert_null(base_ring_pop(run->out, 300)); /* nothing is lost or skipped */
     static struct ingest_status status;
@@ -609,20 +461,20 @@ static void test_registry(void **state)
     assert_int_equal(status.parked_partitions, 1);
     assert_non_null(strstr(status.registry_error, "HTTP status 500"));
     atomic_store(&server.broken, false);
-    collect(run, EVENTS);
-    stop(run);
+    source_run_collect(run, EVENTS);
+    source_run_stop(run);
     registry_server_stop(&server);
-    struct run *again = new_registry_run(&kafka, &server, folder);
-    start(again);
-    collect(again, EVENTS);
-    stop(again);
+    struct source_run *again = new_registry_run(&kafka, &server, folder);
+    source_run_start(again);
+    source_run_collect(again, EVENTS);
+    source_run_stop(again);
     for (int i = 0; i < EVENTS; i++) {
         assert_int_equal(run->events[i].offset, i);
         assert_int_equal(run->events[i].kind, INGEST_EVENT_IMPRESSION);
     }
     assert_same(run, again);
-    free_run(run);
-    free_run(again);
+    source_run_free(run);
+    source_run_free(again);
     kafka_fixture_close(&kafka);
     free(schema);
     assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
@@ -646,10 +498,10 @@ static void test_registry_knows_it_not(void **state)
     send_framed(&kafka, 100, 1);
     send_framed(&kafka, 8, 2);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_registry_run(&kafka, &server, folder);
-    start(run);
-    collect(run, 3);
-    stop(run);
+    struct source_run *run = new_registry_run(&kafka, &server, folder);
+    source_run_start(run);
+    source_run_collect(run, 3);
+    source_run_stop(run);
     static const uint8_t kinds[] = {INGEST_EVENT_IMPRESSION, INGEST_EVENT_DEAD,
                                     INGEST_EVENT_IMPRESSION};
     for (int i = 0; i < 3; i++) {
@@ -660,7 +512,7 @@ static void test_registry_knows_it_not(void **state)
     }
     assert_int_equal(run->events[1].reason, INGEST_REASON_SCHEMA_UNKNOWN);
     registry_server_stop(&server);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
     free(schema);
     assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
@@ -678,14 +530,14 @@ static void test_lost_range_stops_the_pair(void **state)
     for (int i = 0; i < 10; i++)
         send_event(&kafka, 0, i, now_ms + i, now_ms + i);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     run->position_count = 1;
     run->positions[0] = (struct ingest_position){
         .topic = INGEST_IMPRESSIONS, .partition = 1, .next = 3,
         .anchor_offset = -1};
-    start(run);
-    await_stop(run);
-    collect(run, 10); /* the others go on */
+    source_run_start(run);
+    source_run_await_stop(run);
+    source_run_collect(run, 10); /* the others go on */
     static struct ingest_status status;
     uint64_t handed;
     status.partition_count = 2;
@@ -694,7 +546,7 @@ static void test_lost_range_stops_the_pair(void **state)
         status.partitions[i].partition = 1;
     }
     ingest_source_status(run->source, &status, &handed);
-    stop(run);
+    source_run_stop(run);
     assert_int_equal(run->status, BASE_OK);
     for (unsigned i = 0; i < 2; i++) {
         assert_true(status.partitions[i].stopped);
@@ -703,7 +555,7 @@ static void test_lost_range_stops_the_pair(void **state)
     }
     for (size_t i = 0; i < run->count; i++)
         assert_int_equal(run->events[i].partition, 0);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -715,10 +567,10 @@ static void test_foreign_log_stops(void **state)
     for (int i = 0; i < 10; i++)
         send_event(&kafka, (unsigned)i % 4, i, now_ms + i, now_ms + i);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
-    start(run);
-    collect(run, 10);
-    stop(run);
+    struct source_run *run = source_run_new(&kafka);
+    source_run_start(run);
+    source_run_collect(run, 10);
+    source_run_stop(run);
     size_t before = run->count;
     /* One partition's anchor has another timestamp now. */
     for (unsigned i = 0; i < run->position_count; i++)
@@ -726,10 +578,10 @@ static void test_foreign_log_stops(void **state)
     for (int i = 0; i < 8; i++)
         send_event(&kafka, (unsigned)i % 4, i, now_ms + i, now_ms + i);
     kafka_fixture_flush(&kafka);
-    start(run);
-    await_stop(run);
-    collect(run, before + 4);
-    stop(run);
+    source_run_start(run);
+    source_run_await_stop(run);
+    source_run_collect(run, before + 4);
+    source_run_stop(run);
     for (size_t i = before; i < run->count; i++)
         assert_int_equal(run->events[i].partition, 0);
     /* A log that ends before our position was made anew. */
@@ -737,20 +589,19 @@ static void test_foreign_log_stops(void **state)
         run->positions[i].anchor_offset = -1;
         run->positions[i].next = 1000;
     }
-    start(run);
-    await_stop(run);
-    stop(run);
-    free_run(run);
+    source_run_start(run);
+    source_run_await_stop(run);
+    source_run_stop(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
-static void end_by_itself(struct run *run, const char *text)
+static void end_by_itself(struct source_run *run, const char *text)
 {
-    assert_int_equal(pthread_join(run->thread, NULL), 0);
+    source_run_await_end(run);
     assert_int_equal(run->status, BASE_CONFIG);
     assert_non_null(strstr(run->error.text, text));
-    pthread_create(&run->thread, NULL, body, run); /* for stop() to join */
-    stop(run);
+    source_run_stop(run);
 }
 
 static void test_wrong_configurations(void **state)
@@ -767,31 +618,31 @@ static void test_wrong_configurations(void **state)
         {"queued.max.messages.kbytes", "100"},
         {"no.such.property", "1"}};
     for (unsigned i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
-        struct run *run = new_run(&kafka);
+        struct source_run *run = source_run_new(&kafka);
         kafka_fixture_property(&run->config, fixed[i][0], fixed[i][1]);
-        assert_int_equal(try_start(run), BASE_CONFIG);
+        assert_int_equal(source_run_try_start(run), BASE_CONFIG);
         assert_non_null(strstr(run->error.text, fixed[i][0]));
         base_ring_free(run->out);
         base_ring_free(run->back);
-        free_run(run);
+        source_run_free(run);
     }
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     strcpy(run->config.topics[1].name, "uneven");
-    start(run);
+    source_run_start(run);
     end_by_itself(run, "2 and 3 partitions");
-    free_run(run);
-    run = new_run(&kafka);
+    source_run_free(run);
+    run = source_run_new(&kafka);
     strcpy(run->cluster, "another");
-    start(run);
+    source_run_start(run);
     end_by_itself(run, "another");
-    free_run(run);
-    run = new_run(&kafka);
+    source_run_free(run);
+    run = source_run_new(&kafka);
     strcpy(run->config.topics[0].mapping.user, "nobody");
-    assert_int_not_equal(try_start(run), BASE_OK);
+    assert_int_not_equal(source_run_try_start(run), BASE_OK);
     assert_non_null(strstr(run->error.text, "nobody"));
     base_ring_free(run->out);
     base_ring_free(run->back);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -802,8 +653,8 @@ static void test_waits_for_the_topic(void **state)
     kafka_fixture_open(&kafka, 1);
     rd_kafka_mock_topic_set_error(
         kafka.cluster, "clicks", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
-    struct run *run = new_run(&kafka);
-    start(run);
+    struct source_run *run = source_run_new(&kafka);
+    source_run_start(run);
     static struct ingest_status status;
     uint64_t handed;
     do {
@@ -813,10 +664,10 @@ static void test_waits_for_the_topic(void **state)
     rd_kafka_mock_topic_set_error(kafka.cluster, "clicks", 0);
     send_event(&kafka, 0, 1, now_ms, now_ms);
     kafka_fixture_flush(&kafka);
-    collect(run, 1);
-    stop(run);
+    source_run_collect(run, 1);
+    source_run_stop(run);
     assert_int_equal(run->status, BASE_OK);
-    free_run(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
@@ -830,14 +681,14 @@ static void test_speed(void **state)
     for (int i = 0; i < EVENTS; i++)
         send_event(&kafka, draw(16), i, base + i, base + i);
     kafka_fixture_flush(&kafka);
-    struct run *run = new_run(&kafka);
+    struct source_run *run = source_run_new(&kafka);
     int64_t begun = base_monotonic_us();
-    start(run);
-    collect(run, EVENTS);
+    source_run_start(run);
+    source_run_collect(run, EVENTS);
     print_message("mock -> source -> merge: %.0f k events/s\n",
                   EVENTS / ((double)(base_monotonic_us() - begun) / 1e3));
-    stop(run);
-    free_run(run);
+    source_run_stop(run);
+    source_run_free(run);
     kafka_fixture_close(&kafka);
 }
 
