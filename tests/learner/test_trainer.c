@@ -128,8 +128,10 @@ static enum base_status ask_and_go_on(void *self, uint64_t position,
     struct asking *asking = self;
     uint64_t number = position / B % 64;
     bool ask = number == 62 || number == 1;
-    while (ask && asking->run->request < asking->asked)
-        usleep(100); /* or this one would wait */
+    if (ask && asking->run->request < asking->asked) {
+        usleep(100); /* the trainer takes the slices of that one first */
+        return BASE_AGAIN;
+    }
     enum base_status status = asking->inner.next(
         asking->inner.self, position, timeout_ms, batch, error);
     if (!status && ask)
