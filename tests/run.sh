@@ -74,28 +74,42 @@ units() { # preset, further ctest arguments
   passed=$((passed + total - bad - skip))
 }
 
-# One end-to-end test: 0 passed, 77 skipped (it said why), else failed.
-program() { # name, command
-  local name=$1 status=0
-  shift
+# End-to-end tests run two at a time; what one printed is shown once it has
+# ended: 0 passed, 77 skipped (it said why), else failed. With the real broker,
+# where that is required, to skip is to fail.
+declare -A running=() logs=() must_run=()
+start() { # 1: must not skip, name, command
+  local required=$1 name=$2 log
+  shift 2
+  [ ${#running[@]} -lt 2 ] || reap
+  log=$(mktemp)
   say "test: $name"
-  "$@" || status=$?
-  case $status in
-    0) passed=$((passed + 1)); say "passed: $name" ;;
-    77) skipped=$((skipped + 1)); say "SKIPPED: $name" ;;
-    *) failed=$((failed + 1)); say "FAILED: $name (exit status $status)" ;;
-  esac
+  "$@" >"$log" 2>&1 </dev/null &
+  running[$!]=$name logs[$!]=$log must_run[$!]=$required
 }
-
-# A test with the real broker: where it is required, to skip is to fail.
-kafka_program() {
-  local before=$skipped
-  program "$@"
-  if [ $require_kafka -eq 1 ] && [ $skipped -gt "$before" ]; then
-    say "FAILED: $1: Apache Kafka is required here"
-    skipped=$before
+reap() {
+  local pid status=0
+  wait -n -p pid "${!running[@]}" || status=$?
+  local name=${running[$pid]}
+  say "output of $name:"
+  cat "${logs[$pid]}"
+  rm -f "${logs[$pid]}"
+  if [ $status -eq 77 ] && [ "${must_run[$pid]}" -eq 1 ]; then
+    say "FAILED: $name: Apache Kafka is required here"
     failed=$((failed + 1))
+  else
+    case $status in
+      0) passed=$((passed + 1)); say "passed: $name" ;;
+      77) skipped=$((skipped + 1)); say "SKIPPED: $name" ;;
+      *) failed=$((failed + 1)); say "FAILED: $name (exit status $status)" ;;
+    esac
   fi
+  unset "running[$pid]" "logs[$pid]" "must_run[$pid]"
+}
+program() { start 0 "$@"; }
+kafka_program() { start $require_kafka "$@"; }
+programs_end() {
+  while [ ${#running[@]} -gt 0 ]; do reap; done
 }
 
 bash configs/install.sh --tests || { failed=1; finish; }
@@ -119,12 +133,15 @@ kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
 
 program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
 kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
+programs_end
 
 if [ $slow -eq 1 ]; then
   build tsan
   units tsan -L 'unit' -E '^(model|adapters)\.'
-  program bench bash tests/bench/run.sh
+  program bench bash tests/bench/run.sh # alone: it measures
+  programs_end
   kafka_program e2e.kafka_globo_300000 "$python" -B \
     tests/e2e/kafka_globo.py --clicks 300000 "$interestd"
+  programs_end
 fi
 finish
