@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of the state machine, shared by state.c (life, transactions,
- * status), users.c (sequences) and join.c (the rules). Private to ingest.
+/* The inside of the state machine, shared by state.c (life, transactions),
+ * totals.c (totals, status), intervention.c (what operators do), users.c
+ * (sequences) and join.c (the rules). Private to ingest.
  *
  * The stored record of totals (meta database, key "state") is struct
  * ingest_totals, format 1: when it changes, raise the format and convert at
@@ -61,6 +62,28 @@ struct ingest_state {
     pthread_mutex_t status_mutex;
     struct ingest_status status; /* under status_mutex */
 };
+
+/* state.c. Remembers that memory and disk no longer agree, where `status` is
+ * an error other than BASE_AGAIN; returns it. */
+enum base_status ingest_state_note(struct ingest_state *state,
+                                   enum base_status status);
+/* BASE_BROKEN where no transaction is begun, or an error ended it. */
+enum base_status
+ingest_state_check_begun(const struct ingest_state *state,
+                         struct base_error *error) BASE_MUST_CHECK;
+
+/* totals.c. Within a transaction: reads or writes the record of totals; as at
+ * first where there is none. */
+enum base_status ingest_totals_load(struct ingest_state *state,
+                                    struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_totals_put(struct ingest_state *state,
+                                   struct base_error *error) BASE_MUST_CHECK;
+/* The key of the last applied event moves to that of `event`, never back. */
+void ingest_totals_advance(struct ingest_state *state,
+                           const struct ingest_event *event);
+/* The status that others see is that of the commit just made. */
+void ingest_totals_publish(struct ingest_state *state, uint64_t users,
+                           int64_t commit_us);
 
 /* users.c */
 enum base_status ingest_users_load(struct ingest_state *state, uint64_t user,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state machine's life, transactions and status; the rules are in
- * join.c, the sequences in users.c.
+/* The state machine's life and transactions; the rules are in join.c, the
+ * sequences in users.c, totals and status in totals.c, what operators do in
+ * intervention.c.
  *
  * What is kept in memory (open blocks, the loaded user, ledger, totals) is
  * written in ingest_state_commit, in one LMDB transaction with everything
@@ -9,7 +10,6 @@
  * finds the last commit. */
 #include "ingest/join.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,58 +20,9 @@
 
 enum { READER_CHECK_MS = 60000 };
 
-static const struct ingest_bytes totals_key = {"state", 5};
 static const struct ingest_bytes stream_key = {"stream", 6};
 
 /* ---- open ---------------------------------------------------------------- */
-
-static void reset_totals(struct ingest_totals *totals)
-{
-    totals->format = INGEST_STATE_FORMAT;
-    totals->last_apply_ms = INT64_MIN;
-    totals->last_own_ms = INT64_MIN;
-    totals->last_partition = INT32_MIN;
-    totals->last_offset = -1;
-}
-
-static enum base_status take_totals(struct ingest_state *state,
-                                    struct ingest_bytes value,
-                                    struct base_error *error)
-{
-    struct ingest_totals *totals = &state->totals;
-    uint64_t format = 0;
-    if (value.size >= 16)
-        memcpy(&format, (const uint8_t *)value.data + 8, sizeof format);
-    if (format > INGEST_STATE_FORMAT)
-        return base_fail(error, BASE_CONFIG,
-                         "state: format %llu was written by a newer "
-                         "interestd; this one knows up to %d",
-                         (unsigned long long)format, INGEST_STATE_FORMAT);
-    if (value.size != sizeof *totals)
-        return base_fail(error, BASE_CORRUPT,
-                         "state: the record of totals has %zu bytes",
-                         value.size);
-    memcpy(totals, value.data, sizeof *totals);
-    if (totals->hash != ingest_digest_64((const uint8_t *)totals + 8,
-                                         sizeof *totals - 8, 0))
-        return base_fail(error, BASE_CORRUPT,
-                         "state: the record of totals does not verify");
-    totals->cluster[sizeof totals->cluster - 1] = '\0';
-    state->journal.mark = totals->journal;
-    return BASE_OK;
-}
-
-static enum base_status put_totals(struct ingest_state *state,
-                                   struct base_error *error)
-{
-    struct ingest_totals *totals = &state->totals;
-    totals->journal = state->journal.mark;
-    totals->hash = ingest_digest_64((const uint8_t *)totals + 8,
-                                    sizeof *totals - 8, 0);
-    return ingest_store_put(state->store, INGEST_DB_META, totals_key,
-                            (struct ingest_bytes){totals, sizeof *totals},
-                            error);
-}
 
 static enum base_status put_stream(struct ingest_state *state,
                                    const char *text, struct base_error *error)
@@ -127,16 +78,11 @@ static enum base_status add_early(void *self,
 static enum base_status load(struct ingest_state *state,
                              struct base_error *error)
 {
-    struct ingest_bytes value;
     bool changed = false;
     enum base_status status = ingest_store_begin(state->store, error);
     if (status)
         return status;
-    reset_totals(&state->totals);
-    status = ingest_store_get(state->store, INGEST_DB_META, totals_key, &value,
-                              error);
-    if (!status && value.data)
-        status = take_totals(state, value, error);
+    status = ingest_totals_load(state, error);
     if (!status)
         status = check_stream(state, &changed, error);
     if (!status)
@@ -149,7 +95,7 @@ static enum base_status load(struct ingest_state *state,
     if (!status)
         status = ingest_journal_load(&state->journal, error);
     if (!status && changed)
-        status = put_totals(state, error);
+        status = ingest_totals_put(state, error);
     if (!status && changed)
         return ingest_store_commit(state->store, error);
     ingest_store_abort(state->store);
@@ -216,83 +162,6 @@ static enum base_status make_parts(struct ingest_state *state,
     return status;
 }
 
-/* ---- status -------------------------------------------------------------- */
-
-static void publish_partition(struct ingest_status *status, unsigned i,
-                              const struct ingest_partition *partition)
-{
-    struct ingest_partition_status *to = &status->partitions[i];
-    const struct ingest_position *position = &partition->position;
-    to->topic = position->topic;
-    to->partition = position->partition;
-    to->start = position->start;
-    to->next = position->next;
-    to->before = partition->before;
-    to->high = -1;
-    to->own_ms = position->own_ms;
-    memcpy(to->buckets, partition->buckets, sizeof to->buckets);
-    for (int bucket = 0; bucket < INGEST_BUCKET_COUNT; bucket++)
-        status->buckets[bucket] += partition->buckets[bucket];
-}
-
-static void publish_totals(struct ingest_status *status,
-                           const struct ingest_totals *totals)
-{
-    status->events = totals->events;
-    status->commits = totals->commits;
-    status->journal_end = totals->journal.position;
-    status->batch_end = totals->journal.batch_first;
-    status->journal_begin = totals->journal.begin;
-    status->journal_bytes = totals->journal.bytes;
-    for (int i = 0; i < INGEST_REASON_COUNT; i++)
-        status->reasons[i] = totals->reasons[i];
-    status->history_cut = totals->history_cut;
-    status->floored_records = totals->floored;
-    status->clamped_records = totals->clamped;
-    status->late_labels_lost = totals->late_labels_lost;
-    status->dead_letters_dropped = totals->letters.letters_dropped;
-    status->decisions = totals->letters.next_decision;
-    status->crossed_partitions = totals->crossed;
-    status->evicted = totals->evicted;
-    status->damaged_sequences = totals->damaged;
-    status->applied_ms = totals->last_apply_ms;
-}
-
-/* As of the commit just made. */
-static void publish(struct ingest_state *state, uint64_t users,
-                    int64_t commit_us)
-{
-    struct ingest_status *status = &state->status;
-    pthread_mutex_lock(&state->status_mutex);
-    publish_totals(status, &state->totals);
-    memset(status->buckets, 0, sizeof status->buckets);
-    for (unsigned i = 0; i < state->ledger.count; i++)
-        publish_partition(status, i, &state->ledger.partitions[i]);
-    status->partition_count = state->ledger.count;
-    status->unaccounted = ingest_ledger_unaccounted(&state->ledger);
-    status->pending = state->impressions.open + state->clicks.open;
-    status->lag_records = -1;
-    status->map_used_bytes = ingest_store_used(state->store);
-    status->users = users;
-    status->last_commit_us = commit_us;
-    if (commit_us > status->max_commit_us)
-        status->max_commit_us = commit_us;
-    pthread_mutex_unlock(&state->status_mutex);
-}
-
-void ingest_state_status(struct ingest_state *state,
-                         struct ingest_status *status)
-{
-    pthread_mutex_lock(&state->status_mutex);
-    size_t size = offsetof(struct ingest_status, partitions) +
-                  state->status.partition_count *
-                      sizeof state->status.partitions[0];
-    memcpy(status, &state->status, size);
-    pthread_mutex_unlock(&state->status_mutex);
-    status->at_end = false;
-    status->broker_error[0] = '\0';
-}
-
 /* ---- life ---------------------------------------------------------------- */
 
 static enum base_status publish_loaded(struct ingest_state *state,
@@ -303,7 +172,7 @@ static enum base_status publish_loaded(struct ingest_state *state,
         return status;
     uint64_t users = ingest_store_count(state->store, INGEST_DB_SEQUENCES);
     ingest_store_abort(state->store);
-    publish(state, users, 0);
+    ingest_totals_publish(state, users, 0);
     ingest_feed_signal(&state->feed, state->journal.mark.batch_first);
     return BASE_OK;
 }
@@ -377,30 +246,6 @@ const struct ingest_position *ingest_state_positions(struct ingest_state *state,
     return ledger->positions;
 }
 
-void ingest_state_last(struct ingest_state *state, struct ingest_event *last)
-{
-    *last = (struct ingest_event){
-        .topic = (uint8_t)state->totals.last_topic,
-        .partition = state->totals.last_partition,
-        .offset = state->totals.last_offset,
-        .own_ms = state->totals.last_own_ms,
-        .apply_ms = state->totals.last_apply_ms};
-}
-
-static void set_last(struct ingest_state *state,
-                     const struct ingest_event *event)
-{
-    struct ingest_event last;
-    ingest_state_last(state, &last);
-    if (ingest_event_order(event, &last) <= 0)
-        return;
-    state->totals.last_topic = event->topic;
-    state->totals.last_partition = event->partition;
-    state->totals.last_offset = event->offset;
-    state->totals.last_own_ms = event->own_ms;
-    state->totals.last_apply_ms = event->apply_ms;
-}
-
 const char *ingest_state_cluster(struct ingest_state *state)
 {
     return state->totals.cluster;
@@ -413,17 +258,16 @@ uint64_t ingest_state_epoch(const struct ingest_state *state)
 
 /* ---- transactions -------------------------------------------------------- */
 
-/* Remembers that memory and disk no longer agree. */
-static enum base_status note(struct ingest_state *state,
-                             enum base_status status)
+enum base_status ingest_state_note(struct ingest_state *state,
+                                   enum base_status status)
 {
     if (status && status != BASE_AGAIN)
         state->broken = true;
     return status;
 }
 
-static enum base_status check_begun(const struct ingest_state *state,
-                                    struct base_error *error)
+enum base_status ingest_state_check_begun(const struct ingest_state *state,
+                                          struct base_error *error)
 {
     if (state->broken)
         return base_fail(error, BASE_BROKEN,
@@ -442,14 +286,14 @@ enum base_status ingest_state_begin(struct ingest_state *state,
     if (ingest_store_begun(state->store))
         return base_fail(error, BASE_BROKEN, "state: is begun already");
     state->fired = 0;
-    return note(state, ingest_store_begin(state->store, error));
+    return ingest_state_note(state, ingest_store_begin(state->store, error));
 }
 
 enum base_status ingest_state_set_cluster(struct ingest_state *state,
                                           const char *cluster_id,
                                           struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     if (status)
         return status;
     if (strlen(cluster_id) >= sizeof state->totals.cluster)
@@ -465,7 +309,7 @@ enum base_status ingest_state_start_partition(struct ingest_state *state,
                                               int64_t first_offset,
                                               struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     return status ? status
                   : ingest_ledger_start(&state->ledger, topic, partition,
                                         first_offset, error);
@@ -502,7 +346,7 @@ static enum base_status fire(struct ingest_state *state,
     if (!status)
         status = ingest_journal_room(&state->journal, error);
     if (status == BASE_AGAIN)
-        set_last(state, &reached);
+        ingest_totals_advance(state, &reached);
     return status;
 }
 
@@ -510,119 +354,29 @@ enum base_status ingest_state_apply(struct ingest_state *state,
                                     const struct ingest_event *event,
                                     struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     if (status)
         return status;
     struct ingest_partition *partition =
         ingest_ledger_find(&state->ledger, event->topic, event->partition);
     if (!partition)
-        return note(state, base_fail(error, BASE_BROKEN,
-                                     "state: partition %d of topic %d was "
-                                     "never started",
-                                     (int)event->partition, event->topic));
+        return ingest_state_note(
+            state, base_fail(error, BASE_BROKEN,
+                             "state: partition %d of topic %d was "
+                             "never started",
+                             (int)event->partition, event->topic));
     if ((status = fire(state, event, error)))
-        return note(state, status);
+        return ingest_state_note(state, status);
     status = ingest_ledger_advance(partition, event, error);
     if (!status)
         status = decide(state, event, error);
     if (!status)
         status = ingest_join_apply(state, partition, event, error);
     if (status)
-        return note(state, status);
+        return ingest_state_note(state, status);
     state->totals.events++;
-    set_last(state, event);
+    ingest_totals_advance(state, event);
     return BASE_OK;
-}
-
-enum base_status ingest_state_stop_partition(struct ingest_state *state,
-                                             int32_t partition,
-                                             const char *reason,
-                                             struct base_error *error)
-{
-    enum base_status status = check_begun(state, error);
-    if (status)
-        return status;
-    struct ingest_event event;
-    ingest_state_last(state, &event);
-    for (uint8_t topic = 0; !status && topic < INGEST_TOPICS; topic++) {
-        struct ingest_partition *found =
-            ingest_ledger_find(&state->ledger, topic, partition);
-        if (!found)
-            continue;
-        event.topic = topic;
-        event.partition = partition;
-        event.offset = found->position.next;
-        status = ingest_decision_put(state->store, &state->totals.letters,
-                                     &event, INGEST_DECISION_STOPPED, reason,
-                                     error);
-    }
-    if (!status)
-        status = ingest_join_stop(state, partition, error);
-    return note(state, status);
-}
-
-static void describe_skip(const struct ingest_skip *skip, int64_t next,
-                          char *text, size_t size)
-{
-    if (skip->start < 0)
-        snprintf(text, size, "lost [%lld, %lld)", (long long)next,
-                 (long long)skip->to);
-    else
-        snprintf(text, size,
-                 "another log, from %lld on; lost [%lld, %lld), and of the "
-                 "former log all from %lld on",
-                 (long long)skip->start, (long long)skip->start,
-                 (long long)skip->to, (long long)next);
-}
-
-enum base_status ingest_state_skip(struct ingest_state *state,
-                                   const struct ingest_skip *skip,
-                                   struct base_error *error)
-{
-    enum base_status status = check_begun(state, error);
-    if (status)
-        return status;
-    struct ingest_partition *partition =
-        ingest_ledger_find(&state->ledger, skip->topic, skip->partition);
-    if (!partition)
-        return note(state, base_fail(error, BASE_USAGE,
-                                     "state: partition %d of topic %d was "
-                                     "never read",
-                                     (int)skip->partition, skip->topic));
-    char text[200];
-    struct ingest_event event;
-    ingest_state_last(state, &event);
-    event.topic = skip->topic;
-    event.partition = skip->partition;
-    event.offset = partition->position.next;
-    describe_skip(skip, partition->position.next, text, sizeof text);
-    status = ingest_ledger_skip(partition, skip->start, skip->to, error);
-    if (!status)
-        status = ingest_decision_put(state->store, &state->totals.letters,
-                                     &event, INGEST_DECISION_SKIPPED, text,
-                                     error);
-    if (!status)
-        status = ingest_join_stop(state, skip->partition, error);
-    return note(state, status);
-}
-
-enum base_status ingest_state_accept_cluster(struct ingest_state *state,
-                                             const char *cluster_id,
-                                             struct base_error *error)
-{
-    char text[400];
-    struct ingest_event last;
-    snprintf(text, sizeof text, "cluster: %s -> %s", state->totals.cluster,
-             cluster_id);
-    enum base_status status =
-        ingest_state_set_cluster(state, cluster_id, error);
-    if (status)
-        return status;
-    ingest_state_last(state, &last);
-    return note(state, ingest_decision_put(state->store,
-                                           &state->totals.letters, &last,
-                                           INGEST_DECISION_CONFIGURATION, text,
-                                           error));
 }
 
 uint64_t ingest_state_batch_end(const struct ingest_state *state)
@@ -638,10 +392,10 @@ bool ingest_state_has_room(const struct ingest_state *state)
 enum base_status ingest_state_end_batch(struct ingest_state *state,
                                         struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     return status ? status
-                  : note(state,
-                         ingest_journal_end_batch(&state->journal, error));
+                  : ingest_state_note(state, ingest_journal_end_batch(
+                                                 &state->journal, error));
 }
 
 uint32_t ingest_state_open_samples(const struct ingest_state *state,
@@ -655,10 +409,11 @@ uint32_t ingest_state_open_samples(const struct ingest_state *state,
 enum base_status ingest_state_trim(struct ingest_state *state,
                                    uint64_t position, struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
-    return status ? status
-                  : note(state, ingest_journal_trim(&state->journal, position,
-                                                    error));
+    enum base_status status = ingest_state_check_begun(state, error);
+    return status
+               ? status
+               : ingest_state_note(state, ingest_journal_trim(&state->journal,
+                                                              position, error));
 }
 
 static enum base_status flush(struct ingest_state *state,
@@ -673,14 +428,14 @@ static enum base_status flush(struct ingest_state *state,
         status = ingest_journal_flush(&state->journal, error);
     if (!status)
         status = ingest_ledger_flush(&state->ledger, error);
-    return status ? status : put_totals(state, error);
+    return status ? status : ingest_totals_put(state, error);
 }
 
 enum base_status ingest_state_commit(struct ingest_state *state,
                                      struct base_error *error)
 {
     int64_t begun_us = base_monotonic_us();
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     if (status)
         return status;
     state->totals.commits++;
@@ -692,7 +447,7 @@ enum base_status ingest_state_commit(struct ingest_state *state,
         state->broken = true;
         return base_wrap(error, "state: commit");
     }
-    publish(state, users, base_monotonic_us() - begun_us);
+    ingest_totals_publish(state, users, base_monotonic_us() - begun_us);
     if (begun_us / 1000 - state->readers_checked_ms >= READER_CHECK_MS) {
         /* A killed reader's slot would keep old pages for ever. */
         state->readers_checked_ms = begun_us / 1000;
@@ -709,20 +464,22 @@ enum base_status ingest_state_outbox_put(struct ingest_state *state,
                                          const void *row, size_t size,
                                          struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     return status ? status
-                  : note(state, ingest_outbox_put(state->store, epoch, version,
-                                                  row, size, error));
+                  : ingest_state_note(
+                        state, ingest_outbox_put(state->store, epoch, version,
+                                                 row, size, error));
 }
 
 enum base_status ingest_state_outbox_sent(struct ingest_state *state,
                                           uint64_t epoch, uint64_t version,
                                           struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     return status ? status
-                  : note(state, ingest_outbox_sent(state->store, epoch,
-                                                   version, error));
+                  : ingest_state_note(state,
+                                      ingest_outbox_sent(state->store, epoch,
+                                                         version, error));
 }
 
 enum base_status ingest_state_outbox_next(struct ingest_state *state,
@@ -730,7 +487,7 @@ enum base_status ingest_state_outbox_next(struct ingest_state *state,
                                           void **row, size_t *size,
                                           struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     return status ? status
                   : ingest_outbox_next(state->store, epoch, version, row, size,
                                        error);
@@ -753,7 +510,7 @@ enum base_status ingest_state_set_epoch(struct ingest_state *state,
                                         uint64_t epoch,
                                         struct base_error *error)
 {
-    enum base_status status = check_begun(state, error);
+    enum base_status status = ingest_state_check_begun(state, error);
     if (!status)
         state->totals.epoch = epoch;
     return status;

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an operator, or a fault, does to the state from outside of the stream:
+ * a partition stops, goes on elsewhere, another cluster is accepted. Each is a
+ * decision in the transaction of its effect. Thread: store. */
+#include "ingest/join.h"
+
+#include <stdio.h>
+
+enum base_status ingest_state_stop_partition(struct ingest_state *state,
+                                             int32_t partition,
+                                             const char *reason,
+                                             struct base_error *error)
+{
+    enum base_status status = ingest_state_check_begun(state, error);
+    if (status)
+        return status;
+    struct ingest_event event;
+    ingest_state_last(state, &event);
+    for (uint8_t topic = 0; !status && topic < INGEST_TOPICS; topic++) {
+        struct ingest_partition *found =
+            ingest_ledger_find(&state->ledger, topic, partition);
+        if (!found)
+            continue;
+        event.topic = topic;
+        event.partition = partition;
+        event.offset = found->position.next;
+        status =
+            ingest_decision_put(state->store, &state->totals.letters, &event,
+                                INGEST_DECISION_STOPPED, reason, error);
+    }
+    if (!status)
+        status = ingest_join_stop(state, partition, error);
+    return ingest_state_note(state, status);
+}
+
+static void describe_skip(const struct ingest_skip *skip, int64_t next,
+                          char *text, size_t size)
+{
+    if (skip->start < 0)
+        snprintf(text, size, "lost [%lld, %lld)", (long long)next,
+                 (long long)skip->to);
+    else
+        snprintf(text, size,
+                 "another log, from %lld on; lost [%lld, %lld), and of the "
+                 "former log all from %lld on",
+                 (long long)skip->start, (long long)skip->start,
+                 (long long)skip->to, (long long)next);
+}
+
+enum base_status ingest_state_skip(struct ingest_state *state,
+                                   const struct ingest_skip *skip,
+                                   struct base_error *error)
+{
+    enum base_status status = ingest_state_check_begun(state, error);
+    if (status)
+        return status;
+    struct ingest_partition *partition =
+        ingest_ledger_find(&state->ledger, skip->topic, skip->partition);
+    if (!partition)
+        return ingest_state_note(
+            state, base_fail(error, BASE_USAGE,
+                             "state: partition %d of topic %d was "
+                             "never read",
+                             (int)skip->partition, skip->topic));
+    char text[200];
+    struct ingest_event event;
+    ingest_state_last(state, &event);
+    event.topic = skip->topic;
+    event.partition = skip->partition;
+    event.offset = partition->position.next;
+    describe_skip(skip, partition->position.next, text, sizeof text);
+    status = ingest_ledger_skip(partition, skip->start, skip->to, error);
+    if (!status)
+        status =
+            ingest_decision_put(state->store, &state->totals.letters, &event,
+                                INGEST_DECISION_SKIPPED, text, error);
+    if (!status)
+        status = ingest_join_stop(state, skip->partition, error);
+    return ingest_state_note(state, status);
+}
+
+enum base_status ingest_state_accept_cluster(struct ingest_state *state,
+                                             const char *cluster_id,
+                                             struct base_error *error)
+{
+    char text[400];
+    struct ingest_event last;
+    snprintf(text, sizeof text, "cluster: %s -> %s", state->totals.cluster,
+             cluster_id);
+    enum base_status status =
+        ingest_state_set_cluster(state, cluster_id, error);
+    if (status)
+        return status;
+    ingest_state_last(state, &last);
+    return ingest_state_note(
+        state, ingest_decision_put(state->store, &state->totals.letters, &last,
+                                   INGEST_DECISION_CONFIGURATION, text, error));
+}
