@@ -13,6 +13,7 @@
 
 const char *const snapshot_group_words[] = {"profile", "item", "context",
                                             NULL};
+const char *const snapshot_kind_words[] = {"base", "delta", NULL};
 
 void snapshot_folder_print(uint64_t epoch, uint64_t version,
                            char name[SNAPSHOT_FOLDER_NAME])
@@ -31,13 +32,31 @@ static bool scan_number(const char **at, uint64_t *value)
     return *at > begin && *begin != '0' && sum <= SNAPSHOT_INTEGER_MAX;
 }
 
-bool snapshot_folder_scan(const char *name, uint64_t *epoch, uint64_t *version)
+static bool scan_name(const char *name, char letter, uint64_t *epoch,
+                      uint64_t *version)
 {
     const char *at = name;
-    if (*at++ != 'v' || !scan_number(&at, epoch) || *at++ != '-' ||
+    if (*at++ != letter || !scan_number(&at, epoch) || *at++ != '-' ||
         !scan_number(&at, version))
         return false;
     return *at == '\0';
+}
+
+bool snapshot_folder_scan(const char *name, uint64_t *epoch, uint64_t *version)
+{
+    return scan_name(name, 'v', epoch, version);
+}
+
+void snapshot_beside_print(uint64_t epoch, uint64_t version,
+                           char name[SNAPSHOT_FOLDER_NAME])
+{
+    snapshot_folder_print(epoch, version, name);
+    name[0] = 'b';
+}
+
+bool snapshot_beside_scan(const char *name, uint64_t *epoch, uint64_t *version)
+{
+    return scan_name(name, 'b', epoch, version);
 }
 
 bool snapshot_name_usable(const char *name)
@@ -204,12 +223,18 @@ static json_t *tables_json(const struct snapshot_manifest *manifest)
         const struct learner_schema *schema = &manifest->schema;
         int dimension =
             i < schema->table_count ? schema->tables[i].dimension : 0;
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:i, s:i, s:I, s:o}", "name", table->name,
-                      "dimension", dimension, "width", (int)table->dimension,
-                      "rows", (json_int_t)manifest->rows[i], "seed",
-                      u64_json(learner_table_seed(table->name))));
+        json_t *object = json_pack(
+            "{s:s, s:i, s:i, s:I, s:o, s:s}", "name", table->name,
+            "dimension", dimension, "width", (int)table->dimension, "rows",
+            (json_int_t)manifest->rows[i], "seed",
+            u64_json(learner_table_seed(table->name)), "row_dtype",
+            snapshot_dtype_name(manifest->row_dtype));
+        if (manifest->kind == SNAPSHOT_DELTA)
+            json_object_update_new(
+                object, json_pack("{s:I, s:I}", "changed",
+                                  (json_int_t)manifest->changed[i], "gone",
+                                  (json_int_t)manifest->gone[i]));
+        json_array_append_new(list, object);
     }
     return list;
 }
@@ -277,6 +302,25 @@ static json_t *parent_json(const struct snapshot_manifest *manifest)
                      hash_json(manifest->parent_hash));
 }
 
+/* Keys that only some versions have. */
+static void add_lineage(json_t *root, const struct snapshot_manifest *manifest)
+{
+    if (manifest->is_beside)
+        json_object_set_new(root, "beside", hash_json(manifest->beside));
+    if (manifest->rollback_version)
+        json_object_set_new(
+            root, "rollback_of",
+            json_pack("{s:I, s:I}", "epoch",
+                      (json_int_t)manifest->rollback_epoch, "version",
+                      (json_int_t)manifest->rollback_version));
+    if (manifest->cut_ms)
+        json_object_set_new(
+            root, "freshness",
+            json_pack("{s:I, s:I}", "cut_ms", (json_int_t)manifest->cut_ms,
+                      "newest_event_ms",
+                      (json_int_t)manifest->newest_event_ms));
+}
+
 /* An object that the caller gave as text; NULL: an empty one. */
 static enum base_status object_of(const char *text, const char *key,
                                   json_t **object, struct base_error *error)
@@ -301,7 +345,8 @@ static json_t *manifest_json(const struct snapshot_manifest *manifest,
     return json_pack(
         "{s:i, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:I, s:I, s:s, s:o, s:o, "
         "s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o}, s:o, s:o, s:o}",
-        "format", SNAPSHOT_FORMAT, "kind", "base", "model_name",
+        "format", SNAPSHOT_FORMAT, "kind", snapshot_kind_words[manifest->kind],
+        "model_name",
         manifest->model_name, "epoch", (json_int_t)manifest->epoch, "version",
         (json_int_t)manifest->version, "parent", parent_json(manifest),
         "position", (json_int_t)manifest->position, "journal_hash",
@@ -340,6 +385,8 @@ snapshot_manifest_write(const struct snapshot_manifest *manifest, char **text,
         return base_wrap(error, "manifest");
     }
     json_t *root = manifest_json(manifest, offsets, stream);
+    if (root)
+        add_lineage(root, manifest);
     /* Nine digits bring back every float32. */
     char *dumped =
         root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9))

@@ -11,7 +11,7 @@
 #include "snapshot/tensors.h"
 
 enum {
-    SNAPSHOT_FORMAT = 2,
+    SNAPSHOT_FORMAT = 3,
     SNAPSHOT_MODEL_NAME = 64,     /* with its NUL */
     SNAPSHOT_FOLDER_NAME = 64,    /* "v<epoch>-<version>", with its NUL */
     SNAPSHOT_FILES_MAX = LEARNER_TABLES_MAX + 1,
@@ -45,22 +45,38 @@ struct snapshot_transform {
     double bounds[SNAPSHOT_BOUNDS_MAX]; /* ascending */
 };
 
+enum snapshot_kind {
+    SNAPSHOT_BASE, /* complete in itself */
+    SNAPSHOT_DELTA /* what changed since its parent */
+};
+
 struct snapshot_manifest {
+    enum snapshot_kind kind;
     char model_name[SNAPSHOT_MODEL_NAME];
     uint64_t epoch, version;
-    /* The version that was current before; parent_version 0 where none. */
+    /* The version that was current before; parent_version 0 where none. A
+     * delta has one, and changes it. */
     uint64_t parent_epoch, parent_version;
     struct snapshot_hash parent_hash;
+    /* A base beside a delta: the hash of that delta's manifest. */
+    bool is_beside;
+    struct snapshot_hash beside;
+    /* The version whose content this one repeats; rollback_version 0: none. */
+    uint64_t rollback_epoch, rollback_version;
     uint64_t position;
     struct snapshot_hash journal_hash;
     int64_t newest_event_ms, created_ms;
+    int64_t cut_ms; /* wall clock when the weights were copied; 0: not said */
     char arithmetic[32];
     uint64_t config_hash;
     struct learner_schema schema;      /* the model's own */
     struct learner_model_config model; /* fields_off is 0 */
     unsigned table_count; /* the schema's tables and, behind, one of crosses */
     struct learner_table_spec tables[LEARNER_TABLES_MAX]; /* with widths */
-    uint64_t rows[LEARNER_TABLES_MAX]; /* with the OOV row */
+    enum snapshot_dtype row_dtype; /* F32, F16 or I8; of all tables */
+    uint64_t rows[LEARNER_TABLES_MAX]; /* with the OOV row; of the version */
+    uint64_t changed[LEARNER_TABLES_MAX]; /* of a delta: rows in its file */
+    uint64_t gone[LEARNER_TABLES_MAX];    /* of a delta: keys without row */
     char *offsets_json; /* OWNS; NULL: none; applied_offsets */
     char *stream_json;  /* OWNS; NULL: none; the next three are read from it */
     uint32_t history_max;  /* behaviors of a trained history; 0: not said */
@@ -100,6 +116,11 @@ enum base_status snapshot_manifest_read(const char *text, size_t size,
                                         struct base_error *error)
     BASE_MUST_CHECK;
 
+/* "b<epoch>-<version>", the folder of a base beside a delta, and back. */
+void snapshot_beside_print(uint64_t epoch, uint64_t version,
+                           char name[SNAPSHOT_FOLDER_NAME]);
+bool snapshot_beside_scan(const char *name, uint64_t *epoch,
+                          uint64_t *version);
 /* "v<epoch>-<version>" and back; false for any other text. */
 void snapshot_folder_print(uint64_t epoch, uint64_t version,
                            char name[SNAPSHOT_FOLDER_NAME]);
@@ -119,5 +140,7 @@ snapshot_manifest_file(const struct snapshot_manifest *manifest,
 
 /* Words of enum learner_group; NULL ends. */
 extern const char *const snapshot_group_words[];
+/* Words of enum snapshot_kind; NULL ends. */
+extern const char *const snapshot_kind_words[];
 
 #endif

@@ -20,6 +20,8 @@ static const struct {
     size_t size;
 } dtypes[] = {
     [SNAPSHOT_F32] = {"F32", 4},
+    [SNAPSHOT_F16] = {"F16", 2},
+    [SNAPSHOT_I8] = {"I8", 1},
     [SNAPSHOT_U32] = {"U32", 4},
     [SNAPSHOT_U64] = {"U64", 8},
 };
@@ -57,7 +59,7 @@ static enum base_status parse_dtype(const json_t *json,
         }
     }
     return base_fail(error, BASE_CORRUPT,
-                     "tensor '%s': dtype %s; F32, U32 and U64 are known",
+                     "tensor '%s': dtype %s; F32, F16, I8, U32, U64 are known",
                      tensor->name, name ? name : "is not a string");
 }
 

@@ -20,7 +20,13 @@ enum {
     SNAPSHOT_TENSORS_ALIGN = 64,     /* of the first data byte, written */
 };
 
-enum snapshot_dtype { SNAPSHOT_F32, SNAPSHOT_U32, SNAPSHOT_U64 };
+enum snapshot_dtype {
+    SNAPSHOT_F32,
+    SNAPSHOT_F16, /* IEEE half */
+    SNAPSHOT_I8,
+    SNAPSHOT_U32,
+    SNAPSHOT_U64
+};
 const char *snapshot_dtype_name(enum snapshot_dtype dtype);
 size_t snapshot_dtype_size(enum snapshot_dtype dtype);
 

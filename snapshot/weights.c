@@ -150,6 +150,10 @@ static enum base_status check_widths(const struct snapshot_manifest *manifest,
                                      struct base_error *error)
 {
     unsigned count = learner_model_tables(model);
+    if (manifest->kind != SNAPSHOT_BASE || manifest->row_dtype != SNAPSHOT_F32)
+        return base_fail(error, BASE_CONFIG, "%s of %s rows cannot be opened "
+                         "alone", snapshot_kind_words[manifest->kind],
+                         snapshot_dtype_name(manifest->row_dtype));
     if (manifest->table_count != count)
         return base_fail(error, BASE_CORRUPT,
                          "the manifest has %u tables; the model has %u",

@@ -353,7 +353,7 @@ def check_folder(folder):
         text = file.read()
     check_hash(text, expected, "manifest.json")
     manifest = json.loads(text)
-    check(manifest["format"] == 2 and manifest["kind"] == "base", "format")
+    check(manifest["format"] == 3 and manifest["kind"] == "base", "format")
     check(name == f"v{manifest['epoch']}-{manifest['version']}", "version")
     model = Model(os.path.join(folder, name), manifest)
     check(manifest["golden"], "no golden requests")

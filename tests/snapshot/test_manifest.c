@@ -73,6 +73,58 @@ static char *written(size_t *size)
     return text;
 }
 
+/* Writes and reads `in`; what was read writes the same text. */
+static void pass_through(struct snapshot_manifest *in,
+                         struct snapshot_manifest *out)
+{
+    struct base_error error;
+    char *text, *again;
+    size_t size, size_again;
+    assert_int_equal(snapshot_manifest_write(in, &text, &size, &error),
+                     BASE_OK);
+    if (snapshot_manifest_read(text, size, out, &error))
+        fail_msg("%s", error.text);
+    assert_int_equal(snapshot_manifest_write(out, &again, &size_again, &error),
+                     BASE_OK);
+    assert_string_equal(text, again);
+    free(text);
+    free(again);
+}
+
+static void a_delta_and_a_base_beside_it_pass_through(void **state)
+{
+    struct snapshot_manifest in, out;
+    struct fixture fixture;
+    (void)state;
+    fill(&in, &fixture);
+    in.kind = SNAPSHOT_DELTA;
+    in.row_dtype = SNAPSHOT_I8;
+    in.cut_ms = 1763789111111;
+    for (unsigned i = 0; i < 4; i++) {
+        in.changed[i] = 1 + i % 3;
+        in.gone[i] = 5 + i;
+    }
+    pass_through(&in, &out);
+    assert_int_equal(out.kind, SNAPSHOT_DELTA);
+    assert_int_equal(out.row_dtype, SNAPSHOT_I8);
+    assert_memory_equal(out.changed, in.changed, sizeof in.changed);
+    assert_memory_equal(out.gone, in.gone, sizeof in.gone);
+    assert_true(out.cut_ms == in.cut_ms && !out.is_beside);
+    snapshot_manifest_fini(&out);
+    in.kind = SNAPSHOT_BASE;
+    in.is_beside = true;
+    in.beside = (struct snapshot_hash){1, 2};
+    in.rollback_epoch = 5;
+    in.rollback_version = 6;
+    pass_through(&in, &out);
+    assert_int_equal(out.kind, SNAPSHOT_BASE);
+    assert_true(out.is_beside && snapshot_hash_equal(out.beside, in.beside));
+    assert_true(out.rollback_epoch == 5 && out.rollback_version == 6);
+    snapshot_manifest_fini(&out);
+    snapshot_manifest_fini(&in);
+    fixture_fini(&fixture);
+}
+
 static void test_round_trip(void **state)
 {
     struct snapshot_manifest in, out;
@@ -161,10 +213,19 @@ static void set(json_t *at, const char *path, const char *value)
 static const struct {
     const char *path, *value, *complaint; /* value NULL: key removed */
 } damages[] = {
-    {"format", "3", "reads format 2"},
-    {"format", "1", "reads format 2"},
-    {"format", "\"2\"", "format:"},
-    {"kind", "\"delta\"", "kind:"},
+    {"format", "4", "reads format 3: update"},
+    {"format", "2", "reads format 3: a development version"},
+    {"format", "\"3\"", "format:"},
+    {"kind", "\"delta\"", "tables.changed:"},
+    {"kind", "\"sum\"", "kind:"},
+    {"beside", "\"00\"", "beside:"},
+    {"rollback_of", "7", "rollback_of:"},
+    {"rollback_of", "{\"epoch\":1}", "rollback_of.version:"},
+    {"freshness", "{}", "freshness.cut_ms:"},
+    {"parent.version", "7", "parent: is no older version"},
+    {"parent.epoch", "1763789001", "parent: is no older version"},
+    {"tables.0.row_dtype", "\"F64\"", "tables.row_dtype:"},
+    {"tables.1.row_dtype", "\"F16\"", "tables.row_dtype: differs"},
     {"kind", NULL, "kind:"},
     {"model_name", "\"\"", "model_name:"},
     {"epoch", "0", "epoch:"},
@@ -316,7 +377,7 @@ static void test_text(void **state)
     for (size_t part = 0; part < size; part += 13)
         assert_int_equal(snapshot_manifest_read(good, part, &manifest, &error),
                          BASE_CORRUPT);
-    static const char twice[] = "{\"format\":2,\"format\":2}";
+    static const char twice[] = "{\"format\":3,\"format\":3}";
     assert_int_equal(
         snapshot_manifest_read(twice, sizeof twice - 1, &manifest, &error),
         BASE_CORRUPT);
@@ -373,6 +434,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(a_delta_and_a_base_beside_it_pass_through),
         cmocka_unit_test(test_damages),
         cmocka_unit_test(test_stream_may_be_absent),
         cmocka_unit_test(test_text),
