@@ -14,65 +14,27 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/random.h"
 #include "ingest/pending.h"
 #include "plain_state.h"
 #include "state_fixture.h"
+#include "streams.h"
 
-enum { SHORT = 160, LONG = 3800, PARTITIONS = 2, STREAMS = 600 };
+enum {
+    SHORT = 160,
+    LONG = 3800,
+    PARTITIONS = STREAM_PARTITIONS,
+    STREAMS = 600,
+};
 
 struct stream {
-    uint64_t seed, draw;
+    struct stream_draw draw;
     struct fixture_event events[LONG];
     unsigned count;
 };
 
 static uint64_t draw(struct stream *stream, uint64_t below)
 {
-    return base_random_below(
-        base_random_u64(stream->seed, 1, stream->draw++, 0), below);
-}
-
-/* Small numbers, so that every rule meets every other. */
-static void draw_config(struct stream *stream, struct ingest_config *config)
-{
-    config->label_mode =
-        draw(stream, 2) ? INGEST_LABEL_FNW : INGEST_LABEL_WINDOW;
-    config->window_ms = (int64_t)draw(stream, 60);
-    config->lateness_ms = (int64_t)draw(stream, 25);
-    config->skew_ms = (int64_t)draw(stream, 12);
-    config->history_max = 1 + (uint32_t)draw(stream, 5);
-    config->history_slack = (uint32_t)draw(stream, 4);
-    config->history_ttl_ms = draw(stream, 2) ? 0 : (int64_t)draw(stream, 80);
-    config->pending_max = draw(stream, 3) ? 1000 : 1 + draw(stream, 12);
-    config->negative_keep = draw(stream, 3) ? 1 : 0.5;
-    config->batch_size = 1 + (uint32_t)draw(stream, 9);
-}
-
-static void draw_event(struct stream *stream, struct fixture_event *made,
-                       int64_t now)
-{
-    int64_t ms = now - (int64_t)draw(stream, draw(stream, 4) ? 10 : 60);
-    uint64_t user = draw(stream, 4);
-    uint64_t near = (uint64_t)now / 3; /* ids that others use too */
-    uint64_t impression = near + draw(stream, 12);
-    if (ms < 1)
-        ms = 1;
-    if (draw(stream, 100) < 55)
-        fixture_impression(made, 0, ms, draw(stream, 5) ? impression % 4 : user,
-                           impression, draw(stream, 50));
-    else
-        fixture_click(made, 0, ms, draw(stream, 5) ? impression % 4 : user,
-                      draw(stream, 8) ? impression : 0, near + draw(stream, 9),
-                      draw(stream, 50));
-    if (draw(stream, 25) == 0) {
-        made->event.kind = INGEST_EVENT_DEAD;
-        made->event.reason =
-            (uint8_t)(1 + draw(stream, INGEST_REASON_COUNT - 1));
-        made->event.ids = NULL;
-        made->event.payload = (const uint8_t *)"spoilt";
-        made->event.payload_size = 6;
-    }
+    return stream_draw(&stream->draw, below);
 }
 
 /* What the merge would hand over: per-partition times, global order. */
@@ -87,7 +49,7 @@ static void draw_stream(struct stream *stream, unsigned length)
         struct fixture_event *made = &stream->events[i];
         now += draw(stream, 30) ? (int64_t)draw(stream, 4)
                                 : (int64_t)draw(stream, 150);
-        draw_event(stream, made, now);
+        stream_draw_event(&stream->draw, made, now);
         struct ingest_event *event = &made->event;
         unsigned topic = event->topic;
         unsigned partition = (unsigned)draw(stream, PARTITIONS);
@@ -304,9 +266,9 @@ static uint64_t check_stream(uint64_t seed, unsigned length,
     char *texts[3];
     memset(&stream, 0, sizeof stream);
     memset(&plain, 0, sizeof plain);
-    stream.seed = seed;
+    stream.draw.seed = seed;
     state_fixture_init(&fixture);
-    draw_config(&stream, &fixture.config);
+    stream_draw_config(&stream.draw, &fixture.config);
     draw_stream(&stream, length);
     plain.config = &fixture.config;
     print_all(&plain, &stream, texts);
