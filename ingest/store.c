@@ -172,6 +172,9 @@ static enum base_status open_env(struct ingest_store *store,
         return status;
     }
     (void)ingest_store_check_readers(store);
+    /* LMDB syncs its file, not the folder that has just got its name. */
+    if (!read_only && base_file_sync_folder(store->folder, error))
+        return error->status;
     return open_databases(store, read_only, error);
 }
 

@@ -57,3 +57,41 @@ void stream_draw_event(struct stream_draw *draw, struct fixture_event *made,
         made->event.payload_size = 6;
     }
 }
+
+/* Its place in its partition and in the order of all. */
+static void set_place(struct stream_draw *draw, struct ingest_event *event,
+                      struct ingest_event *before, int64_t last_ms)
+{
+    event->offset = before->offset + 1 + (stream_draw(draw, 10) ? 0 : 2);
+    event->own_ms = before->own_ms;
+    if (event->kind != INGEST_EVENT_DEAD && event->event_ms > event->own_ms)
+        event->own_ms = event->event_ms;
+    event->apply_ms = before->apply_ms;
+    if (event->apply_ms < event->own_ms)
+        event->apply_ms = event->own_ms;
+    if (event->apply_ms < last_ms) {
+        event->apply_ms = last_ms + (int64_t)stream_draw(draw, 2);
+        event->decisions = INGEST_FLOORED;
+    }
+    *before = *event;
+}
+
+void stream_draw_merged(struct stream_draw *draw, struct fixture_event *events,
+                        unsigned count)
+{
+    struct ingest_event before[INGEST_TOPICS][STREAM_PARTITIONS];
+    int64_t now = 50, last_ms = 0;
+    for (unsigned i = 0; i < INGEST_TOPICS * STREAM_PARTITIONS; i++)
+        before[i / STREAM_PARTITIONS][i % STREAM_PARTITIONS] =
+            (struct ingest_event){.offset = -1};
+    for (unsigned i = 0; i < count; i++) {
+        struct ingest_event *event = &events[i].event;
+        now += stream_draw(draw, 30) ? (int64_t)stream_draw(draw, 4)
+                                     : (int64_t)stream_draw(draw, 150);
+        stream_draw_event(draw, &events[i], now);
+        event->partition = (int32_t)stream_draw(draw, STREAM_PARTITIONS);
+        set_place(draw, event, &before[event->topic][event->partition],
+                  last_ms);
+        last_ms = event->apply_ms;
+    }
+}

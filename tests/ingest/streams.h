@@ -23,4 +23,9 @@ void stream_draw_config(struct stream_draw *draw,
 void stream_draw_event(struct stream_draw *draw, struct fixture_event *made,
                        int64_t now);
 
+/* `count` of them in the order that a merge of STREAM_PARTITIONS partitions a
+ * topic would hand over, with all that it sets. */
+void stream_draw_merged(struct stream_draw *draw, struct fixture_event *events,
+                        unsigned count);
+
 #endif

@@ -37,39 +37,10 @@ static uint64_t draw(struct stream *stream, uint64_t below)
     return stream_draw(&stream->draw, below);
 }
 
-/* What the merge would hand over: per-partition times, global order. */
-static void draw_stream(struct stream *stream, unsigned length)
+static void draw_events(struct stream *stream, unsigned length)
 {
-    int64_t own[INGEST_TOPICS][PARTITIONS] = {{0}};
-    int64_t apply[INGEST_TOPICS][PARTITIONS] = {{0}};
-    int64_t next[INGEST_TOPICS][PARTITIONS] = {{0}};
-    int64_t now = 50, last = 0;
     stream->count = length / 2 + (unsigned)draw(stream, length / 2);
-    for (unsigned i = 0; i < stream->count; i++) {
-        struct fixture_event *made = &stream->events[i];
-        now += draw(stream, 30) ? (int64_t)draw(stream, 4)
-                                : (int64_t)draw(stream, 150);
-        stream_draw_event(&stream->draw, made, now);
-        struct ingest_event *event = &made->event;
-        unsigned topic = event->topic;
-        unsigned partition = (unsigned)draw(stream, PARTITIONS);
-        event->partition = (int32_t)partition;
-        event->offset =
-            next[topic][partition] + (draw(stream, 10) ? 0 : 2);
-        next[topic][partition] = event->offset + 1;
-        bool dead = event->kind == INGEST_EVENT_DEAD;
-        if (!dead && event->event_ms > own[topic][partition])
-            own[topic][partition] = event->event_ms;
-        event->own_ms = own[topic][partition];
-        event->apply_ms = apply[topic][partition];
-        if (event->apply_ms < event->own_ms)
-            event->apply_ms = event->own_ms;
-        if (event->apply_ms < last) {
-            event->apply_ms = last + (int64_t)draw(stream, 2);
-            event->decisions = INGEST_FLOORED;
-        }
-        last = apply[topic][partition] = event->apply_ms;
-    }
+    stream_draw_merged(&stream->draw, stream->events, stream->count);
 }
 
 /* Index of the first event that the committed state has not applied. */
@@ -269,7 +240,7 @@ static uint64_t check_stream(uint64_t seed, unsigned length,
     stream.draw.seed = seed;
     state_fixture_init(&fixture);
     stream_draw_config(&stream.draw, &fixture.config);
-    draw_stream(&stream, length);
+    draw_events(&stream, length);
     plain.config = &fixture.config;
     print_all(&plain, &stream, texts);
     run(&stream, &fixture);
