@@ -172,10 +172,35 @@ static enum base_status open_env(struct ingest_store *store,
         return status;
     }
     (void)ingest_store_check_readers(store);
-    /* LMDB syncs its file, not the folder that has just got its name. */
-    if (!read_only && base_file_sync_folder(store->folder, error))
-        return error->status;
     return open_databases(store, read_only, error);
+}
+
+/* LMDB writes a new file's first pages without a sync: a power loss then could
+ * leave one that never opens again. So it is made aside. */
+static enum base_status make_file(const struct ingest_store *store,
+                                  struct base_error *error)
+{
+    char path[PATH_SIZE], aside[PATH_SIZE + 8];
+    MDB_env *env;
+    snprintf(path, sizeof path, "%s/data.mdb", store->folder);
+    snprintf(aside, sizeof aside, "%s.new", path);
+    if (access(path, F_OK) == 0)
+        return BASE_OK;
+    if (base_file_remove(aside, error))
+        return error->status;
+    int code = mdb_env_create(&env);
+    if (!code) {
+        code = mdb_env_open(env, aside, MDB_NOSUBDIR | MDB_NOLOCK, 0640);
+        if (!code)
+            code = mdb_env_sync(env, 1);
+        mdb_env_close(env);
+    }
+    if (code)
+        return fail(error, cause(store, code), "make a new file",
+                    INGEST_DB_COUNT, NULL);
+    if (rename(aside, path))
+        return base_fail_errno(error, errno, "store: rename %s", aside);
+    return base_file_sync_folder(store->folder, error);
 }
 
 static enum base_status make(const char *folder, struct ingest_store **store,
@@ -199,6 +224,8 @@ enum base_status ingest_store_open(const char *folder, uint64_t map_bytes,
     if (status || (status = make(folder, &made, error)))
         return status;
     status = take_lock(made, error);
+    if (!status)
+        status = make_file(made, error);
     if (!status)
         status = open_env(made, map_bytes, false, error);
     if (status)
