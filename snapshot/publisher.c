@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publishes versions into a model folder; see snapshot.h.
+/* The model folder of a publisher; see snapshot.h.
  *
  *  1. A version's files are written into .tmp-<name>, synced, renamed to
  *     <name>, the model folder synced; only then CURRENT is replaced.
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,15 +28,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "snapshot/version.h"
-
-struct snapshot_publisher {
-    struct snapshot_config config;
-    int folder; /* descriptor, locked */
-    uint64_t epoch;
-    struct snapshot_current current; /* version 0: none */
-    struct snapshot_judged judged;   /* current was, ... */
-    uint64_t config_hash;            /* ... of this model */
-};
 
 /* ---- old and unfinished versions ----------------------------------------- */
 
@@ -65,26 +55,9 @@ static bool left_over(const struct snapshot_publisher *publisher,
     struct snapshot_current entry;
     if (strncmp(name, ".tmp-", 5) == 0 || strcmp(name, "CURRENT.tmp") == 0)
         return true;
-    return entry_version(name, &entry) &&
+    return (entry_version(name, &entry) ||
+            snapshot_beside_scan(name, &entry.epoch, &entry.version)) &&
            snapshot_current_compare(&entry, &publisher->current) > 0;
-}
-
-/* True where at least versions_kept versions are newer. */
-static bool outdated(const struct snapshot_publisher *publisher,
-                     const char *name)
-{
-    struct snapshot_current entry, other;
-    unsigned newer = 0;
-    if (!entry_version(name, &entry) ||
-        snapshot_current_compare(&entry, &publisher->current) >= 0)
-        return false;
-    DIR *folder = opendir(publisher->config.folder);
-    for (struct dirent *at; folder && (at = readdir(folder));)
-        newer += entry_version(at->d_name, &other) &&
-                 snapshot_current_compare(&other, &entry) > 0;
-    if (folder)
-        closedir(folder);
-    return newer >= publisher->config.versions_kept;
 }
 
 /* Removes the entries that `chosen` says. */
@@ -149,6 +122,18 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
     return BASE_OK;
 }
 
+static void remember(struct snapshot_publisher *publisher,
+                     const struct snapshot_manifest *manifest)
+{
+    publisher->judged = manifest->judged;
+    publisher->config_hash = manifest->config_hash;
+    publisher->position = manifest->position;
+    publisher->journal_hash = manifest->journal_hash;
+    publisher->row_dtype = manifest->row_dtype;
+    memcpy(publisher->arithmetic, manifest->arithmetic,
+           sizeof publisher->arithmetic);
+}
+
 static enum base_status read_current(struct snapshot_publisher *publisher,
                                      struct snapshot_announcement *announcement,
                                      struct base_error *error)
@@ -167,8 +152,7 @@ static enum base_status read_current(struct snapshot_publisher *publisher,
     status = snapshot_version_begin(publisher->config.folder, current,
                                     &version, error);
     if (!status) {
-        publisher->judged = version.manifest.judged;
-        publisher->config_hash = version.manifest.config_hash;
+        remember(publisher, &version.manifest);
         status = describe(publisher, &version.manifest, announcement);
     }
     snapshot_version_fini(&version);
@@ -197,8 +181,11 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
     publisher->config = *config;
     publisher->folder = -1;
+    pthread_mutex_init(&publisher->removal, NULL);
     if (publisher->config.versions_kept < 2)
         publisher->config.versions_kept = 2; /* a reader may be opening one */
+    if (publisher->config.bases_kept < 1)
+        publisher->config.bases_kept = 1;
     enum base_status status = lock_folder(publisher, error);
     if (!status)
         status = read_current(publisher, current, error);
@@ -221,6 +208,7 @@ void snapshot_publisher_free(struct snapshot_publisher *publisher)
         return;
     if (publisher->folder >= 0)
         close(publisher->folder); /* gives the lock back */
+    pthread_mutex_destroy(&publisher->removal);
     free(publisher);
 }
 
@@ -230,6 +218,13 @@ uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher)
 }
 
 /* ---- publish ------------------------------------------------------------- */
+
+/* Of the golden scores, which this process computes. */
+static void set_arithmetic(struct snapshot_manifest *manifest)
+{
+    snprintf(manifest->arithmetic, sizeof manifest->arithmetic, "%s",
+             learner_arithmetic());
+}
 
 static void identify(const struct snapshot_publisher *publisher,
                      struct snapshot_manifest *manifest)
@@ -241,9 +236,7 @@ static void identify(const struct snapshot_publisher *publisher,
     manifest->parent_version = parent->version;
     manifest->parent_hash = parent->hash;
     manifest->created_ms = base_wall_ms();
-    /* Of the golden scores, which this process computes. */
-    snprintf(manifest->arithmetic, sizeof manifest->arithmetic, "%s",
-             learner_arithmetic());
+    set_arithmetic(manifest);
     memcpy(manifest->model_name, publisher->config.model_name,
            sizeof manifest->model_name);
 }
@@ -329,140 +322,82 @@ snapshot_publisher_put(struct snapshot_publisher *publisher,
                                           &next.hash, error);
     if (!status)
         status = commit(publisher, aside, &next, error);
-    if (snapshot_current_compare(&publisher->current, &next) == 0) {
-        publisher->judged = manifest->judged;
-        publisher->config_hash = manifest->config_hash;
-    }
+    if (snapshot_current_compare(&publisher->current, &next) == 0)
+        remember(publisher, manifest);
     if (status) {
         if (remove_entry(publisher, aside, &ignored))
             base_log(BASE_LOG_WARN, "event=snapshot_leftover error=\"%s\"",
                      ignored.text);
         return base_wrap(error, "publish %s", next.name);
     }
-    if (remove_entries(publisher, outdated, &ignored))
-        base_log(BASE_LOG_WARN, "event=snapshot_not_removed error=\"%s\"",
-                 ignored.text);
+    if (manifest->kind == SNAPSHOT_BASE)
+        snapshot_publisher_retain(publisher);
     return describe(publisher, manifest, announcement);
 }
 
-/* ---- from a checkpoint --------------------------------------------------- */
+/* ---- a base beside a delta ------------------------------------------------ */
 
-static enum base_status
-checkpoint_rows(void *self, unsigned table,
-                enum base_status (*each)(void *each_self, uint64_t key,
-                                         const float *weights),
-                void *each_self, struct base_error *error)
+/* What a delta's manifest says of the version stays; what of its files, goes.
+ * counts: the rows that the base must have. */
+static void turn_to_base(struct snapshot_manifest *manifest,
+                         struct snapshot_hash delta)
 {
-    return learner_checkpoint_rows(self, table, each, each_self, error);
+    for (unsigned i = 0; i < manifest->golden_count; i++)
+        snapshot_golden_fini(&manifest->golden[i]);
+    manifest->golden_count = manifest->file_count = 0;
+    memset(manifest->changed, 0, sizeof manifest->changed);
+    memset(manifest->gone, 0, sizeof manifest->gone);
+    manifest->kind = SNAPSHOT_BASE;
+    manifest->is_beside = true;
+    manifest->beside = delta;
+    set_arithmetic(manifest);
 }
 
-static void describe_checkpoint(const struct learner_checkpoint_info *info,
-                                struct snapshot_manifest *manifest)
+static enum base_status put_in_place(const struct snapshot_publisher *publisher,
+                                     const char *aside, const char *name,
+                                     struct base_error *error)
 {
-    const struct learner_status *status = &info->status;
-    manifest->position = info->position;
-    manifest->journal_hash = (struct snapshot_hash){info->journal_hash[0],
-                                                    info->journal_hash[1]};
-    manifest->newest_event_ms = status->newest_event_ms;
-    manifest->metrics_samples = status->last_samples;
-    manifest->metrics_time = status->last_time;
-    manifest->metrics_total = status->total;
-}
-
-/* sqrt(sum w^2) over the trained matrices; see struct snapshot_judged. */
-static double dense_norm(const struct learner_model *model, const float *dense)
-{
-    double sum = 0;
-    for (unsigned i = 0; i < learner_tensor_count(model); i++) {
-        const struct learner_tensor *tensor = learner_tensor(model, i);
-        const float *values = dense + tensor->offset;
-        bool matrix = tensor->dimensions == 2;
-        size_t count = tensor->shape[0];
-        if (matrix)
-            count *= tensor->shape[1];
-        if (!snapshot_floats_finite(values, count))
-            return (double)NAN;
-        for (size_t k = 0; matrix && tensor->trained && k < count; k++)
-            sum += (double)values[k] * (double)values[k];
-    }
-    return sqrt(sum);
-}
-
-static enum base_status judge(const struct snapshot_publisher *publisher,
-                              const struct learner_checkpoint_info *info,
-                              const struct snapshot_content *content,
-                              struct snapshot_manifest *manifest,
-                              struct base_error *error)
-{
-    const struct snapshot_gate *gate = &publisher->config.gate;
-    bool same = publisher->current.version &&
-                publisher->config_hash == manifest->config_hash;
-    manifest->judged = (struct snapshot_judged){
-        .samples = info->status.samples,
-        .auc = info->status.last_samples.auc,
-        .calibration = info->status.last_samples.calibration,
-        .dense_norm = dense_norm(content->model, content->dense),
-    };
-    if (!gate->judge)
-        return BASE_OK;
-    return gate->judge(gate->self, same ? &publisher->judged : NULL,
-                       &manifest->judged, error);
-}
-
-enum base_status snapshot_config_hash(const struct learner_schema *schema,
-                                      const struct learner_model_config *model,
-                                      uint64_t *hash, struct base_error *error)
-{
-    struct learner_model *shape;
-    struct snapshot_manifest manifest;
-    enum base_status status = learner_model_new(schema, model, &shape, error);
+    enum base_status status = remove_entry(publisher, name, error);
     if (status)
         return status;
-    snapshot_manifest_describe(&manifest, shape);
-    *hash = manifest.config_hash;
-    learner_model_free(shape);
+    if (renameat(publisher->folder, aside, publisher->folder, name))
+        return base_fail_errno(error, errno, "%s: rename", aside);
+    if (fsync(publisher->folder))
+        return base_fail_errno(error, errno, "fsync of the model folder");
     return BASE_OK;
 }
 
-enum base_status snapshot_publish(struct snapshot_publisher *publisher,
-                                  const char *checkpoint_path,
-                                  const char *offsets_json,
-                                  struct snapshot_announcement *announcement,
-                                  struct base_error *error)
+enum base_status
+snapshot_publisher_put_beside(struct snapshot_publisher *publisher,
+                              const struct snapshot_content *content,
+                              struct snapshot_manifest *manifest,
+                              struct snapshot_hash delta,
+                              struct base_error *error)
 {
-    struct learner_checkpoint *checkpoint = NULL;
-    struct learner_model *model = NULL;
-    struct snapshot_manifest manifest = {0};
-    struct snapshot_content content = {.rows = checkpoint_rows};
+    char name[SNAPSHOT_FOLDER_NAME], aside[SNAPSHOT_FOLDER_NAME + 8];
+    uint64_t rows[LEARNER_TABLES_MAX];
+    struct snapshot_hash hash;
+    struct base_error ignored;
+    memcpy(rows, manifest->rows, sizeof rows);
+    snapshot_beside_print(manifest->epoch, manifest->version, name);
+    snprintf(aside, sizeof aside, ".tmp-%s", name);
+    turn_to_base(manifest, delta);
     enum base_status status =
-        learner_checkpoint_open(checkpoint_path, &checkpoint, error);
-    if (status)
-        return base_wrap(error, "publish %s", checkpoint_path);
-    const struct learner_checkpoint_info *info =
-        learner_checkpoint_get_info(checkpoint);
-    status = learner_model_new(&info->schema, &info->model, &model, error);
-    if (status)
-        goto cleanup;
-    describe_checkpoint(info, &manifest);
-    snapshot_manifest_describe(&manifest, model);
-    manifest.offsets_json = strdup(offsets_json ? offsets_json : "{}");
-    if (publisher->config.stream_json)
-        manifest.stream_json = strdup(publisher->config.stream_json);
-    if (!manifest.offsets_json ||
-        (publisher->config.stream_json && !manifest.stream_json)) {
-        status = base_fail(error, BASE_SYSTEM, "publish: no memory");
-        goto cleanup;
-    }
-    content.model = model;
-    content.dense = learner_checkpoint_dense(checkpoint);
-    content.self = checkpoint;
-    status = judge(publisher, info, &content, &manifest, error);
+        write_aside(publisher, content, aside, manifest, &hash, error);
+    for (unsigned i = 0; !status && i < manifest->table_count; i++)
+        if (manifest->rows[i] != rows[i])
+            status = base_fail(error, BASE_BROKEN,
+                               "table %s: %llu rows; the version has %llu",
+                               manifest->tables[i].name,
+                               (unsigned long long)manifest->rows[i],
+                               (unsigned long long)rows[i]);
     if (!status)
-        status = snapshot_publisher_put(publisher, &content, &manifest,
-                                        announcement, error);
-cleanup:
-    snapshot_manifest_fini(&manifest);
-    learner_model_free(model);
-    learner_checkpoint_free(checkpoint);
-    return status;
+        status = put_in_place(publisher, aside, name, error);
+    if (status && remove_entry(publisher, aside, &ignored))
+        base_log(BASE_LOG_WARN, "event=snapshot_leftover error=\"%s\"",
+                 ignored.text);
+    if (status)
+        return base_wrap(error, "base beside %s", name + 1);
+    snapshot_publisher_retain(publisher);
+    return BASE_OK;
 }

@@ -39,10 +39,21 @@ struct snapshot_gate {
                               struct base_error *error); /* NULL: all pass */
 };
 
+/* How the values of rows are published. */
+enum snapshot_row_type {
+    SNAPSHOT_ROW_F32,
+    SNAPSHOT_ROW_F16,
+    SNAPSHOT_ROW_I8 /* with a scale for each row */
+};
+
 struct snapshot_config {
     char folder[1024];
     char model_name[64];
-    uint32_t versions_kept; /* older ones are removed; at least 2 */
+    /* Older ones are removed, but not before a reader can begin at a newer
+     * one: at least so many versions (2 or more), and so many of them complete
+     * (1 or more), are kept. */
+    uint32_t versions_kept, bases_kept;
+    enum snapshot_row_type row_type; /* another one starts a new chain */
     uint32_t golden_requests; /* in each manifest, 4 */
     /* What rankers must know of the stream (schemas/snapshot.md, section 2):
      * a JSON object for every manifest. NULL: empty. BORROWS until free. */

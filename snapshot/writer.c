@@ -12,6 +12,7 @@
 #include "snapshot/encoder.h"
 #include "snapshot/golden.h"
 #include "snapshot/index.h"
+#include "snapshot/row.h"
 
 /* ---- dense --------------------------------------------------------------- */
 
@@ -71,35 +72,52 @@ static enum base_status write_dense(int folder,
 
 /* ---- tables -------------------------------------------------------------- */
 
-/* First walk: the keys, for the header and the index. */
+/* First walk: the keys, for the header and the index, and the scales. */
 struct keys {
     uint64_t *key; /* OWNS */
+    float *scale;  /* OWNS; of int8 rows, else NULL */
     uint64_t count, capacity;
+    enum snapshot_dtype dtype;
+    size_t dimension;
     struct base_error *error;
 };
+
+static enum base_status grow_keys(struct keys *keys)
+{
+    uint64_t capacity = keys->capacity ? 2 * keys->capacity : 1024;
+    uint64_t *key = reallocarray(keys->key, capacity, sizeof *keys->key);
+    if (key)
+        keys->key = key;
+    float *scale = NULL;
+    if (key && keys->dtype == SNAPSHOT_I8)
+        scale = reallocarray(keys->scale, capacity, sizeof *keys->scale);
+    if (scale)
+        keys->scale = scale;
+    if (!key || (keys->dtype == SNAPSHOT_I8 && !scale))
+        return base_fail(keys->error, BASE_SYSTEM, "no memory for %llu keys",
+                         (unsigned long long)capacity);
+    keys->capacity = capacity;
+    return BASE_OK;
+}
 
 static enum base_status collect_key(void *self, uint64_t key,
                                     const float *weights)
 {
     struct keys *keys = self;
-    (void)weights;
+    enum base_status status = BASE_OK;
     if (keys->count ? key <= keys->key[keys->count - 1] : key != 0)
         return base_fail(keys->error, BASE_BROKEN,
                          "rows are not in ascending order of key from 0");
     if (keys->count == SNAPSHOT_ROWS_MAX)
         return base_fail(keys->error, BASE_LIMIT, "more than %llu rows",
                          SNAPSHOT_ROWS_MAX);
-    if (keys->count == keys->capacity) {
-        uint64_t capacity = keys->capacity ? 2 * keys->capacity : 1024;
-        uint64_t *larger =
-            reallocarray(keys->key, capacity, sizeof *keys->key);
-        if (!larger)
-            return base_fail(keys->error, BASE_SYSTEM,
-                             "no memory for %llu keys",
-                             (unsigned long long)capacity);
-        keys->key = larger;
-        keys->capacity = capacity;
-    }
+    if (keys->count == keys->capacity)
+        status = grow_keys(keys);
+    if (status)
+        return status;
+    if (keys->scale)
+        keys->scale[keys->count] =
+            snapshot_row_scale(weights, keys->dimension);
     keys->key[keys->count++] = key;
     return BASE_OK;
 }
@@ -109,25 +127,29 @@ struct rows {
     struct snapshot_encoder *encoder;
     const struct keys *keys;
     uint64_t count;
-    size_t dimension;
     struct base_error *error;
 };
 
 static enum base_status add_row(void *self, uint64_t key, const float *weights)
 {
     struct rows *rows = self;
-    if (rows->count == rows->keys->count ||
-        rows->keys->key[rows->count] != key)
+    const struct keys *keys = rows->keys;
+    uint8_t bytes[(LEARNER_DIMENSION_MAX + 1) * sizeof(float)];
+    if (rows->count == keys->count || keys->key[rows->count] != key)
         return base_fail(rows->error, BASE_BROKEN,
                          "rows changed between two walks");
-    if (!snapshot_floats_finite(weights, rows->dimension))
+    float scale = keys->scale ? keys->scale[rows->count] : 1;
+    if (!snapshot_row_encode(keys->dtype, weights, keys->dimension, scale,
+                             bytes))
         return base_fail(rows->error, BASE_DATA,
-                         "row of key %016llx: a weight is not finite",
-                         (unsigned long long)key);
+                         "row of key %016llx: a weight is not finite, or does "
+                         "not fit to %s",
+                         (unsigned long long)key,
+                         snapshot_dtype_name(keys->dtype));
     rows->count++;
-    return snapshot_encoder_add(rows->encoder, weights,
-                                rows->dimension * sizeof *weights,
-                                rows->error);
+    return snapshot_encoder_add(
+        rows->encoder, bytes,
+        keys->dimension * snapshot_dtype_size(keys->dtype), rows->error);
 }
 
 static enum base_status add_index(struct snapshot_encoder *encoder,
@@ -145,58 +167,99 @@ static enum base_status add_index(struct snapshot_encoder *encoder,
     return status;
 }
 
-/* index first: with it, keys are aligned whatever the dimension. */
-static enum base_status add_table(int folder,
+enum { TABLE_TENSORS = 4 };
+
+/* In an order that aligns each, whatever the width. */
+static unsigned list_tensors(const struct keys *keys, bool delta,
+                             uint64_t gone, struct snapshot_tensor *tensors)
+{
+    unsigned count = 0;
+    if (!delta)
+        tensors[count++] = (struct snapshot_tensor){
+            .name = "index", .dtype = SNAPSHOT_U32, .dimensions = 1,
+            .shape = {snapshot_index_capacity(keys->count)}};
+    tensors[count++] = (struct snapshot_tensor){.name = "keys",
+                                                .dtype = SNAPSHOT_U64,
+                                                .dimensions = 1,
+                                                .shape = {keys->count}};
+    if (delta)
+        tensors[count++] = (struct snapshot_tensor){.name = "gone",
+                                                    .dtype = SNAPSHOT_U64,
+                                                    .dimensions = 1,
+                                                    .shape = {gone}};
+    if (keys->dtype == SNAPSHOT_I8)
+        tensors[count++] = (struct snapshot_tensor){.name = "scale",
+                                                    .dtype = SNAPSHOT_F32,
+                                                    .dimensions = 1,
+                                                    .shape = {keys->count}};
+    tensors[count++] = (struct snapshot_tensor){
+        .name = "rows", .dtype = keys->dtype, .dimensions = 2,
+        .shape = {keys->count, keys->dimension}};
+    return count;
+}
+
+/* The data of the tensors, in the order of list_tensors(). */
+static enum base_status add_table(struct snapshot_encoder *encoder,
                                   const struct snapshot_content *content,
                                   unsigned number, const struct keys *keys,
-                                  struct snapshot_file *file,
-                                  struct base_error *error)
+                                  bool delta, struct base_error *error)
 {
-    const struct learner_table_spec *table =
-        learner_model_table(content->model, number);
-    uint64_t capacity = snapshot_index_capacity(keys->count);
-    struct snapshot_tensor tensors[] = {
-        {.name = "index", .dtype = SNAPSHOT_U32, .dimensions = 1,
-         .shape = {capacity}},
-        {.name = "keys", .dtype = SNAPSHOT_U64, .dimensions = 1,
-         .shape = {keys->count}},
-        {.name = "rows", .dtype = SNAPSHOT_F32, .dimensions = 2,
-         .shape = {keys->count, table->dimension}},
-    };
-    struct rows rows = {.keys = keys, .dimension = table->dimension,
-                        .error = error};
-    char name[sizeof file->name];
-    snapshot_table_file(table->name, name, sizeof name);
-    enum base_status status = snapshot_encoder_open(
-        folder, name, tensors, 3, &rows.encoder, error);
+    struct rows rows = {.encoder = encoder, .keys = keys, .error = error};
+    enum base_status status = BASE_OK;
+    if (!delta)
+        status = add_index(encoder, keys,
+                           snapshot_index_capacity(keys->count), error);
     if (!status)
-        status = add_index(rows.encoder, keys, capacity, error);
-    if (!status)
-        status = snapshot_encoder_add(rows.encoder, keys->key,
+        status = snapshot_encoder_add(encoder, keys->key,
                                       keys->count * sizeof *keys->key, error);
+    if (!status && delta)
+        status = snapshot_encoder_add(
+            encoder, content->gone[number],
+            content->gone_count[number] * sizeof(uint64_t), error);
+    if (!status && keys->scale)
+        status = snapshot_encoder_add(
+            encoder, keys->scale, keys->count * sizeof *keys->scale, error);
     if (!status)
         status = content->rows(content->self, number, add_row, &rows, error);
-    if (!status)
-        status = snapshot_encoder_finish(rows.encoder, file, error);
-    snapshot_encoder_free(rows.encoder);
     return status;
 }
 
 static enum base_status write_table(int folder,
                                     const struct snapshot_content *content,
-                                    unsigned number, uint64_t *count,
-                                    struct snapshot_file *file,
+                                    unsigned number,
+                                    struct snapshot_manifest *manifest,
                                     struct base_error *error)
 {
-    struct keys keys = {.error = error};
+    bool delta = manifest->kind == SNAPSHOT_DELTA;
+    const struct learner_table_spec *table =
+        learner_model_table(content->model, number);
+    struct snapshot_file *file = &manifest->files[manifest->file_count];
+    struct keys keys = {.dtype = manifest->row_dtype,
+                        .dimension = table->dimension, .error = error};
+    struct snapshot_tensor tensors[TABLE_TENSORS];
+    struct snapshot_encoder *encoder = NULL;
+    char name[sizeof file->name];
+    snapshot_table_file(table->name, name, sizeof name);
     enum base_status status =
         content->rows(content->self, number, collect_key, &keys, error);
     if (!status && keys.count == 0)
         status = base_fail(error, BASE_BROKEN, "has no OOV row");
     if (!status)
-        status = add_table(folder, content, number, &keys, file, error);
-    *count = keys.count;
+        status = snapshot_encoder_open(
+            folder, name, tensors,
+            list_tensors(&keys, delta, content->gone_count[number], tensors),
+            &encoder, error);
+    if (!status)
+        status = add_table(encoder, content, number, &keys, delta, error);
+    if (!status)
+        status = snapshot_encoder_finish(encoder, file, error);
+    if (delta)
+        manifest->gone[number] = content->gone_count[number];
+    *(delta ? &manifest->changed[number] : &manifest->rows[number]) =
+        keys.count;
+    snapshot_encoder_free(encoder);
     free(keys.key);
+    free(keys.scale);
     return status;
 }
 
@@ -217,8 +280,7 @@ static enum base_status write_tensors(int folder,
                              "table '%s': a published table's name may only "
                              "have letters, digits, _ and -",
                              name);
-        status = write_table(folder, content, i, &manifest->rows[i],
-                             &manifest->files[i + 1], error);
+        status = write_table(folder, content, i, manifest, error);
         if (status)
             return base_wrap(error, "table %s", name);
         manifest->file_count++;

@@ -8,7 +8,8 @@
 
 #include "snapshot/manifest.h"
 
-/* Where the weights come from; BORROWS everything. */
+/* Where the weights come from: all of them for a base, those that changed and
+ * the keys that went for a delta. BORROWS everything. */
 struct snapshot_content {
     const struct learner_model *model;
     const float *dense; /* (learner_dense_size) */
@@ -20,10 +21,14 @@ struct snapshot_content {
                                                       uint64_t key,
                                                       const float *weights),
                              void *each_self, struct base_error *error);
+    /* Of a delta: ascending, none of rows(), never 0. */
+    const uint64_t *gone[LEARNER_TABLES_MAX];
+    uint64_t gone_count[LEARNER_TABLES_MAX];
 };
 
-/* `manifest` comes with identity, position and configuration and leaves with
- * rows, files and golden requests. *hash is that of manifest.json. BASE_DATA
+/* `manifest` comes with kind, identity, position and configuration, that of a
+ * delta with the version's rows too, and leaves with counts, files and golden
+ * requests. *hash is that of manifest.json. BASE_DATA
  * where a weight is not finite. */
 enum base_status snapshot_writer_write(int folder,
                                        const struct snapshot_content *content,

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* make_model FOLDER [ROWS]: publishes a small model with drawn weights, for
- * the tests that are not C: of the installed library, of the file format. */
+/* make_model FOLDER [ROWS [DELTAS]]: publishes a small model with drawn
+ * weights, then so many deltas, every third with a base beside it, for the
+ * tests that are not C: of the installed library, of the file format. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/snapshot/fixture.h"
+#include "tests/snapshot/chain.h"
 
 int main(int argc, char **argv)
 {
     struct fixture fixture;
     if (argc < 2) {
-        fprintf(stderr, "usage: make_model FOLDER [ROWS]\n");
+        fprintf(stderr, "usage: make_model FOLDER [ROWS [DELTAS]]\n");
         return 64;
     }
     fixture_init(&fixture, 17, argc > 2 ? strtoull(argv[2], NULL, 10) : 200);
@@ -20,6 +21,15 @@ int main(int argc, char **argv)
     fixture.keys[1][fixture.rows - 1] = id;
     struct snapshot_publisher *publisher = fixture_publisher(argv[1]);
     struct snapshot_announcement said = fixture_publish(publisher, &fixture);
+    unsigned long deltas = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
+    for (unsigned long i = 1; i <= deltas; i++) {
+        struct chain_change change;
+        chain_change(&fixture, i, fixture.rows / 8 + 4, &change);
+        said = chain_publish_delta(publisher, &change);
+        if (i % 3 == 0)
+            chain_publish_beside(publisher, &fixture, &said);
+        chain_change_fini(&change);
+    }
     printf("%s\n", said.folder_name);
     snapshot_publisher_free(publisher);
     fixture_fini(&fixture);
