@@ -59,6 +59,11 @@ static const struct base_setting settings[] = {
     CHOICE("impressions.framing", IN(topics[TOPIC_IMPRESSIONS].framing),
            "plain", framing_choices,
            "What precedes the Avro bytes: nothing, or magic 0 and schema id."),
+    PATH("impressions.reader_schema",
+         IN(topics[TOPIC_IMPRESSIONS].reader_schema), "", 0,
+         "An .avsc file whose fields the paths name, with defaults for what a "
+         "writer lacks and aliases for what it calls otherwise; empty: the "
+         "paths name the writers' own fields."),
     TEXT("impressions.event_id", IN(topics[TOPIC_IMPRESSIONS].mapping.event_id),
          "impression_id", 1, "Path of the impression's unique id."),
     TEXT("impressions.user", IN(topics[TOPIC_IMPRESSIONS].mapping.user),
@@ -72,6 +77,8 @@ static const struct base_setting settings[] = {
          1, "As impressions.schema."),
     CHOICE("clicks.framing", IN(topics[TOPIC_CLICKS].framing), "plain",
            framing_choices, "As impressions.framing."),
+    PATH("clicks.reader_schema", IN(topics[TOPIC_CLICKS].reader_schema), "", 0,
+         "As impressions.reader_schema."),
     TEXT("clicks.event_id", IN(topics[TOPIC_CLICKS].mapping.event_id), "", 0,
          "Path of the click's unique id; empty: impression, user, item and "
          "time identify it."),

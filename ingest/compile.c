@@ -7,381 +7,130 @@
  *    so that the program stays as small as the schema.
  * 2. A union may lead to a target in some branches only; in the others the
  *    target is absent, like null.
- * 3. A target of several values ends at an array: its elements are pushed into
- *    the target's run of slots. Arrays in arrays are refused.
- * 4. The first failure stays in `status` and stops the walk at its next step;
- *    emitting after a failure has no effect.
+ * 3. A target of several values leads through an array, or ends at one: what
+ *    its elements have there is pushed into the target's run of slots. Arrays
+ *    in arrays are refused.
+ * 4. In a map a path's component is a key.
+ * 5. What the writer's schema lacks has the default of the reader's schema,
+ *    where there is one: it is decoded once, here, from its own bytes.
  * Runs on whichever thread asks; it is slow and it allocates. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ingest/emit.h"
 #include "ingest/hash.h"
 #include "ingest/path.h"
-#include "ingest/program.h"
-#include "ingest/schema.h"
+#include "ingest/resolve.h"
 #include "learner/learner.h"
-
-/* A target still looked for below some node. */
-struct want {
-    unsigned target;
-    const char *rest; /* path from here on, "" at its end */
-};
-
-struct compile {
-    const struct ingest_schema *schema;
-    const struct ingest_target *targets;
-    struct ingest_op *ops; /* (INGEST_OPS_MAX) OWNS */
-    uint64_t *ids;         /* (INGEST_IDS_MAX) OWNS */
-    uint32_t *entries; /* (nodes) OWNS; subroutine of a record, 0: none */
-    bool *wanted;      /* (nodes) OWNS; a subroutine is called for */
-    bool *found;       /* (targets) OWNS */
-    uint16_t *slots;   /* (targets) first slot of each; OWNS */
-    unsigned slot_count;
-    bool in_array; /* what is compiled now are elements for a run */
-    uint32_t op_count, id_count;
-    enum base_status status;
-    struct base_error *error;
-};
 
 static void compile_node(struct compile *c, uint32_t index,
                          const struct want *wants, unsigned count);
 
-static const struct ingest_schema_node *node_of(const struct compile *c,
-                                                uint32_t index)
+/* ---- structure --------------------------------------------------------- */
+
+static struct want *new_wants(struct compile *c, unsigned count)
 {
-    return &c->schema->nodes[index];
+    struct want *wants = calloc(count + 1, sizeof *wants);
+    if (!wants && !c->status)
+        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    return wants;
 }
 
-/* Appends an operation and returns its index. */
-static uint32_t emit(struct compile *c, struct ingest_op op)
+/* Those that lead into an array's elements or to a map's keys; the others find
+ * nothing here. Nothing required can be there: it might not be. */
+static unsigned select_inner(struct compile *c,
+                             const struct ingest_schema_node *node,
+                             const struct want *wants, unsigned count,
+                             struct want *inner)
 {
-    if (c->status)
-        return 0;
-    if (c->op_count == INGEST_OPS_MAX) {
-        c->status = base_fail(c->error, BASE_LIMIT,
-                              "schema: more than %d operations are needed",
-                              INGEST_OPS_MAX);
-        return 0;
-    }
-    c->ops[c->op_count] = op;
-    return c->op_count++;
-}
-
-/* Lets the jump at `from` land on the operation emitted next. */
-static void land(struct compile *c, uint32_t from)
-{
-    if (!c->status)
-        c->ops[from].arg = c->op_count - from - 1;
-}
-
-static uint32_t add_id(struct compile *c, uint64_t id)
-{
-    if (c->status)
-        return 0;
-    if (c->id_count == INGEST_IDS_MAX) {
-        c->status = base_fail(c->error, BASE_LIMIT,
-                              "schema: more than %d ids of enum symbols",
-                              INGEST_IDS_MAX);
-        return 0;
-    }
-    c->ids[c->id_count] = id;
-    return c->id_count++;
-}
-
-static bool any_required(const struct compile *c, const struct want *wants,
-                         unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (c->targets[wants[i].target].required)
-            return true;
-    return false;
-}
-
-static void emit_absent(struct compile *c, const struct want *wants,
-                        unsigned count)
-{
-    if (any_required(c, wants, count))
-        emit(c, (struct ingest_op){.code = INGEST_OP_MISSING});
-}
-
-/* ---- values ------------------------------------------------------------ */
-
-static bool is_text(enum ingest_schema_type type)
-{
-    return type == INGEST_SCHEMA_STRING || type == INGEST_SCHEMA_BYTES ||
-           type == INGEST_SCHEMA_FIXED;
-}
-
-static bool is_number(enum ingest_schema_type type)
-{
-    return type == INGEST_SCHEMA_INT || type == INGEST_SCHEMA_LONG;
-}
-
-static bool is_real(enum ingest_schema_type type)
-{
-    return type == INGEST_SCHEMA_FLOAT || type == INGEST_SCHEMA_DOUBLE;
-}
-
-static bool is_run(const struct ingest_target *target)
-{
-    return target->values > 1;
-}
-
-static bool fits(const struct ingest_schema_node *node,
-                 enum ingest_target_kind kind)
-{
-    if (node->type == INGEST_SCHEMA_NULL)
-        return true;
-    if (kind == INGEST_TARGET_BUCKET)
-        return is_number(node->type) || is_real(node->type);
-    if (kind != INGEST_TARGET_ID)
-        return is_number(node->type) &&
-               node->logical != INGEST_SCHEMA_OTHER_TIME;
-    return is_text(node->type) || is_number(node->type) ||
-           node->type == INGEST_SCHEMA_ENUM ||
-           node->type == INGEST_SCHEMA_BOOLEAN;
-}
-
-enum { NAME_SIZE = 80 };
-
-/* "feature 'hour': ", or nothing. */
-static const char *name_of(const struct ingest_target *target,
-                           char text[NAME_SIZE])
-{
-    if (target->name)
-        snprintf(text, NAME_SIZE, "feature '%.60s': ", target->name);
-    return text;
-}
-
-static void refuse(struct compile *c, const struct ingest_target *target,
-                   const struct ingest_schema_node *node)
-{
-    static const char *const uses[] = {
-        [INGEST_TARGET_ID] = "an id is made of string, bytes, fixed, enum, "
-                             "int, long or boolean",
-        [INGEST_TARGET_MS] = "a time is an int or a long, plain or a "
-                             "timestamp in millis or micros",
-        [INGEST_TARGET_HOUR] = "an hour is taken from an int or a long, "
-                               "plain or a timestamp in millis or micros",
-        [INGEST_TARGET_WEEKDAY] = "a weekday is taken from an int or a long, "
-                                  "plain or a timestamp in millis or micros",
-        [INGEST_TARGET_BUCKET] = "a bucket is taken from int, long, float or "
-                                 "double",
-    };
-    static const char several[] = "several values are taken from an array of "
-                                  "string, bytes, fixed, enum, int, long or "
-                                  "boolean, or from one of these";
-    bool time = node->logical == INGEST_SCHEMA_OTHER_TIME;
-    c->status = base_fail(
-        c->error, BASE_CONFIG, "%spath '%s' leads to %s%s%s; %s",
-        name_of(target, (char[NAME_SIZE]){0}), target->path,
-        c->in_array && is_run(target) ? "an array of " : "",
-        ingest_schema_type_name(node->type),
-        time ? " of another time unit" : "",
-        is_run(target) ? several : uses[target->kind]);
-}
-
-/* What leaves one value in a register, or checks and drops it. */
-static void emit_read(struct compile *c, const struct ingest_schema_node *node)
-{
-    static const uint8_t codes[] = {
-        [INGEST_SCHEMA_BOOLEAN] = INGEST_OP_READ_BOOLEAN,
-        [INGEST_SCHEMA_INT] = INGEST_OP_READ_INT,
-        [INGEST_SCHEMA_LONG] = INGEST_OP_READ_LONG,
-        [INGEST_SCHEMA_FLOAT] = INGEST_OP_READ_FIXED,
-        [INGEST_SCHEMA_DOUBLE] = INGEST_OP_READ_FIXED,
-        [INGEST_SCHEMA_BYTES] = INGEST_OP_READ_STRING,
-        [INGEST_SCHEMA_STRING] = INGEST_OP_READ_STRING,
-        [INGEST_SCHEMA_FIXED] = INGEST_OP_READ_FIXED,
-        [INGEST_SCHEMA_ENUM] = INGEST_OP_READ_ENUM,
-    };
-    struct ingest_op op = {.code = codes[node->type]};
-    if (node->type == INGEST_SCHEMA_FLOAT)
-        op.arg = 4;
-    else if (node->type == INGEST_SCHEMA_DOUBLE)
-        op.arg = 8;
-    else if (node->type == INGEST_SCHEMA_FIXED)
-        op.arg = node->size;
-    else if (node->type == INGEST_SCHEMA_ENUM)
-        op.arg = node->count;
-    emit(c, op);
-}
-
-/* Ids of "false" and "true", or of an enum's symbols. */
-static uint32_t add_value_ids(struct compile *c,
-                              const struct ingest_schema_node *node,
-                              uint64_t seed)
-{
-    static const char *const booleans[] = {"false", "true"};
-    bool is_enum = node->type == INGEST_SCHEMA_ENUM;
-    const char *const *names = is_enum ? node->names : booleans;
-    uint32_t first = c->id_count;
-    for (uint32_t i = 0; i < (is_enum ? node->count : 2); i++)
-        add_id(c, ingest_hash_bytes(seed, names[i], strlen(names[i])));
-    return first;
-}
-
-/* Ids of the numbers 0 .. count - 1. */
-static uint32_t add_number_ids(struct compile *c, uint64_t seed,
-                               unsigned count)
-{
-    uint32_t first = c->id_count;
-    for (unsigned i = 0; i < count; i++)
-        add_id(c, ingest_hash_int(seed, i));
-    return first;
-}
-
-/* The least integer that is not below the bound. */
-static int64_t whole_bound(double bound)
-{
-    int64_t whole = (int64_t)bound;
-    return whole + ((double)whole < bound);
-}
-
-/* The bounds as the value's type compares them, then the ids. */
-static uint32_t add_buckets(struct compile *c,
-                            const struct ingest_schema_node *node,
-                            const struct ingest_target *target)
-{
-    uint32_t first = c->id_count;
-    for (unsigned i = 0; i < target->bound_count; i++) {
-        uint64_t bits;
-        memcpy(&bits, &target->bounds[i], sizeof bits);
-        if (!is_real(node->type))
-            bits = (uint64_t)whole_bound(target->bounds[i]);
-        add_id(c, bits);
-    }
-    add_number_ids(c, target->seed, target->bound_count + 1);
-    return first;
-}
-
-/* What kinds other than ID make of the value. */
-static void emit_derived(struct compile *c,
-                         const struct ingest_schema_node *node,
-                         const struct ingest_target *target,
-                         struct ingest_op op)
-{
-    op.seed = node->logical == INGEST_SCHEMA_MICROS ? 1000 : 1;
-    switch (target->kind) {
-    case INGEST_TARGET_HOUR:
-        op.code = INGEST_OP_STORE_HOUR;
-        op.arg = add_number_ids(c, target->seed, 24);
-        break;
-    case INGEST_TARGET_WEEKDAY:
-        op.code = INGEST_OP_STORE_WEEKDAY;
-        op.arg = add_number_ids(c, target->seed, 7);
-        break;
-    case INGEST_TARGET_BUCKET:
-        op.code = is_real(node->type) ? INGEST_OP_STORE_BUCKET_REAL
-                                      : INGEST_OP_STORE_BUCKET;
-        op.flag = (uint8_t)target->bound_count;
-        op.arg = add_buckets(c, node, target);
-        break;
-    default: op.code = INGEST_OP_STORE_MS; break;
-    }
-    emit(c, op);
-}
-
-static void emit_store(struct compile *c,
-                       const struct ingest_schema_node *node, unsigned number)
-{
-    const struct ingest_target *target = &c->targets[number];
-    bool run = is_run(target);
-    struct ingest_op op = {.slot = c->slots[number],
-                           .flag = run ? (uint8_t)target->values
-                                       : target->required,
-                           .seed = target->seed};
-    if (target->kind != INGEST_TARGET_ID) {
-        emit_derived(c, node, target, op);
-        return;
-    }
-    if (is_text(node->type)) {
-        op.code = run ? INGEST_OP_PUSH_TEXT : INGEST_OP_STORE_TEXT;
-    } else if (is_number(node->type)) {
-        op.code = run ? INGEST_OP_PUSH_NUMBER : INGEST_OP_STORE_NUMBER;
-    } else {
-        op.code = run ? INGEST_OP_PUSH_TABLE : INGEST_OP_STORE_TABLE;
-        op.arg = add_value_ids(c, node, target->seed);
-    }
-    emit(c, op);
-}
-
-/* The targets that end at this value; those that go on find nothing here. */
-static void compile_value(struct compile *c, uint32_t index,
-                          const struct want *wants, unsigned count)
-{
-    const struct ingest_schema_node *node = node_of(c, index);
-    unsigned ends = 0;
-    for (unsigned i = 0; i < count; i++) {
+    bool map = node->type == INGEST_SCHEMA_MAP;
+    unsigned selected = 0;
+    for (unsigned i = 0; i < count && !c->status; i++) {
         const struct ingest_target *target = &c->targets[wants[i].target];
-        if (*wants[i].rest) {
+        if (map ? *wants[i].rest && !target->required
+                : is_run(target) && !c->in_array)
+            inner[selected++] = (struct want){
+                wants[i].target, wants[i].rest,
+                ingest_resolve_item(c->reader, wants[i].reader, node->type)};
+        else if (*wants[i].rest)
             emit_absent(c, &wants[i], 1);
+        else
+            ingest_emit_refuse(c, target, node);
+    }
+    return selected;
+}
+
+static const char *next_component(const char *path)
+{
+    path += strcspn(path, ".");
+    return path + (*path == '.');
+}
+
+/* The value of one key of a map. wants[0] and all others that name this key
+ * are taken out of wants; returns how many are left. */
+static unsigned compile_key(struct compile *c,
+                            const struct ingest_schema_node *node,
+                            struct want *wants, unsigned count)
+{
+    struct want *inner = new_wants(c, count);
+    const char *key = wants[0].rest;
+    size_t size = strcspn(key, ".");
+    unsigned selected = 0, left = 0;
+    if (!inner)
+        return 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (strcspn(wants[i].rest, ".") != size ||
+            strncmp(wants[i].rest, key, size) != 0) {
+            wants[left++] = wants[i];
             continue;
         }
-        if (!fits(node, target->kind)) {
-            refuse(c, target, node);
-            return;
-        }
-        c->found[wants[i].target] = true;
-        ends++;
+        inner[selected] = wants[i];
+        inner[selected++].rest = next_component(wants[i].rest);
     }
-    if (node->type == INGEST_SCHEMA_NULL) {
-        emit_absent(c, wants, count);
-        return;
-    }
-    uint32_t read = c->op_count;
-    emit_read(c, node);
-    for (unsigned i = 0; i < count; i++)
-        if (!*wants[i].rest)
-            emit_store(c, node, wants[i].target);
-    /* One target of one string is by far the most frequent: one operation. */
-    if (!c->status && ends == 1 &&
-        c->ops[read].code == INGEST_OP_READ_STRING &&
-        c->ops[read + 1].code == INGEST_OP_STORE_TEXT) {
-        c->ops[read] = c->ops[read + 1];
-        c->ops[read].code = INGEST_OP_STRING_ID;
-        c->op_count--;
-    }
+    uint32_t match = emit(c, (struct ingest_op){
+                                 .code = INGEST_OP_MATCH,
+                                 .seed = ingest_hash_bytes(0, key, size)});
+    compile_node(c, node->children[0], inner, selected);
+    emit(c, (struct ingest_op){.code = INGEST_OP_NEXT});
+    land(c, match);
+    free(inner);
+    return left;
 }
 
-/* ---- structure --------------------------------------------------------- */
+static void compile_round(struct compile *c,
+                          const struct ingest_schema_node *node,
+                          struct want *wants, unsigned count)
+{
+    bool outer = c->in_array;
+    if (node->type == INGEST_SCHEMA_MAP) {
+        emit(c, (struct ingest_op){.code = INGEST_OP_READ_STRING});
+        while (count && !c->status)
+            count = compile_key(c, node, wants, count);
+    } else {
+        c->in_array = outer || count > 0;
+    }
+    compile_node(c, node->children[0], wants, count);
+    c->in_array = outer;
+    emit(c, (struct ingest_op){.code = INGEST_OP_NEXT});
+}
 
 static void compile_loop(struct compile *c, uint32_t index,
                          const struct want *wants, unsigned count)
 {
     const struct ingest_schema_node *node = node_of(c, index);
-    bool runs = node->type == INGEST_SCHEMA_ARRAY && !c->in_array;
-    struct want *ends = calloc(count + 1, sizeof *ends);
-    unsigned ending = 0;
-    if (!ends) {
-        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    struct want *inner = new_wants(c, count);
+    if (!inner)
         return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct ingest_target *target = &c->targets[wants[i].target];
-        if (*wants[i].rest) {
-            emit_absent(c, &wants[i], 1);
-        } else if (runs && is_run(target)) {
-            ends[ending++] = wants[i];
-        } else {
-            refuse(c, target, node);
-            goto cleanup;
-        }
-    }
-    /* Work 2: a value, or a union's index and a value; calls and loops
-     * inside pay for themselves. */
-    uint32_t loop =
-        emit(c, (struct ingest_op){.code = INGEST_OP_LOOP, .slot = 2});
-    if (node->type == INGEST_SCHEMA_MAP)
-        emit(c, (struct ingest_op){.code = INGEST_OP_READ_STRING});
-    c->in_array = ending > 0;
-    compile_node(c, node->children[0], ends, ending);
-    c->in_array = false;
-    emit(c, (struct ingest_op){.code = INGEST_OP_NEXT});
+    unsigned selected = select_inner(c, node, wants, count, inner);
+    uint32_t loop = emit(c, (struct ingest_op){.code = INGEST_OP_LOOP});
+    compile_round(c, node, inner, selected);
     land(c, loop);
-cleanup:
-    free(ends);
+    /* Work 2 of a round without targets: a value, or a union's index and a
+     * value; calls and loops inside pay for themselves. */
+    uint32_t work = selected ? c->op_count - loop : 2;
+    if (!c->status)
+        c->ops[loop].slot = (uint16_t)(work < UINT16_MAX ? work : UINT16_MAX);
+    free(inner);
 }
 
 /* [null, T] or [T, null] with nothing required below: one operation. */
@@ -424,42 +173,91 @@ static void compile_union(struct compile *c, uint32_t index,
         land(c, ends[i]);
 }
 
-/* Those of `wants` whose next component is `name`, one component further. */
-static unsigned select_wants(const char *name, const struct want *wants,
-                             unsigned count, struct want *inner)
+static enum base_status compile_program(struct compile *c, uint32_t start,
+                                        struct ingest_program **program);
+
+/* The reader's default for a field that the writer lacks: its slots are
+ * constants from here on. */
+static void emit_default(struct compile *c, const struct want *want,
+                         const struct ingest_resolve_field *field)
 {
-    unsigned selected = 0;
-    for (unsigned i = 0; i < count; i++) {
-        const char *rest = ingest_path_behind(wants[i].rest, name);
-        if (rest)
-            inner[selected++] = (struct want){wants[i].target, rest};
+    struct ingest_target target = c->targets[want->target];
+    target.path = next_component(want->rest);
+    struct compile inner = {.schema = c->reader, .targets = &target,
+                            .target_count = 1, .error = c->error};
+    struct ingest_program *program = NULL;
+    uint64_t values[INGEST_VALUES_MAX];
+    char *bytes = NULL;
+    size_t size;
+    c->status = ingest_resolve_default(c->reader, field, &bytes, &size,
+                                       c->error);
+    if (!c->status)
+        c->status =
+            compile_program(&inner, ingest_resolve_node(field), &program);
+    if (c->status)
+        goto cleanup;
+    enum ingest_reason reason = ingest_program_run(
+        program, (const uint8_t *)bytes, size, values);
+    if (reason == INGEST_REASON_MISSING)
+        emit_absent(c, want, 1);
+    for (unsigned i = 0; !reason && i < slots_of(&target); i++)
+        if (values[i] != program->start[i])
+            emit(c, (struct ingest_op){
+                        .code = INGEST_OP_STORE_DEFAULT,
+                        .slot = (uint16_t)(c->slots[want->target] + i),
+                        .seed = values[i]});
+    c->found[want->target] = true;
+cleanup:
+    ingest_program_free(program);
+    free(bytes);
+}
+
+/* Which field each want goes on with (at[]; node->count: none), and its place
+ * in the reader's schema (below[]). */
+static void resolve_wants(struct compile *c,
+                          const struct ingest_schema_node *node,
+                          const struct want *wants, unsigned count,
+                          uint32_t *at, uint32_t *below)
+{
+    for (unsigned i = 0; i < count && !c->status; i++) {
+        if (!*wants[i].rest) {
+            ingest_emit_refuse(c, &c->targets[wants[i].target], node);
+            return;
+        }
+        struct ingest_resolve_field known = ingest_resolve_reader(
+            c->reader, wants[i].reader, wants[i].rest);
+        at[i] = ingest_resolve_writer(node, wants[i].rest, &known);
+        below[i] = ingest_resolve_node(&known);
+        if (at[i] == node->count && ingest_resolve_has_default(&known))
+            emit_default(c, &wants[i], &known);
+        else if (at[i] == node->count)
+            emit_absent(c, &wants[i], 1);
     }
-    return selected;
 }
 
 static void compile_record(struct compile *c, uint32_t index,
                            const struct want *wants, unsigned count)
 {
     const struct ingest_schema_node *node = node_of(c, index);
-    struct want *inner = calloc(count + 1, sizeof *inner);
-    if (!inner) {
+    struct want *inner = new_wants(c, count);
+    uint32_t *at = calloc(2 * count + 1, sizeof *at);
+    if (!inner || !at) {
         c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
-        return;
+        goto cleanup;
     }
-    for (unsigned i = 0; i < count; i++) {
-        if (!*wants[i].rest) {
-            refuse(c, &c->targets[wants[i].target], node);
-            goto cleanup;
-        }
-        if (ingest_path_field(node, wants[i].rest) == node->count)
-            emit_absent(c, &wants[i], 1);
-    }
+    resolve_wants(c, node, wants, count, at, at + count);
     for (uint32_t i = 0; i < node->count && !c->status; i++) {
-        unsigned selected = select_wants(node->names[i], wants, count, inner);
+        unsigned selected = 0;
+        for (unsigned k = 0; k < count; k++)
+            if (at[k] == i)
+                inner[selected++] = (struct want){
+                    wants[k].target, next_component(wants[k].rest),
+                    at[count + k]};
         compile_node(c, node->children[i], inner, selected);
     }
 cleanup:
     free(inner);
+    free(at);
 }
 
 static void emit_call(struct compile *c, uint32_t index)
@@ -485,7 +283,7 @@ static void compile_node(struct compile *c, uint32_t index,
         else
             emit_call(c, index);
         break;
-    default: compile_value(c, index, wants, count); break;
+    default: ingest_emit_value(c, index, wants, count); break;
     }
 }
 
@@ -522,7 +320,8 @@ static enum base_status check_bounds(const struct compile *c,
                 : base_fail(c->error, BASE_CONFIG,
                             "%sa bucket needs 1 to %d bounds, each above the "
                             "one before it, within 2^53",
-                            name_of(target, (char[NAME_SIZE]){0}),
+                            ingest_emit_name(target,
+                                             (char[INGEST_EMIT_NAME]){0}),
                             INGEST_BOUNDS_MAX);
 }
 
@@ -530,7 +329,7 @@ static enum base_status check_bounds(const struct compile *c,
 static enum base_status check_target(struct compile *c, unsigned number)
 {
     const struct ingest_target *target = &c->targets[number];
-    unsigned values = is_run(target) ? target->values : 1;
+    unsigned values = slots_of(target);
     if (target->kind == INGEST_TARGET_BUCKET && check_bounds(c, target))
         return BASE_CONFIG;
     if (values > 1 && (values > INGEST_VALUES_MAX || target->required ||
@@ -538,41 +337,50 @@ static enum base_status check_target(struct compile *c, unsigned number)
         return base_fail(c->error, BASE_CONFIG,
                          "%sat most %d values are taken, of ids that are not "
                          "transformed",
-                         name_of(target, (char[NAME_SIZE]){0}),
+                         ingest_emit_name(target, (char[INGEST_EMIT_NAME]){0}),
                          INGEST_VALUES_MAX);
     if (c->slot_count + values > UINT16_MAX)
         return base_fail(c->error, BASE_LIMIT,
                          "schema: more than %d slots", UINT16_MAX);
     c->slots[number] = (uint16_t)c->slot_count;
     c->slot_count += values;
-    return ingest_path_check(target->path, c->error);
+    return BASE_OK;
 }
 
-static void compile_all(struct compile *c, unsigned target_count)
+/* From node `start`, where all paths begin. */
+static void compile_all(struct compile *c, uint32_t start)
 {
-    struct want *wants = calloc(target_count + 1, sizeof *wants);
-    if (!wants) {
-        c->status = base_fail(c->error, BASE_SYSTEM, "schema: no memory");
+    struct want *wants = new_wants(c, c->target_count);
+    if (!wants)
         return;
-    }
-    for (unsigned i = 0; i < target_count && !c->status; i++) {
-        wants[i] = (struct want){i, c->targets[i].path};
+    for (unsigned i = 0; i < c->target_count && !c->status; i++) {
+        wants[i] = (struct want){i, c->targets[i].path,
+                                 c->reader ? 0 : INGEST_NO_NODE};
         c->status = check_target(c, i);
     }
-    if (!c->status)
-        compile_record(c, 0, wants, target_count);
+    if (start == 0)
+        compile_record(c, 0, wants, c->target_count); /* no call */
+    else
+        compile_node(c, start, wants, c->target_count);
     emit(c, (struct ingest_op){.code = INGEST_OP_END});
     compile_subroutines(c);
-    for (unsigned i = 0; i < target_count && !c->status; i++)
-        if (!c->found[i])
-            c->status = ingest_path_unknown(
-                c->schema, name_of(&c->targets[i], (char[NAME_SIZE]){0}),
-                c->targets[i].path, c->error);
     free(wants);
 }
 
-static enum base_status allocate(struct compile *c, unsigned target_count)
+static enum base_status check_found(const struct compile *c)
 {
+    for (unsigned i = 0; i < c->target_count; i++)
+        if (!c->found[i])
+            return ingest_path_unknown(
+                c->schema, ingest_emit_name(&c->targets[i],
+                                 (char[INGEST_EMIT_NAME]){0}),
+                c->targets[i].path, c->error);
+    return BASE_OK;
+}
+
+static enum base_status allocate(struct compile *c)
+{
+    unsigned target_count = c->target_count;
     c->ops = calloc(INGEST_OPS_MAX, sizeof *c->ops);
     c->ids = calloc(INGEST_IDS_MAX, sizeof *c->ids);
     c->entries = calloc(c->schema->count, sizeof *c->entries);
@@ -586,7 +394,7 @@ static enum base_status allocate(struct compile *c, unsigned target_count)
 }
 
 /* Copies what was compiled into memory of just that size. */
-static enum base_status pack(const struct compile *c, unsigned target_count,
+static enum base_status pack(const struct compile *c,
                              struct ingest_program **program)
 {
     struct ingest_program *made = calloc(1, sizeof *made);
@@ -603,12 +411,55 @@ static enum base_status pack(const struct compile *c, unsigned target_count,
     }
     memcpy(made->ops, c->ops, c->op_count * sizeof *made->ops);
     memcpy(made->ids, c->ids, c->id_count * sizeof *made->ids);
-    for (unsigned i = 0; i < target_count; i++)
+    for (unsigned i = 0; i < c->target_count; i++)
         for (unsigned j = 0; is_run(&c->targets[i]) &&
                              j < c->targets[i].values; j++)
             made->start[c->slots[i] + j] = LEARNER_ABSENT;
     *program = made;
     return BASE_OK;
+}
+
+static enum base_status compile_program(struct compile *c, uint32_t start,
+                                        struct ingest_program **program)
+{
+    enum base_status status = allocate(c);
+    if (!status) {
+        compile_all(c, start);
+        status = c->status;
+    }
+    if (!status && start == 0)
+        status = check_found(c);
+    if (!status)
+        status = pack(c, program);
+    free(c->ops);
+    free(c->ids);
+    free(c->entries);
+    free(c->wanted);
+    free(c->found);
+    free(c->slots);
+    return status;
+}
+
+enum base_status ingest_program_resolve(const struct ingest_program_wish *wish,
+                                        struct ingest_program **program,
+                                        struct base_error *error)
+{
+    struct ingest_schema *schema = NULL;
+    struct compile c = {.targets = wish->targets, .error = error,
+                        .target_count = wish->target_count,
+                        .reader = wish->reader};
+    if (wish->target_count > UINT16_MAX)
+        return base_fail(error, BASE_LIMIT, "schema: %u targets; %d are "
+                         "allowed", wish->target_count, UINT16_MAX);
+    for (unsigned i = 0; i < wish->target_count; i++)
+        if (ingest_path_check(wish->targets[i].path, error))
+            return error->status;
+    if (ingest_schema_new(wish->schema_json, wish->size, &schema, error))
+        return error->status;
+    c.schema = schema;
+    enum base_status status = compile_program(&c, 0, program);
+    ingest_schema_free(schema);
+    return status;
 }
 
 enum base_status ingest_program_new(const char *schema_json, size_t size,
@@ -617,32 +468,9 @@ enum base_status ingest_program_new(const char *schema_json, size_t size,
                                     struct ingest_program **program,
                                     struct base_error *error)
 {
-    struct ingest_schema *schema = NULL;
-    struct compile c = {.targets = targets, .error = error};
-    if (target_count > UINT16_MAX)
-        return base_fail(error, BASE_LIMIT, "schema: %u targets; %d are "
-                         "allowed", target_count, UINT16_MAX);
-    enum base_status status =
-        ingest_schema_new(schema_json, size, &schema, error);
-    if (status)
-        return status;
-    c.schema = schema;
-    status = allocate(&c, target_count);
-    if (status)
-        goto cleanup;
-    compile_all(&c, target_count);
-    status = c.status;
-    if (!status)
-        status = pack(&c, target_count, program);
-cleanup:
-    free(c.ops);
-    free(c.ids);
-    free(c.entries);
-    free(c.wanted);
-    free(c.found);
-    free(c.slots);
-    ingest_schema_free(schema);
-    return status;
+    const struct ingest_program_wish wish = {schema_json, size, NULL, targets,
+                                             target_count};
+    return ingest_program_resolve(&wish, program, error);
 }
 
 void ingest_program_free(struct ingest_program *program)

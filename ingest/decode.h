@@ -5,7 +5,7 @@
  * Targets name paths in the writer's record ("user_id", "user.id"); each
  * fills one 64-bit slot: an id (learner_id of the value's canonical bytes; a
  * null or absent value is 0) or an integer; or a run of slots, from the
- * elements of an array. Slots stand in the order of the targets. Running a
+ * elements of an array. A component behind a map is a key. Slots stand in the order of the targets. Running a
  * program allocates nothing, reads nothing outside the bytes given, and ends
  * in a time bounded by their number. libavro only parses the schema (FACTS 2:
  * it cannot be let near foreign bytes). A compiled program is immutable: any
@@ -44,16 +44,18 @@ struct ingest_target {
     unsigned bound_count;
     /* 0 or 1: one slot. More, of ID: an array whose first `values` elements
      * that are not null fill as many slots, LEARNER_ABSENT in the rest; a
-     * value that is no array counts as an array of one. Never required. */
+     * value that is no array counts as an array of one. The path may go on
+     * behind the array: into its records. Never required. */
     unsigned values;
     const char *name; /* of what it fills, in error texts; NULL: none */
 };
 
 struct ingest_program;
+struct ingest_schema;
 
 /* BASE_CONFIG where a path does not exist in the schema or has a type that
- * its kind cannot take, or leads into a map, or into an array that is no
- * target of several values; BASE_DATA where the schema itself is not usable,
+ * its kind cannot take, ends at a map, leads into an array and is no target of
+ * several values, or into a map and is required; BASE_DATA where the schema itself is not usable,
  * BASE_LIMIT where it is too large. The text names the path and what was
  * found. A target may use the path of another. */
 enum base_status ingest_program_new(const char *schema_json, size_t size,
@@ -61,6 +63,19 @@ enum base_status ingest_program_new(const char *schema_json, size_t size,
                                     unsigned target_count,
                                     struct ingest_program **program,
                                     struct base_error *error) BASE_MUST_CHECK;
+/* The same, with a reader's schema (may be NULL; BORROWS until the call's end)
+ * that the paths name fields of: see resolve.h. */
+struct ingest_program_wish {
+    const char *schema_json; /* the writer's */
+    size_t size;
+    const struct ingest_schema *reader;
+    const struct ingest_target *targets;
+    unsigned target_count;
+};
+enum base_status
+ingest_program_resolve(const struct ingest_program_wish *wish,
+                       struct ingest_program **program,
+                       struct base_error *error) BASE_MUST_CHECK;
 void ingest_program_free(struct ingest_program *program);
 
 /* Slots of all targets together. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "ingest/decode.h"
+#include "ingest/resolve.h"
 #include "learner/learner.h"
 
 enum {
@@ -39,6 +40,7 @@ struct ingest_decoder {
     const struct ingest_topic_config *config;
     struct ingest_registry *registry;
     const char *folder; /* of <id>.avsc */
+    struct ingest_schema *reader; /* NULL: none */
     enum ingest_topic topic;
     uint32_t event_max;
     unsigned ids, first_id; /* number of ids, slot of the first */
@@ -142,13 +144,35 @@ static enum base_status compile(struct ingest_decoder *decoder,
     size_t size;
     if (base_file_read(path, INGEST_SCHEMA_MAX, &text, &size, error))
         return base_wrap(error, "schema of topic %s", decoder->config->name);
-    enum base_status status =
-        ingest_program_new(text, size, decoder->targets, decoder->target_count,
-                           program, error);
+    const struct ingest_program_wish wish = {
+        text, size, decoder->reader, decoder->targets, decoder->target_count};
+    enum base_status status = ingest_program_resolve(&wish, program, error);
     free(text);
     return status ? base_wrap(error, "schema %s of topic %s", path,
                               decoder->config->name)
                   : BASE_OK;
+}
+
+/* The reader's schema must itself lead every path somewhere. */
+static enum base_status open_reader(struct ingest_decoder *decoder,
+                                    struct base_error *error)
+{
+    const char *path = decoder->config->reader_schema;
+    struct ingest_program *program = NULL;
+    char *text = NULL;
+    size_t size;
+    if (!*path)
+        return BASE_OK;
+    enum base_status status = compile(decoder, path, &program, error);
+    ingest_program_free(program);
+    if (!status)
+        status = base_file_read(path, INGEST_SCHEMA_MAX, &text, &size, error);
+    if (!status)
+        status = ingest_schema_new(text, size, &decoder->reader, error);
+    if (!status)
+        status = ingest_resolve_check(decoder->reader, error);
+    free(text);
+    return status ? base_wrap(error, "reader_schema %s", path) : BASE_OK;
 }
 
 static enum base_status check_folder(const struct ingest_topic_config *topic,
@@ -199,6 +223,8 @@ enum base_status ingest_decoder_new(const struct ingest_config *config,
     set_targets(made, config);
     enum base_status status = check_mapping(made, error);
     if (!status)
+        status = open_reader(made, error);
+    if (!status)
         status = open_schemas(made, error);
     if (status) {
         ingest_decoder_free(made);
@@ -213,6 +239,7 @@ void ingest_decoder_free(struct ingest_decoder *decoder)
     if (!decoder)
         return;
     ingest_program_free(decoder->pinned);
+    ingest_schema_free(decoder->reader);
     for (unsigned i = 0; i < decoder->program_count; i++)
         ingest_program_free(decoder->programs[i]);
     base_map_free(decoder->known);

@@ -23,6 +23,7 @@ struct ingest_decoder;
 /* Reads and compiles the pinned schema (PLAIN), or looks at the folder of
  * schemas (CONFLUENT: <id>.avsc, compiled when an id is first met). Where
  * `registry` (may be NULL; BORROWS) is given, its folder is that of CONFLUENT.
+ * The reader's schema, where there is one, must have every path.
  * BASE_CONFIG or BASE_DATA names the file and what does not fit. */
 enum base_status ingest_decoder_new(const struct ingest_config *config,
                                     enum ingest_topic topic,

@@ -63,6 +63,9 @@ struct ingest_topic_config {
     /* PLAIN: the pinned writer schema, an .avsc file. CONFLUENT: a folder
      * with <id>.avsc files; the schema registry joins here. */
     char schema[1024];
+    /* An .avsc file whose fields the mapping names, with defaults for what a
+     * writer lacks and aliases for what it calls otherwise; "": none. */
+    char reader_schema[1024];
     struct ingest_mapping mapping;
 };
 

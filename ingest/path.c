@@ -41,12 +41,15 @@ uint32_t ingest_path_field(const struct ingest_schema_node *record,
 }
 
 /* The record at or right below this node that has the next component, else
- * any record; NULL where there is none. */
+ * any record; NULL where there is none. Elements of arrays stand for them. */
 static const struct ingest_schema_node *
 record_below(const struct ingest_schema *schema, uint32_t index,
              const char *rest)
 {
     const struct ingest_schema_node *node = &schema->nodes[index], *any = NULL;
+    while (node->type == INGEST_SCHEMA_ARRAY &&
+           schema->nodes[node->children[0]].type != INGEST_SCHEMA_ARRAY)
+        node = &schema->nodes[node->children[0]];
     if (node->type == INGEST_SCHEMA_RECORD)
         return node;
     for (uint32_t i = 0;

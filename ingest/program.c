@@ -403,6 +403,11 @@ enum ingest_reason ingest_program_run_cut(const struct ingest_program *program,
         case INGEST_OP_PUSH_TABLE:
             *cut += push(slots, op, element_id(op, ids, value, at, n.raw));
             break;
+        case INGEST_OP_STORE_DEFAULT: slots[op->slot] = op->seed; break;
+        case INGEST_OP_MATCH:
+            if (ingest_hash_bytes(0, at - n.raw, n.raw) != op->seed)
+                op += op->arg;
+            break;
         case INGEST_OP_MISSING: missing = true; break;
         case INGEST_OP_UNION:
             n = read_index(at, end, op->arg);

@@ -47,12 +47,15 @@ enum ingest_op_code {
     INGEST_OP_PUSH_TEXT,    /* as STORE_TEXT, into the next free place of the */
     INGEST_OP_PUSH_NUMBER,  /* .. run of slots that begins at slot; flag: its */
     INGEST_OP_PUSH_TABLE,   /* .. places */
+    INGEST_OP_STORE_DEFAULT, /* slot, seed: the value */
     INGEST_OP_MISSING,      /* a required target has no value here */
     INGEST_OP_UNION,        /* arg: branches; that many JUMPs follow */
     INGEST_OP_JUMP,
     INGEST_OP_LOOP, /* array or map: body, then NEXT; arg: behind NEXT;
                        slot: work of one round */
-    INGEST_OP_NEXT,
+    INGEST_OP_NEXT,  /* also from within the body: the next round */
+    INGEST_OP_MATCH, /* of text, a map's key; seed: its hash; arg: jump where
+                        it is another */
     INGEST_OP_CALL, /* arg: operation called; slot: its work */
     INGEST_OP_RETURN,
     INGEST_OP_END

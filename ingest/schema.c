@@ -221,7 +221,9 @@ static enum base_status append(struct walk *w, avro_schema_t avro,
                          "schema: more than %d types", INGEST_SCHEMA_NODES_MAX);
     *index = schema->count++;
     schema->nodes[*index] = (struct ingest_schema_node){
-        .type = types[avro_typeof(avro)], .logical = logical_of(json)};
+        .type = types[avro_typeof(avro)],
+        .logical = logical_of(json),
+        .json = json};
     if (is_avro_record(avro) || is_avro_enum(avro) || is_avro_fixed(avro))
         return base_map_put(w->seen, (uintptr_t)avro, *index, w->error);
     return BASE_OK;
@@ -235,6 +237,8 @@ static enum base_status walk(struct walk *w, avro_schema_t avro,
         return base_fail(w->error, BASE_LIMIT,
                          "schema: types are nested more than %d deep",
                          INGEST_SCHEMA_DEPTH_MAX);
+    while (json_is_object(json_object_get(json, "type")))
+        json = json_object_get(json, "type"); /* {"type": {"type": ..}} */
     if (is_avro_link(avro)) {
         avro_schema_t target = avro_schema_link_target(avro);
         const uint64_t *known = base_map_get(w->seen, (uintptr_t)target);
@@ -326,7 +330,9 @@ enum base_status ingest_schema_new(const char *text, size_t size,
         goto cleanup;
     }
     made->avro = avro;
+    made->json = json;
     status = build(made, json, error);
+    json = NULL;
 cleanup:
     json_decref(json);
     if (status)
@@ -345,6 +351,7 @@ void ingest_schema_free(struct ingest_schema *schema)
         free(schema->nodes[i].names);
     }
     free(schema->nodes);
+    json_decref(schema->json);
     pthread_mutex_lock(&avro_lock);
     avro_schema_decref(schema->avro);
     pthread_mutex_unlock(&avro_lock);

@@ -10,6 +10,7 @@
 #ifndef INGEST_SCHEMA_H
 #define INGEST_SCHEMA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,12 +57,15 @@ struct ingest_schema_node {
     uint32_t count;           /* fields, symbols, branches; array, map: 1 */
     const uint32_t *children; /* (count) nodes; NULL for enums */
     const char **names;       /* (count) fields or symbols, else NULL */
+    const void *json;         /* (json_t) what defines it; for aliases and
+                                 defaults, see resolve.h */
 };
 
 struct ingest_schema {
     uint32_t count;
     struct ingest_schema_node *nodes; /* (count) OWNS */
     void *avro; /* libavro's tree, which owns the names */
+    void *json; /* (json_t) OWNS */
 };
 
 /* Parses and checks; BASE_DATA where the text is not a usable Avro schema with

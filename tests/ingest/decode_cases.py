@@ -3,14 +3,20 @@
 written and read back by Debian's python3-avro, and the slots that follow from
 what it read, with ids by python3-xxhash. Nothing of interestd is used.
 
+Half of the schemas come with a reader's schema: fields in another order, left
+out, added with a default, renamed with an alias, promoted numbers, enums with
+other symbols between; python3-avro resolves. It knows no aliases: it is given
+the old names. Nor are logical types left to it: values are what is written.
+
 Usage: decode_cases.py OUTPUT SEED SCHEMAS; status 77 where one of the two
 packages is missing. The output, little-endian: for each schema its text
-(u32 size, bytes), its targets (u32 count; each u8 kind, u8 required, u64 seed,
+(u32 size, bytes), the reader's text (empty: none), its targets (u32 count; each u8 kind, u8 required, u64 seed,
 path as text, u8 values, u8 count of bounds, f64 each) and its records (u32
 count; each u32 size, bytes, u8 whether a required value is missing, u64 each
 slot, u32 elements without one). A text of size 0 ends it."""
 
 import collections
+import copy
 import datetime
 import io
 import json
@@ -31,6 +37,13 @@ Target = collections.namedtuple("Target",
                                 "path kind required seed values bounds")
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 TEXTS = ("string", "bytes", "fixed", "enum")
+LOGICAL = [{"type": kind, "logicalType": name} for kind, name in (
+    ("long", "timestamp-millis"), ("long", "timestamp-micros"),
+    ("long", "local-timestamp-millis"), ("long", "local-timestamp-micros"),
+    ("long", "timestamp-millis"), ("long", "timestamp-micros"),
+    ("int", "date"), ("int", "time-millis"), ("long", "time-micros"),
+    ("string", "uuid"), ("bytes", "decimal"), ("long", "nobody-knows"))]
+OTHER_TIME = {"date", "time-millis", "time-micros"}
 PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes",
               "string")
 
@@ -95,13 +108,16 @@ class Schemas:
 
     def any(self, depth):
         kind = self.draw.choices(
-            ("primitive", "time", "union", "enum", "fixed", "known",
-             "record", "array", "map"), (40, 10, 20, 5, 5, 5, 8, 4, 4))[0]
+            ("primitive", "time", "union", "enum", "fixed", "known", "record",
+             "array", "map", "decimal"), (38, 12, 20, 5, 5, 5, 8, 8, 8, 1))[0]
         if kind == "primitive" or (depth >= 5 and kind != "time"):
-            return self.draw.choice(PRIMITIVES)
+            primitive = self.draw.choice(PRIMITIVES)
+            return self.draw.choice((primitive, primitive, primitive,
+                                     {"type": primitive}))
         if kind == "time":
-            return {"type": "long", "logicalType": self.draw.choice(
-                ("timestamp-millis", "timestamp-micros"))}
+            return dict(self.draw.choice(LOGICAL))
+        if kind == "decimal":
+            return {**self.fixed(), "logicalType": "decimal", "precision": 2}
         if kind in ("array", "map"):
             items = "items" if kind == "array" else "values"
             return {"type": kind, items: self.any(depth + 1)}
@@ -126,13 +142,6 @@ class Values:
         return "".join(self.draw.choice("ab0\0\u00fc\u4e2d")
                        for _ in range(size))
 
-    def time(self, logical):
-        value = EPOCH + datetime.timedelta(
-            microseconds=self.draw.randint(-10**15, 4 * 10**15))
-        if logical == "timestamp-millis":
-            value = value.replace(microsecond=value.microsecond // 1000 * 1000)
-        return value
-
     def primitive(self, kind):
         return {"null": lambda: None,
                 "boolean": lambda: self.draw.random() < 0.5,
@@ -153,8 +162,8 @@ class Values:
                 return self.any(self.named[schema], depth + 1)
             return self.primitive(schema)
         kind = schema["type"]
-        if "logicalType" in schema:
-            return self.time(schema["logicalType"])
+        if kind in PRIMITIVES:
+            return self.primitive(kind)
         if kind == "enum":
             return self.draw.choice(schema["symbols"])
         if kind == "fixed":
@@ -164,44 +173,51 @@ class Values:
             return [self.any(schema["items"], depth + 1)
                     for _ in range(count)]
         if kind == "map":
-            return {f"key-{i}": self.any(schema["values"], depth + 1)
+            return {f"k{i}": self.any(schema["values"], depth + 1)
                     for i in range(count)}
         return {field["name"]: self.any(field["type"], depth + 1)
                 for field in schema["fields"]}
-
-
-def leaves(schema, path, named):
-    """The types at the end of `path`, over all branches of unions."""
-    if isinstance(schema, list):
-        return [leaf for branch in schema
-                for leaf in leaves(branch, path, named)]
-    if isinstance(schema, str) and schema in named:
-        schema = named[schema]
-    if not path:
-        return [schema]
-    if isinstance(schema, str) or schema["type"] != "record":
-        return []
-    return [leaf for field in schema["fields"] if field["name"] == path[0]
-            for leaf in leaves(field["type"], path[1:], named)]
 
 
 def type_of(leaf):
     return leaf if isinstance(leaf, str) else leaf["type"]
 
 
-def elements(leaf, named):
-    """Types of an array's elements; of anything else its own."""
-    if type_of(leaf) == "array":
-        return leaves(leaf["items"], [], named)
-    return [leaf]
+def leaves(schema, path, named, run, maps=True, inside=False):
+    """The types at the end of `path`, over all branches of unions. `run`:
+    through one array; `maps`: by keys."""
+    if isinstance(schema, list):
+        return [leaf for branch in schema
+                for leaf in leaves(branch, path, named, run, maps, inside)]
+    if isinstance(schema, str) and schema in named:
+        schema = named[schema]
+    kind = type_of(schema)
+    if kind == "array" and run and not inside:
+        return leaves(schema["items"], path, named, run, maps, True)
+    if not path:
+        return [schema]
+    if kind == "map" and maps:
+        return leaves(schema["values"], path[1:], named, run, maps, inside)
+    if kind != "record":
+        return []
+    return [leaf for field in schema["fields"] if field["name"] == path[0]
+            for leaf in leaves(field["type"], path[1:], named, run, maps,
+                               inside)]
 
 
-def all_elements(schema, path, named):
-    return [element for leaf in leaves(schema, path.split("."), named)
-            for element in elements(leaf, named)]
+def found_at(value, path, run, inside=False):
+    """The values at the end of the path: one at most but for a run."""
+    if isinstance(value, list):
+        return [found for item in value
+                for found in found_at(item, path, run, True)] \
+            if run and not inside else []
+    if not path:
+        return [value]
+    return found_at(value.get(path[0]), path[1:], run, inside) \
+        if isinstance(value, dict) else []
 
 
-def make_target(draw, path, kind):
+def make_target(draw, path, kind, may_be_required):
     """kind None: several values."""
     values, bounds = 1, ()
     if kind is None:
@@ -210,32 +226,53 @@ def make_target(draw, path, kind):
         bounds = sorted(draw.sample(range(-900, 900), draw.randint(1, 8)))
         bounds = [bound / draw.choice((1, 8)) for bound in bounds]
         bounds = sorted(set(bounds))
-    required = values == 1 and kind in (ID, MS) and draw.random() < 0.05
+    required = values == 1 and kind in (ID, MS) and may_be_required and \
+        draw.random() < 0.05
     return Target(path, kind, required, draw.getrandbits(64), values, bounds)
+
+
+def logical_of(leaf):
+    return leaf.get("logicalType") if isinstance(leaf, dict) else None
+
+
+def units(found):
+    """Microseconds or not, of the numbers among the types."""
+    return {str(logical_of(leaf)).endswith("timestamp-micros")
+            for leaf in found if type_of(leaf) in ("int", "long")}
+
+
+def kinds_of(found, several):
+    """What the types at a path allow."""
+    ids = {"null", "boolean", "int", "long", *TEXTS}
+    types = {type_of(leaf) for leaf in found}
+    kinds = []
+    if types and types <= ids:
+        kinds.append(ID)
+    if types and types <= {"null", "int", "long"} and \
+            len(units(found)) <= 1 and \
+            not {logical_of(leaf) for leaf in found} & OTHER_TIME:
+        kinds += [MS, HOUR, WEEKDAY]
+    if types and types <= {"null", "int", "long", "float", "double"}:
+        kinds.append(BUCKET)
+    if several and {type_of(leaf) for leaf in several} <= ids:
+        kinds += [None] * (1 if several == found else 4)
+    return kinds
 
 
 def make_targets(draw, schema, named):
     """Up to a dozen paths that exist, with kinds that their types allow."""
-    ids = {"null", "boolean", "int", "long", *TEXTS}
+    names = [f"f{i}" for i in range(7)] + ["k0", "k1", "n0", "n1"]
     targets = []
-    for _ in range(60):
-        path = [f"f{draw.randint(0, 6)}"
-                for _ in range(draw.choice((1, 1, 1, 2, 2, 3, 4)))]
-        types = {type_of(leaf) for leaf in leaves(schema, path, named)}
-        if not types or len(targets) == 12:
-            continue
-        kinds = []
-        if types <= ids:
-            kinds.append(ID)
-        if types <= {"null", "int", "long"}:
-            kinds += [MS, HOUR, WEEKDAY]
-        if types <= {"null", "int", "long", "float", "double"}:
-            kinds.append(BUCKET)
-        path = ".".join(path)
-        if {type_of(x) for x in all_elements(schema, path, named)} <= ids:
-            kinds += [None] * (1 + 3 * ("array" in types))
-        if kinds:
-            targets.append(make_target(draw, path, draw.choice(kinds)))
+    for _ in range(90):
+        path = [draw.choice(names) for _ in range(draw.choice((1, 1, 1, 2, 2,
+                                                               3, 4)))]
+        found = leaves(schema, path, named, False)
+        several = leaves(schema, path, named, True)
+        kinds = kinds_of(found, several)
+        if kinds and len(targets) < 12:
+            targets.append(make_target(
+                draw, ".".join(path), draw.choice(kinds),
+                bool(leaves(schema, path, named, False, maps=False))))
     return targets
 
 
@@ -243,99 +280,194 @@ def hash_id(seed, data):
     return xxhash.xxh3_64_intdigest(data, seed) or 1
 
 
-def integer_of(value):
-    """A number as it was written, and its milliseconds."""
-    if isinstance(value, int):
-        return value, value
-    microseconds = (value - EPOCH) // datetime.timedelta(microseconds=1)
-    return microseconds, microseconds // 1000
-
-
-def slot_of(value, target, logical):
+def slot_of(value, target, micros):
     kind, seed = target.kind, target.seed
     if value is None:
         return 0
-    if isinstance(value, float):
+    if kind == BUCKET:
         return hash_id(seed, str(sum(
             bound <= value for bound in target.bounds)).encode())
-    if kind == ID and isinstance(value, bool):
+    if isinstance(value, bool):
         return hash_id(seed, b"true" if value else b"false")
     if isinstance(value, str):
         return hash_id(seed, value.encode())
     if isinstance(value, bytes):
         return hash_id(seed, value)
-    raw, ms = integer_of(value)
+    if kind == ID:
+        return hash_id(seed, str(value).encode())
+    ms = value // 1000 if micros else value
     if kind == MS:
         return ms & 2**64 - 1
     if kind == HOUR:
         return hash_id(seed, str(ms // 3600000 % 24).encode())
-    if kind == WEEKDAY:
-        day = EPOCH + datetime.timedelta(days=ms // 86400000 % 7)
-        return hash_id(seed, str(day.weekday()).encode())
-    if logical == "timestamp-millis" and not isinstance(value, int):
-        raw = ms
-    if kind == BUCKET:
-        raw = sum(bound <= raw for bound in target.bounds)
-    return hash_id(seed, str(raw).encode())
+    day = EPOCH + datetime.timedelta(days=ms // 86400000 % 7)
+    return hash_id(seed, str(day.weekday()).encode())
 
 
 def expect(schema, named, datum, target):
     """Slots, whether a required value is missing, elements without one."""
-    value = datum
-    for name in target.path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    logicals = {leaf.get("logicalType")
-                for leaf in all_elements(schema, target.path, named)
-                if isinstance(leaf, dict)} - {None}
-    logical = next(iter(logicals), None)
-    if target.values == 1:
-        return [slot_of(value, target, logical)], \
+    path, run = target.path.split("."), target.values > 1
+    micros = True in units(leaves(schema, path, named, run))
+    found = found_at(datum, path, run)
+    if not run:
+        value = found[0] if found else None
+        return [slot_of(value, target, micros)], \
             target.required and (value is None or value in ("", b"")), 0
-    found = [slot_of(x, target, logical)
-             for x in (value if isinstance(value, list) else [value])
-             if x is not None]
+    found = [slot_of(x, target, micros) for x in found if x is not None]
     absent = [ABSENT] * (target.values - len(found))
     return found[:target.values] + absent, False, \
         max(0, len(found) - target.values)
 
 
-def one_logical(schema, named, target):
-    """Two units of time at one path could not be told apart in the datum."""
-    found = {leaf.get("logicalType") if isinstance(leaf, dict) else None
-             for leaf in all_elements(schema, target.path, named)
-             if type_of(leaf) in ("int", "long")}
-    return len(found) <= 1
+class Reader:
+    """A reader's schema made of a writer's, types by name still."""
+
+    def __init__(self, draw, named):
+        self.draw = draw
+        self.named = {name: self.changed(made)
+                      for name, made in named.items()}
+
+    def added(self, number):
+        kind, default = self.draw.choice((
+            ("string", "given"), ("long", -7), ("boolean", True),
+            ("bytes", "raw"), (["null", "string"], None),
+            (["int", "null"], 12), ("double", 2.5),
+            ({"type": "array", "items": "string"}, ["x", "y"]),
+            ({"type": "map", "values": "long"}, {"k0": 5}),
+            (dict(LOGICAL[1]), 1999)))
+        return {"name": f"n{number}", "type": kind, "default": default}
+
+    def changed(self, made):
+        made = copy.deepcopy(made)
+        if made["type"] == "enum":
+            made["symbols"] += ["Z0", "Z1"]
+            self.draw.shuffle(made["symbols"])
+        if made["type"] == "record":
+            made["fields"] = [
+                {**field, "type": self.promoted(field["type"])}
+                for field in made["fields"] if self.draw.random() < 0.9]
+            made["fields"] += [self.added(i)
+                               for i in range(self.draw.randint(0, 2))]
+            self.draw.shuffle(made["fields"])
+        return made
+
+    def promoted(self, kind):
+        wider = {"int": "long", "float": "double"}
+        if isinstance(kind, str) and kind in wider and \
+                self.draw.random() < 0.5:
+            return wider[kind]
+        return kind
+
+
+def whole(schema, named, done):
+    """The schema with each named type written out where it comes first."""
+    if isinstance(schema, list):
+        return [whole(branch, named, done) for branch in schema]
+    name = schema if isinstance(schema, str) else schema.get("name")
+    if name in done:
+        return name
+    if name in named:
+        done.add(name)
+        made = {**named[name], **(schema if isinstance(schema, dict)
+                                  and "logicalType" in schema else {})}
+        if "fields" in made:
+            made["fields"] = [{**field,
+                               "type": whole(field["type"], named, done)}
+                              for field in named[name]["fields"]]
+        return made
+    if isinstance(schema, dict):
+        return {**schema, **{inner: whole(schema[inner], named, done)
+                             for inner in ("items", "values")
+                             if inner in schema}}
+    return schema
+
+
+def plain(schema):
+    """Without logical types."""
+    if isinstance(schema, list):
+        return [plain(branch) for branch in schema]
+    if isinstance(schema, dict):
+        return {key: plain(value) if key in ("type", "items", "values")
+                else [{**field, "type": plain(field["type"])}
+                      for field in value] if key == "fields" else value
+                for key, value in schema.items()
+                if key not in ("logicalType", "precision")}
+    return schema
+
+
+def dressed(draw, schema, renamed, old_names):
+    """With what must not matter, and with fields called otherwise: the old
+    name becomes an alias, or (old_names) the new one does."""
+    schema = copy.deepcopy(schema)
+    if isinstance(schema, list):
+        return [dressed(draw, x, renamed, old_names) for x in schema]
+    if not isinstance(schema, dict):
+        return schema
+    for inner in ("items", "values"):
+        if inner in schema:
+            schema[inner] = dressed(draw, schema[inner], renamed, old_names)
+    if isinstance(schema["type"], (dict, list)):
+        schema["type"] = dressed(draw, schema["type"], renamed, old_names)
+    if "name" in schema and draw.random() < 0.3:
+        schema["doc"] = "of \"no\" account"
+    for field in schema.get("fields", ()):
+        field["type"] = dressed(draw, field["type"], renamed, old_names)
+        new = renamed.get(field["name"])
+        if new and old_names:
+            field["aliases"] = ["other", new]
+        elif new:
+            field["aliases"] = [field["name"]]
+            field["name"] = new
+        if draw.random() < 0.2:
+            field["order"] = "ignore"
+    return schema
 
 
 def write_text(out, data):
     out.write(struct.pack("<I", len(data)) + data)
 
 
-def write_schema(out, draw, records):
-    schemas = Schemas(draw)
-    schema = schemas.record(0)
-    targets = [target for target in make_targets(draw, schema, schemas.named)
-               if one_logical(schema, schemas.named, target)]
-    text = json.dumps(schema)
-    parsed = avro.schema.parse(text)
-    write_text(out, text.encode())
+def write_targets(out, targets, renamed):
     out.write(struct.pack("<I", len(targets)))
     for path, kind, required, seed, values, bounds in targets:
+        path = ".".join(renamed.get(x, x) for x in path.split("."))
         out.write(struct.pack("<BBQ", kind, required, seed))
         write_text(out, path.encode())
         out.write(struct.pack(f"<BB{len(bounds)}d", values, len(bounds),
                               *bounds))
+
+
+def write_schema(out, draw, records):
+    schemas = Schemas(draw)
+    made = schemas.record(0)
+    schema = read = whole(made["name"], schemas.named, set())
+    named = schemas.named
+    with_reader = draw.random() < 0.5
+    if with_reader:
+        named = Reader(draw, schemas.named).named
+        read = whole(made["name"], named, set())
+    targets = make_targets(draw, read, named)
+    renamed = {f"f{i}": f"g{i}" for i in range(7) if draw.random() < 0.3}
+    space = {"namespace": "made.up"} if draw.random() < 0.5 else {}
+    text = {**dressed(draw, schema, {} if with_reader else renamed, True),
+            **space}
+    write_text(out, json.dumps(text).encode())
+    write_text(out, json.dumps({**dressed(draw, read, renamed, False),
+                                **space}).encode() if with_reader else b"")
+    write_targets(out, targets, renamed)
     out.write(struct.pack("<I", records))
+    writer = avro.schema.parse(json.dumps(plain(schema)))
+    reader = avro.schema.parse(json.dumps(plain(read)))
     values = Values(draw, schemas.named)
     for _ in range(records):
         data = io.BytesIO()
-        avro.io.DatumWriter(parsed).write(values.any(schema),
+        avro.io.DatumWriter(writer).write(values.any(schema),
                                           avro.io.BinaryEncoder(data))
         write_text(out, data.getvalue())
         data.seek(0)
-        datum = avro.io.DatumReader(parsed).read(avro.io.BinaryDecoder(data))
-        expected = [expect(schema, schemas.named, datum, target)
-                    for target in targets]
+        datum = avro.io.DatumReader(writer, reader).read(
+            avro.io.BinaryDecoder(data))
+        expected = [expect(read, named, datum, target) for target in targets]
         out.write(struct.pack("<B", any(missing
                                         for _, missing, _ in expected)))
         for slots, _, _ in expected:

@@ -18,19 +18,21 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "ingest/decode.h"
+#include "ingest/resolve.h"
 
 enum {
     TARGETS_MAX = 16,
     SLOTS_MAX = 8 * TARGETS_MAX,
     BOUNDS_MAX = 8,
-    SCHEMAS = 400,
+    SCHEMAS = 600,
     SKIPPED = 77
 };
 
 /* The cases, read from front to back. */
 static char *cases, *at;
 static size_t cases_size;
-static unsigned checked_records, checked_slots, missing_records, cut_records;
+static unsigned checked_records, checked_slots, missing_records, cut_records,
+    resolved;
 
 static const char *take(size_t size)
 {
@@ -127,7 +129,8 @@ static char *take_text(uint32_t size)
 
 static void check_schema(uint32_t size)
 {
-    char *schema = take_text(size);
+    char *schema = take_text(size), *reader_text = take_text(take_u32());
+    struct ingest_schema *reader = NULL;
     struct ingest_target targets[TARGETS_MAX] = {{0}};
     double bounds[TARGETS_MAX][BOUNDS_MAX];
     unsigned count = take_u32();
@@ -148,14 +151,23 @@ static void check_schema(uint32_t size)
     }
     struct ingest_program *program = NULL;
     struct base_error error;
-    if (ingest_program_new(schema, size, targets, count, &program, &error))
-        fail_msg("%s: %s", schema, error.text);
+    if (*reader_text &&
+        (ingest_schema_new(reader_text, strlen(reader_text), &reader, &error) ||
+         ingest_resolve_check(reader, &error)))
+        fail_msg("%s: %s", reader_text, error.text);
+    const struct ingest_program_wish wish = {schema, size, reader, targets,
+                                             count};
+    if (ingest_program_resolve(&wish, &program, &error))
+        fail_msg("%s, read as %s: %s", schema, reader_text, error.text);
+    ingest_schema_free(reader);
+    resolved += *reader_text != '\0';
     for (uint32_t records = take_u32(); records; records--)
         check_record(program, schema, targets, count);
     ingest_program_free(program);
     for (unsigned i = 0; i < count; i++)
         free((char *)targets[i].path);
     free(schema);
+    free(reader_text);
 }
 
 static void test_against_python(void **state)
@@ -168,10 +180,11 @@ static void test_against_python(void **state)
     assert_int_equal(at - cases, cases_size);
     assert_true(checked_slots > 5 * SCHEMAS);
     assert_in_range(missing_records, 1, checked_records / 2);
+    assert_in_range(resolved, SCHEMAS / 4, SCHEMAS * 3 / 4);
     assert_in_range(cut_records, 1, checked_records / 2);
-    print_message("%u schemas, %u records, %u slots, %u records without a "
-                  "required value\n", schemas, checked_records, checked_slots,
-                  missing_records);
+    print_message("%u schemas, %u with a reader's, %u records, %u slots, %u "
+                  "records without a required value\n", schemas, resolved,
+                  checked_records, checked_slots, missing_records);
 }
 
 /* Runs the script and reads what it wrote; its exit status, or -1. */
