@@ -105,7 +105,9 @@ static const struct member ingest_members[] = {
     IN(late_labels_lost), IN(dead_letters_dropped),
     IN(decisions),        IN(crossed_partitions),
     IN(applied_ms),       IN(lag_records),
-    IN(map_used_bytes),   IN(last_commit_us),
+    IN(map_used_bytes),   IN(map_bytes),
+    IN(reader_slots),     IN(reader_lag_commits),
+    IN(dead_readers),     IN(last_commit_us),
     IN(max_commit_us),    IN(features_cut),
 };
 #undef IN

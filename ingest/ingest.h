@@ -107,7 +107,8 @@ struct ingest_config {
     char decisions[1024];   /* file of recorded decisions to take as input */
 
     uint32_t commit_events, commit_ms; /* commit by size or time */
-    uint64_t map_bytes;                /* LMDB map */
+    uint64_t map_bytes;                /* cap of the LMDB map, which grows */
+    uint64_t map_start_bytes;          /* 0: 1 GiB */
     uint64_t journal_max_bytes;
     bool journal_keep;                 /* never trim (audits, tests) */
     uint64_t dead_letter_max_bytes;    /* oldest go first, counted */
@@ -157,7 +158,10 @@ struct ingest_status {
         evicted, damaged_sequences;
     int64_t applied_ms;     /* apply_ms of the last applied event */
     int64_t lag_records;    /* sum of high - next; -1 unknown */
-    uint64_t map_used_bytes;
+    uint64_t map_used_bytes, map_bytes; /* used; of the map as it is now */
+    uint64_t reader_slots;      /* of the store, all processes */
+    uint64_t reader_lag_commits; /* of the oldest open view */
+    uint64_t dead_readers;      /* slots freed after them, in this process */
     int64_t last_commit_us, max_commit_us;
     unsigned partition_count;
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];

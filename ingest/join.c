@@ -403,7 +403,7 @@ enum base_status ingest_join_fire(struct ingest_state *state, int64_t apply_ms,
                          click.due_ms < apply_ms;
         if (!has_impression && !has_click)
             return BASE_OK;
-        enum base_status status = ingest_journal_room(&state->journal, error);
+        enum base_status status = ingest_state_room(state, error);
         if (!status && state->fired == INGEST_FIRE_MAX)
             status = base_fail(error, BASE_AGAIN,
                                "state: %d timers fired in this transaction",

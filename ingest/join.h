@@ -58,6 +58,7 @@ struct ingest_state {
     bool user_loaded, user_dirty;
     uint64_t *history; /* OWNS: (history_max, f), of one sample */
     int64_t readers_checked_ms; /* monotonic */
+    uint64_t dead_readers;      /* slots freed */
     bool opened; /* feed and status_mutex are made */
     pthread_mutex_t status_mutex;
     struct ingest_status status; /* under status_mutex */
@@ -71,6 +72,11 @@ enum base_status ingest_state_note(struct ingest_state *state,
 enum base_status
 ingest_state_check_begun(const struct ingest_state *state,
                          struct base_error *error) BASE_MUST_CHECK;
+
+/* BASE_AGAIN where the journal, or the map under this transaction, has no room
+ * for one more event or timer. */
+enum base_status ingest_state_room(const struct ingest_state *state,
+                                   struct base_error *error) BASE_MUST_CHECK;
 
 /* totals.c. Within a transaction: reads or writes the record of totals; as at
  * first where there is none. */

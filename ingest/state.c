@@ -188,8 +188,8 @@ enum base_status ingest_state_open(const struct ingest_config *config,
     if (!made)
         return base_fail(error, BASE_SYSTEM, "state: no memory");
     made->config = *config;
-    status = ingest_store_open(config->folder, config->map_bytes, &made->store,
-                               error);
+    status = ingest_store_open_at(config->folder, config->map_start_bytes,
+                                  config->map_bytes, &made->store, error);
     if (!status) {
         ingest_feed_init(&made->feed, made->store, config->schema.field_count,
                          config->schema.item_count);
@@ -330,6 +330,16 @@ static enum base_status decide(struct ingest_state *state,
                                kind, "", error);
 }
 
+enum base_status ingest_state_room(const struct ingest_state *state,
+                                   struct base_error *error)
+{
+    enum base_status status = ingest_journal_room(&state->journal, error);
+    if (!status && ingest_store_tight(state->store))
+        return base_fail(error, BASE_AGAIN,
+                         "state: the map grows with the next transaction");
+    return status;
+}
+
 /* Fires what is due. Where a cap stops it half way, the key of
  * the last applied event moves to the time reached: a record that comes in
  * earlier after a restart must be floored. */
@@ -344,7 +354,7 @@ static enum base_status fire(struct ingest_state *state,
     enum base_status status =
         ingest_join_fire(state, event->apply_ms, error);
     if (!status)
-        status = ingest_journal_room(&state->journal, error);
+        status = ingest_state_room(state, error);
     if (status == BASE_AGAIN)
         ingest_totals_advance(state, &reached);
     return status;
@@ -451,7 +461,8 @@ enum base_status ingest_state_commit(struct ingest_state *state,
     if (begun_us / 1000 - state->readers_checked_ms >= READER_CHECK_MS) {
         /* A killed reader's slot would keep old pages for ever. */
         state->readers_checked_ms = begun_us / 1000;
-        (void)ingest_store_check_readers(state->store);
+        state->dead_readers +=
+            (uint64_t)ingest_store_check_readers(state->store);
     }
     ingest_feed_signal(&state->feed, state->journal.mark.batch_first);
     return BASE_OK;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +16,28 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
+#include "ingest/datafile.h"
 
-enum { READERS_MAX = 512, PATH_SIZE = 1200, FULL_BYTES = 1 << 20 };
+enum {
+    READERS_MAX = 512,
+    PATH_SIZE = 1200,
+    FULL_BYTES = 1 << 20,
+    MAP_UNIT = 1 << 16, /* sizes of maps are multiples of it */
+    PAGE = 4096,
+    PATH_PAGES = 2, /* dirtied by a write beside its value: leaf and a share
+                       of the branches above */
+};
+#define MAP_START ((uint64_t)1 << 30)
 
 struct ingest_store {
     MDB_env *env;
     MDB_dbi dbs[INGEST_DB_COUNT];
     MDB_txn *txn; /* the write transaction, or NULL */
     uint64_t generation;
+    uint64_t map_bytes, map_max;
+    uint64_t room, written; /* bytes: of the map at begin; since, at most */
+    pthread_rwlock_t mapped; /* read: the map is in use; write: it moves */
     int lock; /* descriptor of the lock file; -1 for a read-only store */
     char folder[1024];
 };
@@ -127,6 +142,67 @@ static enum base_status take_lock(struct ingest_store *store,
     return BASE_OK;
 }
 
+/* ---- the map ------------------------------------------------------------- */
+
+static uint64_t round_map(uint64_t bytes)
+{
+    return (bytes + MAP_UNIT - 1) / MAP_UNIT * MAP_UNIT;
+}
+
+/* Sets the size of the map; no transaction of this process may be alive.
+ * bytes 0: what another process has made of it. */
+static int move_map(struct ingest_store *store, uint64_t bytes)
+{
+    MDB_envinfo info;
+    pthread_rwlock_wrlock(&store->mapped);
+    int code = mdb_env_set_mapsize(store->env, bytes);
+    pthread_rwlock_unlock(&store->mapped);
+    if (!code && !mdb_env_info(store->env, &info))
+        store->map_bytes = info.me_mapsize;
+    return code;
+}
+
+/* Before a transaction: at least half of the map is free, or it is at its
+ * cap. */
+static enum base_status grow(struct ingest_store *store,
+                             struct base_error *error)
+{
+    uint64_t used = ingest_store_used(store), wanted = store->map_bytes;
+    while (wanted < store->map_max && wanted / 2 < used)
+        wanted *= 2;
+    if (wanted > store->map_max)
+        wanted = store->map_max;
+    if (wanted > store->map_bytes) {
+        uint64_t before = store->map_bytes;
+        int code = move_map(store, wanted);
+        if (code)
+            return fail(error, code, "grow the map", INGEST_DB_COUNT, NULL);
+        base_log(BASE_LOG_INFO,
+                 "event=store_map_grown from_bytes=%llu to_bytes=%llu "
+                 "max_bytes=%llu used_bytes=%llu",
+                 (unsigned long long)before,
+                 (unsigned long long)store->map_bytes,
+                 (unsigned long long)store->map_max, (unsigned long long)used);
+    }
+    store->room = store->map_bytes > used ? store->map_bytes - used : 0;
+    store->written = 0;
+    return BASE_OK;
+}
+
+static void note_write(struct ingest_store *store, size_t value_size)
+{
+    store->generation++;
+    store->written += value_size + PATH_PAGES * PAGE;
+}
+
+bool ingest_store_tight(const struct ingest_store *store)
+{
+    return store->map_bytes < store->map_max &&
+           store->written > store->room - store->room / 8;
+}
+
+/* ---- open, continued ----------------------------------------------------- */
+
 static enum base_status open_databases(struct ingest_store *store,
                                        bool read_only,
                                        struct base_error *error)
@@ -152,6 +228,10 @@ static enum base_status open_env(struct ingest_store *store,
                                  uint64_t map_bytes, bool read_only,
                                  struct base_error *error)
 {
+    MDB_envinfo info;
+    enum base_status status = ingest_datafile_check(store->folder, error);
+    if (status)
+        return status;
     int code = mdb_env_create(&store->env);
     if (!code)
         code = mdb_env_set_maxdbs(store->env, INGEST_DB_COUNT);
@@ -166,11 +246,14 @@ static enum base_status open_env(struct ingest_store *store,
                                 (read_only ? MDB_RDONLY : 0),
                             0640);
     if (code) {
-        enum base_status status = fail(error, code, "open environment",
-                                       INGEST_DB_COUNT, NULL);
+        status = fail(error, code, "open environment", INGEST_DB_COUNT, NULL);
         (void)base_wrap(error, "%s", store->folder);
         return status;
     }
+    if (!mdb_env_info(store->env, &info))
+        store->map_bytes = info.me_mapsize;
+    if (!read_only && (status = grow(store, error)))
+        return status;
     (void)ingest_store_check_readers(store);
     return open_databases(store, read_only, error);
 }
@@ -210,6 +293,13 @@ static enum base_status make(const char *folder, struct ingest_store **store,
     if (!made)
         return base_fail(error, BASE_SYSTEM, "store: no memory");
     made->lock = -1;
+    /* Readers that follow each other closely must not keep the writer out. */
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    pthread_rwlockattr_setkind_np(
+        &attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&made->mapped, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
     snprintf(made->folder, sizeof made->folder, "%s", folder);
     *store = made;
     return BASE_OK;
@@ -219,15 +309,27 @@ enum base_status ingest_store_open(const char *folder, uint64_t map_bytes,
                                    struct ingest_store **store,
                                    struct base_error *error)
 {
+    return ingest_store_open_at(folder, 0, map_bytes, store, error);
+}
+
+enum base_status ingest_store_open_at(const char *folder, uint64_t start,
+                                      uint64_t map_bytes,
+                                      struct ingest_store **store,
+                                      struct base_error *error)
+{
     struct ingest_store *made = NULL;
     enum base_status status = base_file_make_folder(folder, error);
     if (status || (status = make(folder, &made, error)))
         return status;
+    made->map_max = round_map(map_bytes);
+    start = round_map(start ? start : MAP_START);
+    if (start > made->map_max)
+        start = made->map_max;
     status = take_lock(made, error);
     if (!status)
         status = make_file(made, error);
     if (!status)
-        status = open_env(made, map_bytes, false, error);
+        status = open_env(made, start, false, error);
     if (status)
         ingest_store_free(made);
     else
@@ -264,6 +366,7 @@ void ingest_store_free(struct ingest_store *store)
         mdb_env_close(store->env);
     if (store->lock >= 0)
         close(store->lock);
+    pthread_rwlock_destroy(&store->mapped);
     free(store);
 }
 
@@ -273,6 +376,9 @@ enum base_status ingest_store_begin(struct ingest_store *store,
                                     struct base_error *error)
 {
     BASE_ASSERT(!store->txn);
+    enum base_status status = grow(store, error);
+    if (status)
+        return status;
     int code = mdb_txn_begin(store->env, NULL, 0, &store->txn);
     if (code) {
         store->txn = NULL;
@@ -349,7 +455,7 @@ enum base_status ingest_store_put(struct ingest_store *store,
 {
     BASE_ASSERT(store->txn);
     MDB_val k = val(key), v = val(value);
-    store->generation++;
+    note_write(store, value.size);
     int code = mdb_put(store->txn, store->dbs[db], &k, &v, 0);
     return code ? fail(error, cause(store, code), "put", db, &key) : BASE_OK;
 }
@@ -361,7 +467,7 @@ enum base_status ingest_store_remove(struct ingest_store *store,
 {
     BASE_ASSERT(store->txn);
     MDB_val k = val(key);
-    store->generation++;
+    note_write(store, 0);
     int code = mdb_del(store->txn, store->dbs[db], &k, NULL);
     if (code && code != MDB_NOTFOUND)
         return fail(error, code, "remove", db, &key);
@@ -385,13 +491,101 @@ uint64_t ingest_store_used(struct ingest_store *store)
     return (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
 }
 
+uint64_t ingest_store_map_bytes(const struct ingest_store *store)
+{
+    return store->map_bytes;
+}
+
+/* ---- the reader table ---------------------------------------------------- */
+
 int ingest_store_check_readers(struct ingest_store *store)
 {
     int dead = 0;
     return mdb_reader_check(store->env, &dead) ? 0 : dead;
 }
 
+struct reader_list {
+    unsigned slots;
+    uint64_t oldest; /* transaction; UINT64_MAX: none is open */
+};
+
+/* A line a slot: process, thread, transaction or "-"; or a heading. */
+static int take_slot(const char *line, void *self)
+{
+    struct reader_list *list = self;
+    unsigned long long transaction;
+    int process;
+    char thread[32], view[32];
+    if (sscanf(line, "%d %31s %31s", &process, thread, view) != 3)
+        return 0;
+    list->slots++;
+    if (sscanf(view, "%llu", &transaction) == 1 && transaction < list->oldest)
+        list->oldest = transaction;
+    return 0;
+}
+
+void ingest_store_get_readers(struct ingest_store *store,
+                              struct ingest_store_readers *readers)
+{
+    MDB_envinfo info;
+    struct reader_list list = {.oldest = UINT64_MAX};
+    *readers = (struct ingest_store_readers){0};
+    if (mdb_reader_list(store->env, take_slot, &list) < 0 ||
+        mdb_env_info(store->env, &info))
+        return;
+    readers->slots = list.slots;
+    if (list.oldest < info.me_last_txnid)
+        readers->lag_commits = info.me_last_txnid - list.oldest;
+}
+
+/* ---- a copy -------------------------------------------------------------- */
+
+static enum base_status sync_copy(const char *to, struct base_error *error)
+{
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/data.mdb", to);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return base_fail_errno(error, errno, "store: %s", path);
+    enum base_status status = BASE_OK;
+    if (fsync(fd))
+        status = base_fail_errno(error, errno, "store: sync %s", path);
+    close(fd);
+    return status ? status : base_file_sync_folder(to, error);
+}
+
+enum base_status ingest_store_copy(struct ingest_store *store, const char *to,
+                                   bool compact, struct base_error *error)
+{
+    int code =
+        mdb_env_copy2(store->env, to, compact ? MDB_CP_COMPACT : 0);
+    if (code == MDB_MAP_RESIZED && !move_map(store, 0))
+        code = mdb_env_copy2(store->env, to, compact ? MDB_CP_COMPACT : 0);
+    if (code)
+        return fail(error, code, "copy", INGEST_DB_COUNT, NULL);
+    return sync_copy(to, error);
+}
+
 /* ---- readers ------------------------------------------------------------- */
+
+/* Renews *txn, or makes it; on success the map is held. Where another process
+ * has let it grow, ours follows: its own readers are in no transaction then,
+ * for they belong to one thread. */
+static int begin_reading(struct ingest_store *store, MDB_txn **txn)
+{
+    for (bool again = false;; again = true) {
+        pthread_rwlock_rdlock(&store->mapped);
+        int code = *txn ? mdb_txn_renew(*txn)
+                        : mdb_txn_begin(store->env, NULL, MDB_RDONLY, txn);
+        if (!code)
+            return 0;
+        pthread_rwlock_unlock(&store->mapped);
+        if (code != MDB_MAP_RESIZED || again || store->lock >= 0)
+            return code;
+        if ((code = move_map(store, 0)))
+            return code;
+    }
+}
 
 enum base_status ingest_reader_new(struct ingest_store *store,
                                    struct ingest_reader **reader,
@@ -401,12 +595,13 @@ enum base_status ingest_reader_new(struct ingest_store *store,
     if (!made)
         return base_fail(error, BASE_SYSTEM, "store: no memory");
     made->store = store;
-    int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &made->txn);
+    int code = begin_reading(store, &made->txn);
     if (code) {
         free(made);
         return fail(error, code, "begin reading", INGEST_DB_COUNT, NULL);
     }
     mdb_txn_reset(made->txn);
+    pthread_rwlock_unlock(&store->mapped);
     *reader = made;
     return BASE_OK;
 }
@@ -415,6 +610,7 @@ void ingest_reader_free(struct ingest_reader *reader)
 {
     if (!reader)
         return;
+    ingest_reader_end(reader);
     mdb_txn_abort(reader->txn);
     free(reader);
 }
@@ -423,7 +619,7 @@ enum base_status ingest_reader_begin(struct ingest_reader *reader,
                                      struct base_error *error)
 {
     BASE_ASSERT(!reader->begun);
-    int code = mdb_txn_renew(reader->txn);
+    int code = begin_reading(reader->store, &reader->txn);
     if (code)
         return fail(error, code, "begin reading", INGEST_DB_COUNT, NULL);
     reader->begun = true;
@@ -432,8 +628,10 @@ enum base_status ingest_reader_begin(struct ingest_reader *reader,
 
 void ingest_reader_end(struct ingest_reader *reader)
 {
-    if (reader->begun)
+    if (reader->begun) {
         mdb_txn_reset(reader->txn);
+        pthread_rwlock_unlock(&reader->store->mapped);
+    }
     reader->begun = false;
 }
 

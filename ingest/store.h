@@ -48,10 +48,18 @@ struct ingest_store;
 
 /* Makes the folder where it is missing and takes its lock: BASE_UNAVAILABLE
  * names the process that holds it. BASE_CORRUPT where the file's format is
- * not LMDB's. */
+ * not LMDB's, or the file was cut. The map, a range of addresses and not
+ * memory, starts at 1 GiB or so and doubles at the begin of a transaction for
+ * which it has little room left, up to map_bytes. */
 enum base_status ingest_store_open(const char *folder, uint64_t map_bytes,
                                    struct ingest_store **store,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* The same with a map that starts at `start` bytes (0: as above). */
+enum base_status ingest_store_open_at(const char *folder, uint64_t start,
+                                      uint64_t map_bytes,
+                                      struct ingest_store **store,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 /* For reading only, beside a running writer of another process or without
  * one; no lock. BASE_NO_INPUT where there is no store. */
 enum base_status ingest_store_open_read(const char *folder,
@@ -85,12 +93,33 @@ enum base_status ingest_store_remove(struct ingest_store *store,
                                      struct base_error *error) BASE_MUST_CHECK;
 /* Entries of a database as of the write transaction. */
 uint64_t ingest_store_count(struct ingest_store *store, enum ingest_db db);
-/* Bytes of the file that the map uses. */
+/* Whether the open transaction has written about as much as the map had room
+ * for when it began, and a new one would find a larger map. Never at its
+ * cap: there MDB_MAP_FULL says so. */
+bool ingest_store_tight(const struct ingest_store *store);
+/* Bytes of the file that the map uses; of the map. */
 uint64_t ingest_store_used(struct ingest_store *store);
+uint64_t ingest_store_map_bytes(const struct ingest_store *store);
 /* Frees the slots of dead readers; how many. */
 int ingest_store_check_readers(struct ingest_store *store);
+/* The reader table: slots in use, and by how many transactions the oldest
+ * open view is behind. What was freed since cannot be used again while it
+ * stands, so the file grows. */
+struct ingest_store_readers {
+    unsigned slots;
+    uint64_t lag_commits; /* 0: nobody reads, or only the newest */
+};
+void ingest_store_get_readers(struct ingest_store *store,
+                              struct ingest_store_readers *readers);
+/* A copy of the newest commit in the empty folder `to`, durable; `compact`
+ * leaves free pages out. Beside a writer of another process, which it holds
+ * up for a moment; old pages are kept meanwhile. */
+enum base_status ingest_store_copy(struct ingest_store *store, const char *to,
+                                   bool compact,
+                                   struct base_error *error) BASE_MUST_CHECK;
 
-/* A reader's transaction; begin sees the newest commit. */
+/* A reader's transaction; begin sees the newest commit. While one of this
+ * process stands the map cannot grow: keep it short. */
 struct ingest_reader;
 enum base_status ingest_reader_new(struct ingest_store *store,
                                    struct ingest_reader **reader,

@@ -137,6 +137,8 @@ void ingest_totals_publish(struct ingest_state *state, uint64_t users,
                            int64_t commit_us)
 {
     struct ingest_status *status = &state->status;
+    struct ingest_store_readers readers;
+    ingest_store_get_readers(state->store, &readers);
     pthread_mutex_lock(&state->status_mutex);
     publish_totals(status, &state->totals);
     memset(status->buckets, 0, sizeof status->buckets);
@@ -147,6 +149,10 @@ void ingest_totals_publish(struct ingest_state *state, uint64_t users,
     status->pending = state->impressions.open + state->clicks.open;
     status->lag_records = -1;
     status->map_used_bytes = ingest_store_used(state->store);
+    status->map_bytes = ingest_store_map_bytes(state->store);
+    status->reader_slots = readers.slots;
+    status->reader_lag_commits = readers.lag_commits;
+    status->dead_readers = state->dead_readers;
     status->users = users;
     status->last_commit_us = commit_us;
     if (commit_us > status->max_commit_us)

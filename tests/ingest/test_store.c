@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -239,6 +240,229 @@ static void full_map_says_what_to_do(void **state)
     must(fixture, ingest_store_commit(fixture->store, &fixture->error));
 }
 
+/* Writes `count` values of 100,000 bytes, a transaction each. */
+static void fill(struct fixture *fixture, unsigned begin, unsigned count)
+{
+    static char big[100000];
+    for (unsigned i = begin; i < begin + count; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", i);
+        must(fixture, ingest_store_begin(fixture->store, &fixture->error));
+        must(fixture, ingest_store_put(fixture->store, INGEST_DB_META,
+                                       text(key),
+                                       (struct ingest_bytes){big, sizeof big},
+                                       &fixture->error));
+        must(fixture, ingest_store_commit(fixture->store, &fixture->error));
+    }
+}
+
+static void reopen_small(struct fixture *fixture, uint64_t map_bytes)
+{
+    ingest_store_free(fixture->store);
+    must(fixture, ingest_store_open_at(fixture->folder, 1 << 20, map_bytes,
+                                       &fixture->store, &fixture->error));
+}
+
+static void map_grows_under_readers(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ingest_store *other;
+    struct ingest_reader *near, *far;
+    struct ingest_bytes value;
+    struct base_error *error = &fixture->error;
+    reopen_small(fixture, 1 << 26);
+    assert_int_equal(ingest_store_map_bytes(fixture->store), 1 << 20);
+    fill(fixture, 0, 1);
+    must(fixture, ingest_reader_new(fixture->store, &near, error));
+    pid_t child = fork(); /* a reader elsewhere, opened on the small map */
+    assert_true(child >= 0);
+    if (child == 0) {
+        /* What the parent has open is not to be used here: its own. */
+        bool good = !ingest_store_open_read(fixture->folder, &other, error) &&
+                    !ingest_reader_new(other, &far, error);
+        for (bool more = true; good && more; usleep(1000)) {
+            good = !ingest_reader_begin(far, error) &&
+                   !ingest_reader_get(far, INGEST_DB_META, text("0"), &value,
+                                      error) &&
+                   value.size == 100000 &&
+                   !ingest_reader_get(far, INGEST_DB_META, text("99"), &value,
+                                      error);
+            more = good && !value.data;
+            if (good)
+                ingest_reader_end(far);
+        }
+        _exit(good ? 0 : 1);
+    }
+    for (unsigned i = 1; i < 100; i++) {
+        must(fixture, ingest_reader_begin(near, error));
+        must(fixture, ingest_reader_get(near, INGEST_DB_META, text("0"),
+                                        &value, error));
+        assert_int_equal(value.size, 100000);
+        ingest_reader_end(near);
+        fill(fixture, i, 1);
+    }
+    assert_true(ingest_store_map_bytes(fixture->store) >= 100 * 100000);
+    assert_true(ingest_store_map_bytes(fixture->store) <= 1 << 26);
+    int code;
+    assert_int_equal(waitpid(child, &code, 0), child);
+    assert_int_equal(code, 0);
+    ingest_reader_free(near);
+    reopen_small(fixture, 1 << 20); /* never below what is used */
+    must(fixture, ingest_store_begin(fixture->store, error));
+    assert_int_equal(ingest_store_count(fixture->store, INGEST_DB_META), 100);
+    ingest_store_abort(fixture->store);
+}
+
+static void tight_says_when_a_commit_makes_room(void **state)
+{
+    struct fixture *fixture = *state;
+    static char big[100000];
+    unsigned wrote = 0;
+    reopen_small(fixture, 1 << 26);
+    must(fixture, ingest_store_begin(fixture->store, &fixture->error));
+    while (!ingest_store_tight(fixture->store)) {
+        char key[16];
+        snprintf(key, sizeof key, "%u", wrote++);
+        must(fixture, ingest_store_put(fixture->store, INGEST_DB_META,
+                                       text(key),
+                                       (struct ingest_bytes){big, sizeof big},
+                                       &fixture->error));
+    }
+    assert_in_range(wrote, 5, 10); /* of 1 MiB */
+    must(fixture, ingest_store_commit(fixture->store, &fixture->error));
+    must(fixture, ingest_store_begin(fixture->store, &fixture->error));
+    assert_false(ingest_store_tight(fixture->store));
+    assert_true(ingest_store_map_bytes(fixture->store) > 1 << 20);
+    ingest_store_abort(fixture->store);
+}
+
+/* A parked view keeps what is freed; a dead reader's too, until it is found. */
+static void reader_table_is_known(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ingest_reader *reader;
+    struct ingest_store_readers readers;
+    char byte;
+    int ready[2];
+    fill(fixture, 0, 1);
+    ingest_store_get_readers(fixture->store, &readers);
+    assert_int_equal(readers.slots, 0);
+    must(fixture, ingest_reader_new(fixture->store, &reader, &fixture->error));
+    must(fixture, ingest_reader_begin(reader, &fixture->error));
+    must(fixture, ingest_store_begin(fixture->store, &fixture->error));
+    put(fixture, "a", "1");
+    must(fixture, ingest_store_commit(fixture->store, &fixture->error));
+    ingest_store_get_readers(fixture->store, &readers);
+    assert_int_equal(readers.slots, 1);
+    assert_int_equal(readers.lag_commits, 1);
+    ingest_reader_free(reader);
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct ingest_store *store;
+        if (ingest_store_open_read(fixture->folder, &store, NULL) ||
+            ingest_reader_new(store, &reader, NULL) ||
+            ingest_reader_begin(reader, NULL) || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        pause();
+        _exit(1);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    close(ready[1]);
+    fill(fixture, 0, 3);
+    ingest_store_get_readers(fixture->store, &readers);
+    assert_int_equal(readers.slots, 1);
+    assert_int_equal(readers.lag_commits, 3);
+    assert_int_equal(ingest_store_check_readers(fixture->store), 0);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(ingest_store_check_readers(fixture->store), 1);
+    ingest_store_get_readers(fixture->store, &readers);
+    assert_int_equal(readers.slots, 0);
+    assert_int_equal(readers.lag_commits, 0);
+}
+
+/* Whatever is cut off, the answer is a word and never a signal. */
+static void a_cut_file_is_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    struct ingest_store *store = NULL;
+    struct stat file;
+    char path[300];
+    fill(fixture, 0, 20);
+    ingest_store_free(fixture->store);
+    fixture->store = NULL;
+    snprintf(path, sizeof path, "%s/data.mdb", fixture->folder);
+    assert_int_equal(stat(path, &file), 0);
+    off_t cuts[] = {file.st_size - 1, file.st_size - 4096, file.st_size / 2,
+                    3 * 4096, 2 * 4096 + 1, 2 * 4096, 4096, 100};
+    for (unsigned i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        assert_int_equal(truncate(path, cuts[i]), 0);
+        assert_int_equal(ingest_store_open(fixture->folder, 1 << 22, &store,
+                                           &fixture->error),
+                         BASE_CORRUPT);
+        assert_int_equal(ingest_store_open_read(fixture->folder, &store,
+                                                &fixture->error),
+                         BASE_CORRUPT);
+        if (cuts[i] >= 2 * 4096)
+            assert_non_null(strstr(fixture->error.text, "was cut"));
+    }
+}
+
+/* Pages that a transaction took at the end and gave back are free and perhaps
+ * were never written: no damage. */
+static void a_file_that_ends_in_free_pages_is_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    struct stat file;
+    char path[300];
+    fill(fixture, 0, 2);
+    fill(fixture, 5, 1);
+    must(fixture, ingest_store_begin(fixture->store, &fixture->error));
+    must(fixture, ingest_store_remove(fixture->store, INGEST_DB_META,
+                                      text("5"), &fixture->error));
+    must(fixture, ingest_store_commit(fixture->store, &fixture->error));
+    uint64_t used = ingest_store_used(fixture->store);
+    ingest_store_free(fixture->store);
+    fixture->store = NULL;
+    snprintf(path, sizeof path, "%s/data.mdb", fixture->folder);
+    assert_int_equal(stat(path, &file), 0);
+    assert_true((uint64_t)file.st_size == used);
+    unsigned cut = 0; /* the value's pages but for those of the last commit */
+    struct ingest_store *store = NULL;
+    while (cut < 100 &&
+           truncate(path, file.st_size - 4096 * (off_t)(cut + 1)) == 0 &&
+           !ingest_store_open_read(fixture->folder, &store, NULL)) {
+        ingest_store_free(store);
+        cut++;
+    }
+    assert_in_range(cut, 1, 99);
+}
+
+static void a_copy_is_the_newest_commit(void **state)
+{
+    struct fixture *fixture = *state;
+    struct base_error *error = &fixture->error;
+    fill(fixture, 0, 3);
+    for (int compact = 0; compact < 2; compact++) {
+        char to[300];
+        struct ingest_store *store;
+        snprintf(to, sizeof to, "%s/copy%d", fixture->folder, compact);
+        must(fixture, base_file_make_folder(to, error));
+        must(fixture, ingest_store_begin(fixture->store, error));
+        put(fixture, "a", "1");
+        ingest_store_abort(fixture->store);
+        must(fixture,
+             ingest_store_copy(fixture->store, to, compact == 1, error));
+        must(fixture, ingest_store_open(to, 1 << 22, &store, error));
+        must(fixture, ingest_store_begin(store, error));
+        assert_int_equal(ingest_store_count(store, INGEST_DB_META), 3);
+        ingest_store_free(store);
+    }
+}
+
 static void reading_needs_a_store(void **state)
 {
     struct fixture *fixture = *state;
@@ -279,6 +503,12 @@ int main(void)
         TEST(second_writer_is_refused_by_pid),
         TEST(lock_goes_with_a_killed_owner),
         TEST(full_map_says_what_to_do),
+        TEST(map_grows_under_readers),
+        TEST(tight_says_when_a_commit_makes_room),
+        TEST(reader_table_is_known),
+        TEST(a_cut_file_is_refused),
+        TEST(a_file_that_ends_in_free_pages_is_whole),
+        TEST(a_copy_is_the_newest_commit),
         TEST(reading_needs_a_store),
         TEST(foreign_file_is_refused),
     };
