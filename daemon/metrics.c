@@ -417,6 +417,11 @@ static int64_t lag_of(const struct ingest_partition_status *partition)
     return lag >= 0 ? lag : -1;
 }
 
+static int64_t transaction_of(const struct ingest_partition_status *partition)
+{
+    return partition->transaction_ms / 1000;
+}
+
 static int64_t stopped_of(const struct ingest_partition_status *partition)
 {
     return partition->stopped;
@@ -439,6 +444,8 @@ static const struct {
     {"ingest_next_offset", INTEGER, next_of, "Offset that is applied next."},
     {"ingest_partition_lag_records", KNOWN, lag_of,
      "Records of the partition that are not applied."},
+    {"ingest_partition_transaction_seconds", INTEGER, transaction_of,
+     "How long an open transaction has held the partition up."},
     {"ingest_partition_stopped", INTEGER, stopped_of,
      "1 where the partition was stopped for cause."},
     {"ingest_partition_lost_records", KNOWN, lost_of,

@@ -69,8 +69,8 @@ static json_t *partition_json(const struct daemon_status *status,
     json_int_t lag = partition->high >= partition->next
                          ? partition->high - partition->next
                          : -1;
-    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:I,s:I,s:o,"
-                     "s:o}", "topic",
+    return json_pack("{s:s,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:s,s:I,s:I,s:I,"
+                     "s:o,s:o}", "topic",
                      partition->topic ? "clicks" : "impressions", "partition",
                      (int)partition->partition, "start",
                      (json_int_t)partition->start, "before",
@@ -80,7 +80,8 @@ static json_t *partition_json(const struct daemon_status *status,
                      (json_int_t)partition->own_ms, "stopped",
                      partition->stopped, "stop_reason", partition->stop_reason,
                      "lost_from", (json_int_t)partition->lost_from, "lost_to",
-                     (json_int_t)partition->lost_to, "resume",
+                     (json_int_t)partition->lost_to, "transaction_ms",
+                     (json_int_t)partition->transaction_ms, "resume",
                      resume_json(status, partition), "buckets",
                      buckets_json(partition->buckets));
 }

@@ -75,10 +75,16 @@ static int judge(rd_kafka_t *handle, const struct ingest_config *config,
         if (message->offset < positions[slot].anchor_offset)
             return OPEN; /* left over from an assignment before */
         return (int)compare(&positions[slot], message);
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        if (message->offset > positions[slot].anchor_offset)
-            return OPEN;
-        return INGEST_ANCHOR_OTHER; /* the log ends before the anchor */
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF: /* compacted away, or cut off */
+        return message->offset > positions[slot].anchor_offset
+                   ? INGEST_ANCHOR_GONE
+                   : INGEST_ANCHOR_OTHER;
+    case RD_KAFKA_RESP_ERR_INVALID_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_MSG:
+    case RD_KAFKA_RESP_ERR__BAD_COMPRESSION:
+    case RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED:
+        /* What librdkafka says next is read from the wrong place. */
+        return INGEST_ANCHOR_DAMAGED;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
         return out_of_range(handle, config, positions, slot);
     default: return OPEN; /* transient: librdkafka tries again */

@@ -15,6 +15,7 @@ enum ingest_anchor {
     INGEST_ANCHOR_GONE,  /* the broker no longer has that record */
     INGEST_ANCHOR_OTHER, /* another record stands at its offset, or the log
                             ends before it: another log */
+    INGEST_ANCHOR_DAMAGED, /* its batch cannot be read */
 };
 
 /* Fills verdicts[slot] of all slots. BASE_AGAIN where brokers did not answer

@@ -133,6 +133,8 @@ struct ingest_partition_status {
      * lost_to), -1 where that is not known. -1 and -1 of all others. */
     int64_t lost_from, lost_to;
     char resume[96]; /* arguments of `interestd skip` for the stopped */
+    int64_t transaction_ms; /* how long an open transaction has held it up;
+                               0: none does */
 };
 
 /* A further reader of the journal. */

@@ -47,19 +47,26 @@ void ingest_source_all_well(struct ingest_source *source)
     pthread_mutex_unlock(&source->mutex);
     if (!was)
         return;
-    source->check_anchors = source->consumer != NULL;
+    ingest_source_doubt(source);
     base_log(BASE_LOG_INFO, "event=broker_well");
 }
 
+/* Said by a broker's thread before it takes any further record. */
+void ingest_source_on_log(const rd_kafka_t *handle, int level,
+                          const char *facility, const char *text)
+{
+    if (strcmp(facility, "BROKERUA") == 0)
+        ingest_source_doubt(rd_kafka_opaque(handle));
+    ingest_kafka_log(handle, level, facility, text);
+}
+
 void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
-                     void *self)
+                            void *self)
 {
     (void)handle;
-    struct ingest_source *source = self;
-    ingest_source_note(source, text);
-    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-        code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-        source->check_anchors = true;
+    (void)code;
+    ingest_source_note(self, text);
+    ingest_source_doubt(self);
 }
 
 /* What is to be said of the slot that is the cause, and how to go on. */
@@ -86,12 +93,26 @@ static void explain(struct ingest_source *source, unsigned i)
                  "offset %lld holds another record than the one that was "
                  "applied: the topic was made anew or truncated", at);
         break;
-    case INGEST_CAUSE_DAMAGE:
-        slot->lost_from = at;
-        snprintf(from, sizeof from, "OFFSET");
+    case INGEST_CAUSE_FEWER:
         snprintf(text, sizeof text,
-                 "the batch at offset %lld is damaged; go on behind its end",
-                 at);
+                 "the topic has %lld partitions now: made anew; a state is "
+                 "not carried over to fewer", at);
+        break;
+    case INGEST_CAUSE_CLUSTER:
+        snprintf(text, sizeof text,
+                 "the brokers are cluster %.40s now; offsets of %.40s mean "
+                 "nothing there", source->other_cluster, source->cluster);
+        break;
+    case INGEST_CAUSE_DAMAGE:
+        slot->lost_from = slot->next;
+        slot->lost_to = at;
+        snprintf(from, sizeof from, at < 0 ? "OFFSET" : "%lld", at);
+        snprintf(text, sizeof text,
+                 at < 0 ? "the batch at offset %lld is damaged; go on behind "
+                          "its end"
+                        : "offsets %lld to %lld are lost: their batch is "
+                          "damaged",
+                 (long long)slot->next, at - 1);
         break;
     default:
         slot->lost_to = at;
@@ -101,7 +122,12 @@ static void explain(struct ingest_source *source, unsigned i)
                  at - 1);
     }
     bool one = slot->cause >= INGEST_CAUSE_DAMAGE;
-    snprintf(slot->resume, sizeof slot->resume, "--partition %d%s%s --from %s",
+    if (slot->cause == INGEST_CAUSE_CLUSTER)
+        snprintf(slot->resume, sizeof slot->resume,
+                 "--partition all --from earliest --accept-cluster");
+    else
+        snprintf(slot->resume, sizeof slot->resume,
+                 "--partition %d%s%s --from %s",
              source->positions[i].partition, one ? " --topic " : "",
              !one ? "" : i < source->per_topic ? "impressions" : "clicks",
              from);
@@ -141,7 +167,8 @@ void ingest_source_stop_pair(struct ingest_source *source, unsigned slot,
                              enum ingest_cause cause, int64_t at)
 {
     struct ingest_slot *found = &source->slots[slot];
-    bool foreign = cause == INGEST_CAUSE_SHORT || cause == INGEST_CAUSE_OTHER;
+    bool foreign =
+        cause >= INGEST_CAUSE_SHORT && cause <= INGEST_CAUSE_CLUSTER;
     if (found->cause && (found->stopped || !foreign))
         return;
     found->cause = cause;
@@ -186,8 +213,7 @@ static void bad_batch(struct ingest_source *source, unsigned i,
              message->partition, rd_kafka_message_errstr(message));
     ingest_source_note(source, text);
     slot->suspicious = true;
-    if (++slot->failures > FAILURES_MAX)
-        ingest_source_stop_pair(source, i, INGEST_CAUSE_DAMAGE, slot->next);
+    slot->damaged = ++slot->failures > FAILURES_MAX;
     source->reassign_ms = source->now_ms + 100 * (int64_t)slot->failures;
 }
 
@@ -231,7 +257,7 @@ static void on_message_error(struct ingest_source *source, unsigned i,
         break;
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-        source->check_anchors = true;
+        ingest_source_doubt(source);
         ingest_source_note(source, rd_kafka_message_errstr(message));
         break;
     default: ingest_source_note(source, rd_kafka_message_errstr(message));
@@ -319,8 +345,11 @@ static enum base_status on_message(struct ingest_source *source,
     }
     unsigned i = (unsigned)found;
     struct ingest_slot *slot = &source->slots[i];
-    if (slot->stopped || slot->parked || slot->cause)
+    if (slot->stopped || slot->parked || slot->cause || slot->damaged)
         return BASE_OK; /* parked: what follows is read again */
+    if (!slot->fetched)
+        ingest_source_doubt(source); /* since our last look, perhaps */
+    slot->fetched = true;
     if (message->err) {
         on_message_error(source, i, message);
         return BASE_OK;

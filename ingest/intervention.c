@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an operator, or a fault, does to the state from outside of the stream:
- * a partition stops, goes on elsewhere, another cluster is accepted. Each is a
- * decision in the transaction of its effect. Thread: store. */
+ * a partition stops, goes on elsewhere or is new, another cluster is accepted.
+ * Each is a decision in the transaction of its effect. Thread: store. */
 #include "ingest/join.h"
 
 #include <stdio.h>
@@ -31,6 +31,24 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
     if (!status)
         status = ingest_join_stop(state, partition, error);
     return ingest_state_note(state, status);
+}
+
+enum base_status ingest_state_note_start(struct ingest_state *state,
+                                         uint8_t topic, int32_t partition,
+                                         int64_t offset,
+                                         struct base_error *error)
+{
+    char text[80];
+    struct ingest_event event;
+    ingest_state_last(state, &event);
+    event.topic = topic;
+    event.partition = partition;
+    event.offset = offset;
+    snprintf(text, sizeof text, "partition added, read from %lld on",
+             (long long)offset);
+    return ingest_state_note(
+        state, ingest_decision_put(state->store, &state->totals.letters, &event,
+                                   INGEST_DECISION_CONFIGURATION, text, error));
 }
 
 static void describe_skip(const struct ingest_skip *skip, int64_t next,

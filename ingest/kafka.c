@@ -57,6 +57,10 @@ static const struct fixed preferred[] = {
     {"socket.keepalive.enable", "true", READERS | PRODUCER, NULL},
     {"queued.min.messages", "1", HELPER, NULL},
     {"queued.max.messages.kbytes", "1024", HELPER, NULL},
+    /* It reads single records; a larger one is fetched all the same. */
+    {"fetch.message.max.bytes", "65536", HELPER, NULL},
+    {"fetch.error.backoff.ms", "50", HELPER, NULL},
+    {"reconnect.backoff.max.ms", "2000", READERS | PRODUCER, NULL},
     {"linger.ms", "0", PRODUCER, NULL},
     {"message.timeout.ms", "30000", PRODUCER, NULL},
 };
@@ -100,9 +104,8 @@ enum base_status ingest_kafka_check(const struct ingest_config *config,
     return BASE_OK;
 }
 
-/* librdkafka's own lines, on any of its threads. */
-static void log_line(const rd_kafka_t *handle, int level, const char *facility,
-                     const char *text)
+void ingest_kafka_log(const rd_kafka_t *handle, int level,
+                      const char *facility, const char *text)
 {
     (void)handle;
     base_log(level <= 3 ? BASE_LOG_WARN : BASE_LOG_DEBUG,
@@ -140,6 +143,16 @@ static bool concerns(const char *name, enum ingest_kafka_role role)
     return true;
 }
 
+/* Only its lines about topics tell that a partition was gone for a moment. */
+static bool put_debug(rd_kafka_conf_t *conf, const char *wanted,
+                      struct base_error *error)
+{
+    char text[300];
+    snprintf(text, sizeof text, "%s%stopic", wanted ? wanted : "",
+             wanted && wanted[0] ? "," : "");
+    return put(conf, "debug", text, error);
+}
+
 static bool put_all(rd_kafka_conf_t *conf, const struct ingest_config *config,
                     enum ingest_kafka_role role, unsigned partitions,
                     struct base_error *error)
@@ -162,7 +175,8 @@ static bool put_all(rd_kafka_conf_t *conf, const struct ingest_config *config,
     for (size_t i = 0; fine && i < sizeof fixed / sizeof fixed[0]; i++)
         if (fixed[i].roles & 1u << role)
             fine = put(conf, fixed[i].name, fixed[i].value, error);
-    return fine;
+    return fine && (role != INGEST_KAFKA_SOURCE ||
+                    put_debug(conf, user_value(config, "debug"), error));
 }
 
 enum base_status
@@ -179,7 +193,8 @@ ingest_kafka_new(const struct ingest_config *config,
         rd_kafka_conf_destroy(conf);
         return error->status;
     }
-    rd_kafka_conf_set_log_cb(conf, log_line);
+    rd_kafka_conf_set_log_cb(conf, callbacks->log ? callbacks->log
+                                                  : ingest_kafka_log);
     rd_kafka_conf_set_opaque(conf, callbacks->self);
     if (callbacks->error)
         rd_kafka_conf_set_error_cb(conf, callbacks->error);

@@ -21,10 +21,17 @@ enum ingest_kafka_role {
 
 struct ingest_kafka_callbacks {
     void *self; /* rd_kafka_opaque() */
+    /* librdkafka's own lines, on any of its threads; NULL: ours. */
+    void (*log)(const rd_kafka_t *handle, int level, const char *facility,
+                const char *text);
     void (*error)(rd_kafka_t *handle, int code, const char *text, void *self);
     void (*delivered)(rd_kafka_t *handle, const rd_kafka_message_t *message,
                       void *self);
 };
+
+/* A line of librdkafka's into our log. Any thread. */
+void ingest_kafka_log(const rd_kafka_t *handle, int level,
+                      const char *facility, const char *text);
 
 /* BASE_CONFIG names the property and why its value cannot be. `partitions`
  * divides the memory for prefetched records (source). */

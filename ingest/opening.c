@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "ingest/anchor.h"
 #include "ingest/topics.h"
 
 enum {
@@ -98,7 +97,9 @@ static enum base_status make_slots(struct ingest_source *source,
             .next = -1, .start = -1, .own_ms = INT64_MIN,
             .apply_ms = INT64_MIN, .anchor_offset = -1};
     for (unsigned i = 0; i < count; i++)
-        source->slots[i].lost_from = source->slots[i].lost_to = -1;
+        source->slots[i].lost_from = source->slots[i].lost_to =
+            source->slots[i].end = source->slots[i].gone =
+                source->slots[i].cached = -1;
     for (unsigned i = 0; i < source->known_count; i++)
         source->positions[source->known[i].topic * source->per_topic +
                           (unsigned)source->known[i].partition] =
@@ -124,28 +125,6 @@ void ingest_source_judge_range(struct ingest_source *source, unsigned slot,
         ingest_source_stop_pair(source, slot, INGEST_CAUSE_RETENTION, low);
     else if (next > high)
         ingest_source_stop_pair(source, slot, INGEST_CAUSE_SHORT, high);
-}
-
-enum base_status ingest_source_judge_anchors(struct ingest_source *source,
-                                      struct base_error *error)
-{
-    enum ingest_anchor verdicts[INGEST_PARTITIONS_MAX];
-    if (ingest_anchor_check(source->helper, source->config, source->positions,
-                            source->slot_count, INGEST_ANSWER_MS,
-                            &source->stopping,
-                            verdicts, error))
-        return error->status;
-    for (unsigned i = 0; i < source->slot_count; i++) {
-        if (verdicts[i] == INGEST_ANCHOR_GONE)
-            base_log(BASE_LOG_WARN, "event=anchor_gone topic=%s partition=%d "
-                     "offset=%lld", ingest_source_topic(source, i),
-                     source->positions[i].partition,
-                     (long long)source->positions[i].anchor_offset);
-        if (verdicts[i] == INGEST_ANCHOR_OTHER)
-            ingest_source_stop_pair(source, i, INGEST_CAUSE_OTHER,
-                                    source->positions[i].anchor_offset);
-    }
-    return BASE_OK;
 }
 
 /* Repeats a step until the brokers answer it. */
@@ -189,7 +168,7 @@ static enum base_status start_merge(struct ingest_source *source,
         .slots = source->slot_count, .ids = ids,
         .depth = depth > QUEUE_LEAST ? depth : QUEUE_LEAST,
         .idle_ms = source->config->idle_ms, .starts = starts,
-        .last = source->wiring.last ? &source->last : NULL,
+        .last = source->has_last ? &source->last : NULL,
         .decisions = source->decisions};
     enum base_status status =
         ingest_merge_new(&config, &source->merge, error);
@@ -242,6 +221,7 @@ void ingest_source_assign(struct ingest_source *source)
         ingest_source_note(source, rd_kafka_err2str(code));
     for (unsigned k = 0; k < count; k++) {
         struct ingest_slot *slot = &source->slots[source->asking[k]];
+        slot->fetched = false;
         if (!slot->queue) {
             slot->queue = rd_kafka_queue_get_partition(
                 source->consumer,
@@ -259,18 +239,78 @@ static enum base_status open_consumer(struct ingest_source *source,
 {
     static const uint64_t one = 1;
     const struct ingest_kafka_callbacks callbacks = {
-        .self = source, .error = ingest_source_on_error};
+        .self = source, .log = ingest_source_on_log,
+        .error = ingest_source_on_error};
+    rd_kafka_t *consumer = NULL;
     if (ingest_kafka_new(source->config, INGEST_KAFKA_SOURCE,
-                         source->slot_count, &callbacks, &source->consumer,
-                         error))
+                         source->slot_count, &callbacks, &consumer, error))
         return error->status;
+    pthread_mutex_lock(&source->mutex);
+    source->consumer = consumer;
+    pthread_mutex_unlock(&source->mutex);
     rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(source->consumer);
     rd_kafka_queue_io_event_enable(queue, source->event_fd, &one, sizeof one);
     rd_kafka_queue_destroy(queue);
     ingest_source_assign(source);
+    const struct ingest_watch_config watch = {
+        .config = source->config, .consumer = source->consumer,
+        .helper = source->helper, .slots = source->slot_count,
+        .event_fd = source->event_fd};
+    if (ingest_watch_new(&watch, &source->watch, error))
+        return error->status;
     return ingest_ends_new(source->helper, source->config, source->positions,
                            source->slot_count, source->event_fd, &source->ends,
                            error);
+}
+
+void ingest_source_close(struct ingest_source *source)
+{
+    ingest_ends_free(source->ends);
+    ingest_watch_free(source->watch);
+    for (unsigned i = 0; source->slots && i < source->slot_count; i++)
+        if (source->slots[i].queue)
+            rd_kafka_queue_destroy(source->slots[i].queue);
+    pthread_mutex_lock(&source->mutex); /* the store thread commits to it */
+    rd_kafka_t *consumer = source->consumer;
+    source->consumer = NULL;
+    pthread_mutex_unlock(&source->mutex);
+    /* Nobody to say good-bye to: there is no group membership. */
+    if (consumer)
+        rd_kafka_destroy_flags(consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    if (source->helper)
+        rd_kafka_destroy_flags(source->helper,
+                               RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    ingest_merge_free(source->merge);
+    free(source->positions);
+    free(source->fresh);
+    free(source->asking);
+    pthread_mutex_lock(&source->mutex);
+    free(source->slots);
+    source->slots = NULL;
+    source->at_end = false;
+    source->parked = 0;
+    pthread_mutex_unlock(&source->mutex);
+    source->ends = NULL;
+    source->watch = NULL;
+    source->helper = NULL;
+    source->merge = NULL;
+    source->positions = source->fresh = NULL;
+    source->asking = NULL;
+    source->fresh_count = source->slot_count = 0;
+}
+
+enum base_status ingest_source_reopen(struct ingest_source *source,
+                                      struct base_error *error)
+{
+    source->reopen = false;
+    base_log(BASE_LOG_INFO, "event=partitions_added before=%u",
+             source->per_topic);
+    free(source->known);
+    source->known = source->positions;
+    source->known_count = source->slot_count;
+    source->positions = NULL;
+    ingest_source_close(source);
+    return ingest_source_open(source, error);
 }
 
 enum base_status ingest_source_open(struct ingest_source *source,
@@ -289,15 +329,13 @@ enum base_status ingest_source_open(struct ingest_source *source,
     if (!status)
         status = until_answered(source, find_starts, error);
     if (!status)
-        status = until_answered(source, ingest_source_judge_anchors, error);
-    if (!status)
         status = open_consumer(source, error);
     if (status)
         return status;
     source->wiring.opened(source->wiring.self, source->cluster, source->fresh,
                           source->fresh_count);
     ingest_source_all_well(source);
-    source->check_anchors = false; /* just done */
+    ingest_source_doubt(source);
     base_log(BASE_LOG_INFO, "event=source_open cluster=%s partitions=%u",
              source->cluster, source->slot_count);
     return BASE_OK;

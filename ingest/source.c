@@ -74,6 +74,12 @@ static void remember(struct ingest_source *source,
     position->anchor_offset = event->offset;
     position->anchor_ms = event->kafka_ms;
     position->anchor_crc = event->crc;
+    position->own_ms = event->own_ms;
+    position->apply_ms = event->apply_ms;
+    source->last = *event;
+    source->last.payload = NULL;
+    source->last.ids = NULL;
+    source->has_last = true;
 }
 
 static enum base_status say_stops(struct ingest_source *source,
@@ -95,12 +101,14 @@ static enum base_status say_stops(struct ingest_source *source,
     return BASE_OK;
 }
 
-/* Hands over all that may go. */
+/* Hands over all that may go: nothing while in doubt. */
 static enum base_status release(struct ingest_source *source,
                                 struct base_error *error)
 {
     const struct ingest_event *event;
-    while ((event = ingest_merge_peek(source->merge))) {
+    ingest_source_compare_cluster(source);
+    while (!ingest_source_in_doubt(source) &&
+           (event = ingest_merge_peek(source->merge))) {
         struct ingest_chunk *chunk = open_chunk(source);
         if (!chunk)
             return BASE_OK; /* back-pressure: the store wakes us */
@@ -147,10 +155,15 @@ static void take_answer(struct ingest_source *source)
     if (answer.status) {
         ingest_source_note(source, answer.error.text);
     } else {
-        for (unsigned k = 0; k < answer.count; k++)
+        for (unsigned k = 0; k < answer.count; k++) {
+            struct ingest_slot *slot = &source->slots[answer.slots[k]];
+            if (answer.ends[k] < slot->end)
+                ingest_source_doubt(source); /* a log does not shrink */
+            slot->end = answer.ends[k];
             if (answer.ends[k] >= 0)
                 ingest_merge_answer(source->merge, answer.slots[k],
                                     answer.asked_ms, answer.ends[k]);
+        }
         ingest_source_all_well(source);
         set_at_end(source, &answer);
     }
@@ -206,12 +219,14 @@ static void read_highs(struct ingest_source *source)
         int64_t low, high;
         if (rd_kafka_get_watermark_offsets(
                 source->consumer, ingest_source_topic(source, i),
-                source->positions[i].partition, &low, &high) ||
-            high < 0)
+                source->positions[i].partition, &low, &high))
+            continue;
+        if (high < source->slots[i].cached)
+            ingest_source_doubt(source); /* unknown once more, or shrunk */
+        source->slots[i].cached = high;
+        if (high < 0)
             continue;
         pthread_mutex_lock(&source->mutex);
-        if (high < source->slots[i].high)
-            source->check_anchors = true; /* a log does not shrink */
         source->slots[i].high = high;
         pthread_mutex_unlock(&source->mutex);
     }
@@ -227,14 +242,6 @@ static void keep_house(struct ingest_source *source)
         if (source->slots[i].examine && !source->slots[i].stopped &&
             !examine(source, i))
             break;
-    struct base_error error;
-    if (source->check_anchors) {
-        source->check_anchors = false;
-        if (ingest_source_judge_anchors(source, &error) && error.retriable) {
-            ingest_source_note(source, error.text);
-            source->check_anchors = true;
-        }
-    }
     ingest_source_unpark(source);
     if (source->reassign_ms > 0 && source->now_ms >= source->reassign_ms) {
         source->reassign_ms = 0;
@@ -251,6 +258,7 @@ static enum base_status round_once(struct ingest_source *source,
         return error->status;
     take_answer(source);
     keep_house(source);
+    ingest_source_look_after(source);
     if (release(source, error))
         return error->status;
     int64_t back_ms = ask(source);
@@ -269,13 +277,16 @@ enum base_status ingest_source_run(struct ingest_source *source,
     base_role_enter(&base_role_ingest);
     enum base_status status = ingest_source_open(source, error);
     while (!status && !atomic_load(&source->stopping))
-        status = round_once(source, error);
+        status = source->reopen ? ingest_source_reopen(source, error)
+                                : round_once(source, error);
     if (!status && source->chunk && source->chunk->count > 0)
         status = hand_over(source, error);
     if (status == BASE_STOPPED && atomic_load(&source->stopping))
         status = BASE_OK;
     ingest_ends_free(source->ends);
+    ingest_watch_free(source->watch);
     source->ends = NULL;
+    source->watch = NULL;
     return status;
 }
 
@@ -331,6 +342,7 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
     if (config->position_count)
         memcpy(made->known, config->positions,
                config->position_count * sizeof *made->known);
+    made->has_last = config->last != NULL;
     if (config->last)
         made->last = *config->last;
     snprintf(made->cluster, sizeof made->cluster, "%s", config->cluster);
@@ -342,17 +354,7 @@ void ingest_source_free(struct ingest_source *source)
 {
     if (!source)
         return;
-    for (unsigned i = 0; source->slots && i < source->slot_count; i++)
-        if (source->slots[i].queue)
-            rd_kafka_queue_destroy(source->slots[i].queue);
-    /* Nobody to say good-bye to: there is no group membership. */
-    if (source->consumer)
-        rd_kafka_destroy_flags(source->consumer,
-                               RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    if (source->helper)
-        rd_kafka_destroy_flags(source->helper,
-                               RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    ingest_merge_free(source->merge);
+    ingest_source_close(source);
     ingest_chunk_free(source->chunk);
     for (int i = 0; i < INGEST_TOPICS; i++)
         ingest_decoder_free(source->decoders[i]);
@@ -362,10 +364,6 @@ void ingest_source_free(struct ingest_source *source)
         close(source->event_fd);
     pthread_mutex_destroy(&source->mutex);
     free(source->known);
-    free(source->positions);
-    free(source->slots);
-    free(source->fresh);
-    free(source->asking);
     free(source);
 }
 
@@ -405,6 +403,8 @@ static void show(const struct ingest_slot *slot,
     partition->lost_from = slot->lost_from;
     partition->lost_to = slot->lost_to;
     memcpy(partition->resume, slot->resume, sizeof partition->resume);
+    partition->transaction_ms =
+        slot->stalled_ms ? base_monotonic_ms() - slot->stalled_ms : 0;
     if (slot->stopped || status->lag_records < 0)
         return;
     if (slot->high > partition->next && partition->next >= 0)
@@ -437,6 +437,7 @@ void ingest_source_status(struct ingest_source *source,
     for (unsigned i = 0; i < status->partition_count; i++) {
         struct ingest_partition_status *partition = &status->partitions[i];
         partition->high = partition->lost_from = partition->lost_to = -1;
+        partition->transaction_ms = 0;
         if (source->slots && (unsigned)partition->partition < source->per_topic)
             show(&source->slots[partition->topic * source->per_topic +
                                 (unsigned)partition->partition],
@@ -444,23 +445,11 @@ void ingest_source_status(struct ingest_source *source,
     }
     status->at_end = source->at_end;
     *handed = source->handed;
-    memcpy(status->broker_error, source->broker_error,
+    memcpy(status->broker_error,
+           source->broker_error[0] ? source->broker_error
+                                   : source->watch_error,
            sizeof status->broker_error);
     pthread_mutex_unlock(&source->mutex);
-}
-
-enum base_status ingest_source_check_cluster(struct ingest_source *source,
-                                             struct base_error *error)
-{
-    char *id = rd_kafka_clusterid(source->consumer, 0);
-    enum base_status status = BASE_OK;
-    if (id && strcmp(id, source->cluster) != 0)
-        status = base_fail(error, BASE_CONFIG,
-                           "kafka: the brokers became cluster %s, it was %s",
-                           id, source->cluster);
-    if (id)
-        rd_kafka_mem_free(source->consumer, id);
-    return status;
 }
 
 void ingest_source_commit(struct ingest_source *source,
@@ -469,15 +458,19 @@ void ingest_source_commit(struct ingest_source *source,
 {
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)count);
+    bool refused = false;
     for (unsigned i = 0; i < count; i++)
         if (positions[i].next >= 0)
             rd_kafka_topic_partition_list_add(
                 list, source->config->topics[positions[i].topic].name,
                 positions[i].partition)
                 ->offset = positions[i].next;
-    if (list->cnt > 0 &&
-        rd_kafka_commit(source->consumer, list, 1) ==
-            RD_KAFKA_RESP_ERR__UNKNOWN_GROUP)
+    pthread_mutex_lock(&source->mutex);
+    if (list->cnt > 0 && source->consumer)
+        refused = rd_kafka_commit(source->consumer, list, 1) ==
+                  RD_KAFKA_RESP_ERR__UNKNOWN_GROUP;
+    pthread_mutex_unlock(&source->mutex);
+    if (refused)
         base_log(BASE_LOG_DEBUG, "event=telemetry_commit_refused");
     rd_kafka_topic_partition_list_destroy(list);
 }

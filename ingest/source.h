@@ -8,6 +8,9 @@
  * 3. Memory is bounded: librdkafka's prefetch, the merge's queues, and a fixed
  *    number of chunks that go round.
  * 4. A broker that is down or slow is never an end: it is waited for.
+ * 5. What is handed over is of the logs and the cluster that were read before:
+ *    known by a look at them that was later than the record's arrival, where
+ *    anything gave reason to ask (doubt.c).
  *
  * Role ingest, but where a function says otherwise. Does not write state. */
 #ifndef INGEST_SOURCE_H
@@ -33,7 +36,8 @@ struct ingest_source_config {
     struct base_ring *out;  /* of INGEST_CHUNKS at least: chunks to apply */
     struct base_ring *back; /* the same chunks, applied */
     void *self;
-    /* Called once, before the first chunk: the cluster's id, and partitions
+    /* Called before the first chunk, and again before the first chunk with
+     * partitions that were added since: the cluster's id, and partitions
      * never read before with their first offset in `start`. */
     void (*opened)(void *self, const char *cluster,
                    const struct ingest_position *fresh, unsigned count);
@@ -65,10 +69,6 @@ void ingest_source_wake(struct ingest_source *source);
  * *handed events were so far. */
 void ingest_source_status(struct ingest_source *source,
                           struct ingest_status *status, uint64_t *handed);
-/* BASE_CONFIG where the brokers are another cluster than at the start. */
-enum base_status
-ingest_source_check_cluster(struct ingest_source *source,
-                            struct base_error *error) BASE_MUST_CHECK;
 /* Tells Kafka what is applied, for outside tools; does not wait. */
 void ingest_source_commit(struct ingest_source *source,
                           const struct ingest_position *positions,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of the source, shared by its three files and by nobody else:
- * opening.c (before the first record), intake.c (records in), source.c (events
- * out, life). A slot is a partition of one topic: topic * per_topic + number.
+/* The inside of the source, shared by its four files and by nobody else:
+ * opening.c (before the first record), intake.c (records in), doubt.c (are
+ * they of our logs), source.c (events out, life). A slot is a partition of one topic: topic * per_topic + number.
  * Role ingest, but what the mutex guards. */
 #ifndef INGEST_SOURCE_PARTS_H
 #define INGEST_SOURCE_PARTS_H
@@ -16,6 +16,7 @@
 #include "ingest/merge.h"
 #include "ingest/registry.h"
 #include "ingest/source.h"
+#include "ingest/watch.h"
 
 /* Why a partition stops. */
 enum ingest_cause {
@@ -23,7 +24,10 @@ enum ingest_cause {
     INGEST_CAUSE_RETENTION, /* the log begins at `at` now */
     INGEST_CAUSE_SHORT,     /* the log ends at `at`, before our place */
     INGEST_CAUSE_OTHER,     /* another record stands at our anchor */
-    INGEST_CAUSE_DAMAGE,    /* the batch at `at` cannot be read */
+    INGEST_CAUSE_FEWER,     /* its topic has only `at` partitions now */
+    INGEST_CAUSE_CLUSTER,   /* the brokers are another cluster */
+    INGEST_CAUSE_DAMAGE,    /* from our place to `at` no record can be read;
+                               -1: where that ends is not known */
     INGEST_CAUSE_GAP,       /* behind a damaged batch it goes on at `at` */
 };
 
@@ -33,6 +37,13 @@ struct ingest_slot {
     unsigned failures; /* since the last good record */
     bool suspicious;   /* after a damaged batch a gap is a loss */
     bool examine;      /* the broker refused our offset */
+    bool damaged;      /* its damage does not go; where does it end? */
+    bool fetched;      /* a record since the last assignment */
+    unsigned unreadable; /* checks in a row that could not read our anchor */
+    int64_t gone;      /* the anchor that was last said to be gone */
+    int64_t end;       /* as last answered; -1: not known */
+    int64_t cached;    /* the end as the consumer saw it last */
+    bool stall_said;
     bool parked;       /* until the registry has said what parked_schema is */
     uint32_t parked_schema;
     bool stop_pending; /* to be said to the store behind what it has */
@@ -46,6 +57,8 @@ struct ingest_slot {
     char stop_reason[200];
     int64_t lost_from, lost_to; /* of the slot that is the cause; else -1 */
     char resume[96];
+    int64_t stalled_ms, stalled_at; /* since when (0: not) an open transaction
+                                       holds it up, and where */
 };
 
 struct ingest_source {
@@ -54,7 +67,8 @@ struct ingest_source {
     struct ingest_registry *registry; /* NULL: none is configured */
     struct ingest_decoder *decoders[INGEST_TOPICS];
     struct ingest_decisions *decisions;
-    struct ingest_event last;
+    bool has_last;
+    struct ingest_event last; /* handed over */
     char cluster[256];
     unsigned known_count;
     struct ingest_position *known; /* of the state */
@@ -73,7 +87,15 @@ struct ingest_source {
     struct ingest_chunk *chunk; /* being filled */
     int64_t asked_ms, kept_house_ms, reassign_ms, logged_ms;
     int64_t now_ms, wall_ms; /* of this round */
-    bool check_anchors, polled;
+    bool polled;
+    bool reopen; /* there are more partitions */
+
+    /* Doubt; see doubt.c. */
+    _Atomic uint64_t doubts; /* any thread */
+    uint64_t settled, asked_doubts;
+    int64_t check_ms;
+    struct ingest_watch *watch;
+    char other_cluster[256]; /* "": still ours */
 
     int event_fd;
     atomic_bool stopping, paused, starved;
@@ -81,7 +103,7 @@ struct ingest_source {
     bool at_end;
     uint64_t handed;
     unsigned parked; /* partitions */
-    char broker_error[200];
+    char broker_error[200], watch_error[200];
 };
 
 /* ---- opening.c ---------------------------------------------------------- */
@@ -94,15 +116,28 @@ void ingest_source_assign(struct ingest_source *source);
 /* A slot's log against where we stand; stops it where they do not fit. */
 void ingest_source_judge_range(struct ingest_source *source, unsigned slot,
                                int64_t low, int64_t high);
-enum base_status
-ingest_source_judge_anchors(struct ingest_source *source,
-                            struct base_error *error) BASE_MUST_CHECK;
+/* Opens once more from where it stands, with the partitions there are now. */
+enum base_status ingest_source_reopen(struct ingest_source *source,
+                                      struct base_error *error) BASE_MUST_CHECK;
+/* Lets go of brokers and partitions. */
+void ingest_source_close(struct ingest_source *source);
 /* Slots that go on, into source->asking; their number. */
 unsigned ingest_source_active(struct ingest_source *source);
 /* Sleeps until woken; false once asked to stop. */
 bool ingest_source_rest(struct ingest_source *source, int milliseconds);
 const char *ingest_source_topic(const struct ingest_source *source,
                                 unsigned slot);
+
+/* ---- doubt.c ------------------------------------------------------------ */
+
+/* Perhaps these are other logs: nothing is handed over until they are known
+ * to be ours. Any thread. */
+void ingest_source_doubt(struct ingest_source *source);
+bool ingest_source_in_doubt(const struct ingest_source *source);
+/* Stops everything once the brokers are another cluster. */
+void ingest_source_compare_cluster(struct ingest_source *source);
+/* Takes the watch's answer, asks the next question when it is due. */
+void ingest_source_look_after(struct ingest_source *source);
 
 /* ---- intake.c ----------------------------------------------------------- */
 
@@ -114,6 +149,8 @@ void ingest_source_unpark(struct ingest_source *source);
 /* Trouble with the brokers: kept for the status, logged now and then. */
 void ingest_source_note(struct ingest_source *source, const char *text);
 void ingest_source_all_well(struct ingest_source *source);
+void ingest_source_on_log(const rd_kafka_t *handle, int level,
+                          const char *facility, const char *text);
 void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
                             void *self);
 /* Stops this partition number in both topics: clicks without their

@@ -310,9 +310,13 @@ enum base_status ingest_state_start_partition(struct ingest_state *state,
                                               struct base_error *error)
 {
     enum base_status status = ingest_state_check_begun(state, error);
-    return status ? status
-                  : ingest_ledger_start(&state->ledger, topic, partition,
-                                        first_offset, error);
+    if (!status)
+        status = ingest_ledger_start(&state->ledger, topic, partition,
+                                     first_offset, error);
+    if (status || state->totals.events == 0)
+        return status;
+    return ingest_state_note_start(state, topic, partition, first_offset,
+                                   error);
 }
 
 static enum base_status decide(struct ingest_state *state,

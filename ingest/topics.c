@@ -37,15 +37,22 @@ static enum base_status partitions_of(rd_kafka_t *broker,
     return status;
 }
 
-enum base_status ingest_topics_count(rd_kafka_t *handle,
-                                     const struct ingest_config *config,
-                                     unsigned *count, struct base_error *error)
+enum base_status ingest_topics_counts(rd_kafka_t *handle,
+                                      const struct ingest_config *config,
+                                      unsigned counts[INGEST_TOPICS],
+                                      struct base_error *error)
+{
+    for (int i = 0; i < INGEST_TOPICS; i++)
+        if (partitions_of(handle, config->topics[i].name, &counts[i], error))
+            return error->status;
+    return BASE_OK;
+}
+
+enum base_status ingest_topics_check(const struct ingest_config *config,
+                                     const unsigned counts[INGEST_TOPICS],
+                                     struct base_error *error)
 {
     const struct ingest_topic_config *topics = config->topics;
-    unsigned counts[INGEST_TOPICS] = {0};
-    for (int i = 0; i < INGEST_TOPICS; i++)
-        if (partitions_of(handle, topics[i].name, &counts[i], error))
-            return error->status;
     if (counts[0] != counts[1])
         return base_fail(error, BASE_CONFIG,
                          "topics %s and %s have %u and %u partitions; both "
@@ -56,6 +63,17 @@ enum base_status ingest_topics_count(rd_kafka_t *handle,
                          "topics %s and %s have %u partitions together, at "
                          "most %d can be read", topics[0].name, topics[1].name,
                          2 * counts[0], INGEST_PARTITIONS_MAX);
+    return BASE_OK;
+}
+
+enum base_status ingest_topics_count(rd_kafka_t *handle,
+                                     const struct ingest_config *config,
+                                     unsigned *count, struct base_error *error)
+{
+    unsigned counts[INGEST_TOPICS] = {0};
+    if (ingest_topics_counts(handle, config, counts, error) ||
+        ingest_topics_check(config, counts, error))
+        return error->status;
     *count = counts[0];
     return BASE_OK;
 }

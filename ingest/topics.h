@@ -10,7 +10,18 @@
 
 enum { INGEST_ANSWER_MS = 6000 };
 
-/* Partitions of each topic; BASE_CONFIG where the topics differ. */
+/* Partitions of each topic, and whether these can be read together:
+ * BASE_CONFIG where the topics differ, BASE_LIMIT where they are too many. */
+enum base_status ingest_topics_counts(rd_kafka_t *handle,
+                                      const struct ingest_config *config,
+                                      unsigned counts[INGEST_TOPICS],
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
+enum base_status ingest_topics_check(const struct ingest_config *config,
+                                     const unsigned counts[INGEST_TOPICS],
+                                     struct base_error *error) BASE_MUST_CHECK;
+
+/* Both in one: the partitions of either topic. */
 enum base_status ingest_topics_count(rd_kafka_t *handle,
                                      const struct ingest_config *config,
                                      unsigned *count,

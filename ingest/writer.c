@@ -85,9 +85,6 @@ static enum base_status commit(struct ingest *ingest, struct base_error *error)
     ingest->commit_now = false;
     if (!ingest->begun)
         return BASE_OK;
-    if (ingest->source_open &&
-        ingest_source_check_cluster(ingest->source, error))
-        return error->status;
     if (pick_row(ingest, error) || ingest_state_commit(ingest->state, error))
         return error->status;
     ingest->begun = false;
