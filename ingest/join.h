@@ -64,14 +64,14 @@ struct ingest_state {
     struct ingest_status status; /* under status_mutex */
 };
 
-/* state.c. Remembers that memory and disk no longer agree, where `status` is
- * an error other than BASE_AGAIN; returns it. */
-/* The decision that a partition is read that was not there before. */
+/* intervention.c. The decision that a partition is read that was not there before. */
 enum base_status ingest_state_note_start(struct ingest_state *state,
                                          uint8_t topic, int32_t partition,
                                          int64_t offset,
                                          struct base_error *error)
     BASE_MUST_CHECK;
+/* state.c. Remembers that memory and disk no longer agree, where `status` is
+ * an error other than BASE_AGAIN; returns it. */
 enum base_status ingest_state_note(struct ingest_state *state,
                                    enum base_status status);
 /* BASE_BROKEN where no transaction is begun, or an error ended it. */
