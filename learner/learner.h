@@ -76,6 +76,12 @@ uint64_t learner_id_of_int(uint64_t table_seed, int64_t value);
  * LEARNER_CROSS_TABLE: XXH3-64 of their ids (of the model's first item field)
  * under that table's seed; 0 where either is 0 or LEARNER_ABSENT. */
 uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate);
+/* What a ranker logs of the history that it used, and the daemon compares with
+ * that of the sample: XXH3-64 without seed over the ids, each 8 bytes,
+ * little-endian, behaviors oldest first, of each the `fields` ids of the
+ * model's item fields in their order. Of no behaviors: 0. */
+uint64_t learner_history_hash(const uint64_t *history, size_t behaviors,
+                              size_t fields);
 
 /* ---- model ------------------------------------------------------------- */
 
@@ -253,9 +259,9 @@ struct learner_source {
 struct learner_parameters {
     const float *dense; /* the model's tensors, learner_tensor() */
     const void *tables;
-    /* Row of `key` in `table`, or its OOV row; never NULL. As many floats as
-     * learner_model_table() says. */
-    const float *(*row)(const void *tables, unsigned table, uint64_t key);
+    /* Puts the row of `key` in `table`, or its OOV row, into `row`: as many
+     * floats as learner_model_table() says. */
+    void (*row)(const void *tables, unsigned table, uint64_t key, float *row);
 };
 
 /* The model's dense tensors, one after the other in one slab. Statistics

@@ -41,6 +41,15 @@ uint64_t learner_cross_id(uint64_t behavior, uint64_t candidate)
                       sizeof bytes);
 }
 
+/* This machine's order of bytes is the format's (base/bytes.h). */
+uint64_t learner_history_hash(const uint64_t *history, size_t behaviors,
+                              size_t fields)
+{
+    if (behaviors == 0)
+        return 0;
+    return XXH3_64bits(history, behaviors * fields * sizeof *history);
+}
+
 static bool name_ok(const char *name)
 {
     size_t size = strnlen(name, LEARNER_NAME_MAX);

@@ -125,9 +125,8 @@ static uint32_t look_up(struct learner_scorer *scorer,
 {
     size_t W = scorer->net.model->tables[table].dimension;
     uint32_t place = scorer->row_count[table]++;
-    memcpy(scorer->rows[table] + place * W,
-           parameters->row(parameters->tables, table, key),
-           W * sizeof **scorer->rows);
+    parameters->row(parameters->tables, table, key,
+                    scorer->rows[table] + place * W);
     return place;
 }
 

@@ -116,3 +116,10 @@ int snapshot_current_compare(const struct snapshot_current *a,
         return a->epoch < b->epoch ? -1 : 1;
     return a->version < b->version ? -1 : a->version > b->version;
 }
+
+bool snapshot_current_equal(const struct snapshot_current *a,
+                            const struct snapshot_current *b)
+{
+    return snapshot_current_compare(a, b) == 0 &&
+           snapshot_hash_equal(a->hash, b->hash);
+}

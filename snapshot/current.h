@@ -22,6 +22,9 @@ enum base_status snapshot_current_write(const char *folder,
                                         struct base_error *error)
     BASE_MUST_CHECK;
 
+/* The same version of the same content. */
+bool snapshot_current_equal(const struct snapshot_current *a,
+                            const struct snapshot_current *b);
 /* Below, equal to or above 0 as (epoch, version) of a to b. */
 int snapshot_current_compare(const struct snapshot_current *a,
                              const struct snapshot_current *b);

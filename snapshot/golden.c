@@ -56,12 +56,10 @@ static void draw_request(struct draw *draw, struct snapshot_golden *golden)
 
 static enum base_status score(const struct snapshot_golden *golden,
                               const struct learner_model *model,
-                              const struct snapshot_weights *weights,
+                              const struct learner_parameters *parameters,
                               float *probability, struct base_error *error)
 {
     struct learner_scorer *scorer;
-    struct learner_parameters parameters =
-        snapshot_weights_parameters(weights);
     struct learner_request request = {
         .profile = golden->profile,
         .history = golden->history,
@@ -75,7 +73,7 @@ static enum base_status score(const struct snapshot_golden *golden,
         model, history_max, golden->candidates, &scorer, error);
     if (status)
         return status;
-    status = learner_score(scorer, &parameters, &request, probability, NULL,
+    status = learner_score(scorer, parameters, &request, probability, NULL,
                            error);
     learner_scorer_free(scorer);
     return status;
@@ -90,6 +88,8 @@ enum base_status snapshot_golden_make(struct snapshot_manifest *manifest,
     struct draw draw = {.schema = &manifest->schema,
                         .weights = weights,
                         .position = manifest->position};
+    const struct learner_parameters parameters =
+        snapshot_weights_parameters(weights);
     enum base_status status = BASE_OK;
     for (unsigned i = 0; !status && i < count && i < SNAPSHOT_GOLDEN_MAX;
          i++) {
@@ -102,7 +102,8 @@ enum base_status snapshot_golden_make(struct snapshot_manifest *manifest,
             break;
         manifest->golden_count = i + 1;
         draw_request(&draw, golden);
-        status = score(golden, model, weights, golden->scores, error);
+        status =
+            score(golden, model, &parameters, golden->scores, error);
     }
     return status ? base_wrap(error, "golden request") : BASE_OK;
 }
@@ -117,14 +118,14 @@ static bool agrees(float got, float expected, bool same_bits)
 enum base_status
 snapshot_golden_check(const struct snapshot_manifest *manifest,
                       const struct learner_model *model,
-                      const struct snapshot_weights *weights,
+                      const struct learner_parameters *parameters,
                       struct base_error *error)
 {
     float got[SNAPSHOT_CANDIDATES_MAX];
     bool same_bits = strcmp(manifest->arithmetic, learner_arithmetic()) == 0;
     for (unsigned i = 0; i < manifest->golden_count; i++) {
         const struct snapshot_golden *golden = &manifest->golden[i];
-        enum base_status status = score(golden, model, weights, got, error);
+        enum base_status status = score(golden, model, parameters, got, error);
         if (status)
             return base_wrap(error, "golden request %u", i);
         for (uint32_t c = 0; c < golden->candidates; c++)

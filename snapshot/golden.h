@@ -24,7 +24,7 @@ enum base_status snapshot_golden_make(struct snapshot_manifest *manifest,
 enum base_status
 snapshot_golden_check(const struct snapshot_manifest *manifest,
                       const struct learner_model *model,
-                      const struct snapshot_weights *weights,
+                      const struct learner_parameters *parameters,
                       struct base_error *error) BASE_MUST_CHECK;
 
 #endif

@@ -42,24 +42,53 @@ struct interest_version {
     uint64_t epoch, version;
     uint64_t position;        /* journal position of the weights */
     int64_t newest_event_ms;  /* newest trained event */
+    int64_t cut_ms;           /* wall clock when they were cut; 0: not said */
     int64_t created_ms;       /* wall clock of the publication */
+    int64_t served_ms;        /* wall clock since when this process has it:
+                                 less newest_event_ms it is the freshness */
+    uint64_t generation;      /* 1 of the first one served here, then + 1 */
+    uint32_t history_max;     /* the newest so many behaviors count; 0: all */
     char name[64];            /* folder name of the version */
 };
 
-/* Opens the version that CURRENT names in `folder`: verifies sizes and hashes
- * of every file, parses nothing before that, recomputes the manifest's golden
- * requests, then serves. *model is the caller's, to be closed. */
+/* How the model is doing, for export. Counts since interest_open. */
+struct interest_state {
+    struct interest_version version; /* as interest_get_version */
+    uint64_t bytes;         /* weights in memory, of the served version */
+    uint64_t waiting;       /* older versions not yet freed */
+    uint64_t bases, deltas; /* loaded and applied */
+    uint64_t resyncs;       /* of the bases: after the first one */
+    uint64_t errors;        /* refreshes that failed */
+    uint64_t errors_in_row; /* of these, since the last that did not */
+    struct interest_error error; /* of the last that failed: why the version
+                                    stayed; INTEREST_OK: none has */
+    int64_t error_ms;            /* its wall clock */
+    uint64_t announcements;      /* of this model, taken by interest_announce */
+    uint64_t lost_announcements; /* named what did not appear in a minute */
+    int64_t announced_ms;        /* wall clock of the last, heartbeats too */
+};
+
+/* Opens the version that CURRENT names in `folder`: walks back to the newest
+ * base, verifies sizes and hashes of every file and of every delta after it,
+ * parses nothing before that, recomputes the manifests' golden requests, then
+ * serves. Files are copied into memory, none stays open. Memory: about 12
+ * bytes a row more than its values, and while loading one table's file.
+ * *model is the caller's, to be closed. */
 INTEREST_API int interest_open(const char *folder,
                                struct interest_model **model,
                                struct interest_error *error);
+/* All scorers are closed before. Ends following. */
 INTEREST_API void interest_close(struct interest_model *model);
 
-/* Looks at CURRENT and, where it names a newer (epoch, version), loads,
- * verifies and swaps it in. *changed (may be NULL) says so. One thread at a
- * time calls it (poll, or when the descriptor below is readable). Scoring
- * threads go on meanwhile. On an error the served version stays: also where
- * CURRENT names an older version, or the served one with another hash
- * (INTEREST_CORRUPT). Try again later; a shared file system may lag. */
+/* Looks at CURRENT (and at what was announced) and, where it names a newer
+ * (epoch, version), loads, verifies and swaps it in: the deltas from the
+ * served version on, sharing in memory what they do not touch, or, where they
+ * do not lead there (a gap, a new chain), a base again. *changed (may be NULL)
+ * says so. Any thread; two at a time wait for one another. Scoring threads go
+ * on meanwhile. On an error the served version stays: also where CURRENT names
+ * an older version, or the served one with another hash (INTEREST_CORRUPT).
+ * INTEREST_NO_MODEL: announced, but not there yet. Try again later; a shared
+ * file system may lag. */
 INTEREST_API int interest_refresh(struct interest_model *model, int *changed,
                                   struct interest_error *error);
 
@@ -67,8 +96,37 @@ INTEREST_API int interest_refresh(struct interest_model *model, int *changed,
  * not available. BORROWED: do not close it. interest_refresh drains it. */
 INTEREST_API int interest_descriptor(const struct interest_model *model);
 
+/* How to follow. The functions (may be NULL) are called by the following
+ * thread, between two loads; they must not close the model. */
+struct interest_following {
+    int poll_ms; /* look at least so often, where inotify sees nothing (network
+                    file systems); 0: 1000 */
+    void (*changed)(void *self, const struct interest_version *version);
+    void (*failed)(void *self, const struct interest_error *error);
+    void *self;
+};
+
+/* Starts a thread that refreshes when CURRENT moves, when an announcement was
+ * handed in, and every poll_ms; after a failure it tries again after 20 ms,
+ * then ever more seldom, up to 30 s. It loads, frees and swaps, so that no
+ * scoring thread ever does. `how` may be NULL. */
+INTEREST_API int interest_follow(struct interest_model *model,
+                                 const struct interest_following *how,
+                                 struct interest_error *error);
+
+/* An announcement as it lies in Kafka (plain Avro, schemas/announcement.avsc):
+ * of this model and newer than what is served, it is loaded at the next
+ * refresh, at once where a thread follows, even before CURRENT is seen to
+ * move. What is older, a heartbeat or of another model is counted or ignored.
+ * INTEREST_ARGUMENT: no announcement. Any thread. */
+INTEREST_API int interest_announce(struct interest_model *model,
+                                   const void *bytes, size_t size,
+                                   struct interest_error *error);
+
 INTEREST_API void interest_get_version(const struct interest_model *model,
                                        struct interest_version *version);
+INTEREST_API void interest_get_state(const struct interest_model *model,
+                                     struct interest_state *state);
 
 /* Feature fields of the model, in the order in which ids are given below: a
  * model may use a part of the stream's features only. `group` is 0 profile, 1
@@ -147,6 +205,36 @@ INTEREST_API int interest_score(struct interest_scorer *scorer,
                                 float *probability, float *attention,
                                 struct interest_version *version,
                                 struct interest_error *error);
+
+/* Several users in one call: probability has the candidates' of the first
+ * request, then those of the second, .. ; one version scored all of them. The
+ * error says which request it was. */
+INTEREST_API int interest_score_users(struct interest_scorer *scorer,
+                                      const struct interest_request *requests,
+                                      size_t count, float *probability,
+                                      struct interest_version *version,
+                                      struct interest_error *error);
+
+/* Why a score is what it is: probability and attention (may be NULL) as
+ * interest_score; without (candidates, history_size): bit for bit the score
+ * that the candidate gets in a request that never had that behavior. (Where
+ * the history is longer than history_max an older one takes its place; leaving
+ * out one that does not count changes nothing.) One version, history_size + 1
+ * times the work. */
+INTEREST_API int interest_explain(struct interest_scorer *scorer,
+                                  const struct interest_request *request,
+                                  float *probability, float *attention,
+                                  float *without,
+                                  struct interest_version *version,
+                                  struct interest_error *error);
+
+/* To be logged with a score, for the daemon to compare with the history that
+ * training saw: the hash and *length (may be NULL) of the behaviors that
+ * counted, `version` being what interest_score gave. XXH3-64 without seed over
+ * their ids, each 8 bytes, little-endian, oldest first; of none: 0. */
+INTEREST_API uint64_t interest_history_hash(
+    const struct interest_model *model, const struct interest_request *request,
+    const struct interest_version *version, size_t *length);
 
 #ifdef __cplusplus
 }

@@ -259,72 +259,105 @@ enum base_status snapshot_tensors_parse(const void *bytes, size_t size,
     return status;
 }
 
-static enum base_status map_file(int folder, const struct snapshot_file *file,
-                                 const uint8_t **bytes,
+static enum base_status open_file(int folder, const struct snapshot_file *file,
+                                  int *fd, struct base_error *error)
+{
+    struct stat info;
+    *fd = openat(folder, file->name,
+                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (*fd < 0)
+        return base_fail_errno(error, errno, "open");
+    if (fstat(*fd, &info))
+        return base_fail_errno(error, errno, "stat");
+    if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != file->size ||
+        info.st_size == 0)
+        return base_fail(error, BASE_CORRUPT,
+                         "is %s of %lld bytes; the manifest says %llu",
+                         S_ISREG(info.st_mode) ? "a file" : "no file, but",
+                         (long long)info.st_size,
+                         (unsigned long long)file->size);
+    return BASE_OK;
+}
+
+static enum base_status copy_file(int fd, struct snapshot_tensors *tensors,
+                                  struct base_error *error)
+{
+    size_t used = 0;
+    uint8_t *bytes = malloc(tensors->size);
+    if (!bytes)
+        return base_fail(error, BASE_SYSTEM, "no memory for %zu bytes",
+                         tensors->size);
+    tensors->bytes = bytes;
+    tensors->copied = true;
+    while (used < tensors->size) {
+        ssize_t got = read(fd, bytes + used, tensors->size - used);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return base_fail_errno(error, errno, "read");
+        if (got == 0)
+            return base_fail(error, BASE_CORRUPT,
+                             "ended at byte %zu while it was read", used);
+        used += (size_t)got;
+    }
+    return BASE_OK;
+}
+
+static enum base_status map_file(int fd, struct snapshot_tensors *tensors,
                                  struct base_error *error)
 {
-    enum base_status status = BASE_OK;
-    struct stat info;
-    int fd = openat(folder, file->name,
-                    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return base_fail_errno(error, errno, "open");
-    if (fstat(fd, &info)) {
-        status = base_fail_errno(error, errno, "stat");
-        goto cleanup;
-    }
-    if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != file->size ||
-        info.st_size == 0) {
-        status = base_fail(error, BASE_CORRUPT,
-                           "is %s of %lld bytes; the manifest says %llu",
-                           S_ISREG(info.st_mode) ? "a file" : "no file, but",
-                           (long long)info.st_size,
-                           (unsigned long long)file->size);
-        goto cleanup;
-    }
-    void *mapped = mmap(NULL, (size_t)info.st_size, PROT_READ,
+    void *mapped = mmap(NULL, tensors->size, PROT_READ,
                         MAP_PRIVATE | MAP_POPULATE, fd, 0);
     if (mapped == MAP_FAILED)
-        status = base_fail_errno(error, errno, "map");
-    else
-        *bytes = mapped;
-cleanup:
-    close(fd);
-    return status;
+        return base_fail_errno(error, errno, "map");
+    tensors->bytes = mapped;
+    tensors->mapped = true;
+    return BASE_OK;
+}
+
+static void release_bytes(struct snapshot_tensors *tensors)
+{
+    if (tensors->mapped)
+        munmap((void *)tensors->bytes, tensors->size);
+    else if (tensors->copied)
+        free((void *)tensors->bytes);
+    *tensors = (struct snapshot_tensors){0};
 }
 
 enum base_status snapshot_tensors_open(int folder,
                                        const struct snapshot_file *file,
+                                       enum snapshot_access access,
                                        struct snapshot_tensors *tensors,
                                        struct base_error *error)
 {
-    const uint8_t *bytes = NULL;
+    struct snapshot_tensors held = {.size = file->size};
+    int fd = -1;
     *tensors = (struct snapshot_tensors){0};
-    enum base_status status = map_file(folder, file, &bytes, error);
-    if (!status) {
-        struct snapshot_hash hash = snapshot_hash_of(bytes, file->size);
-        if (!snapshot_hash_equal(hash, file->hash))
-            status = base_fail(error, BASE_CORRUPT,
-                               "its hash is not the manifest's");
-    }
+    enum base_status status = open_file(folder, file, &fd, error);
     if (!status)
-        status = snapshot_tensors_parse(bytes, file->size, tensors, error);
+        status = access == SNAPSHOT_MAP ? map_file(fd, &held, error)
+                                        : copy_file(fd, &held, error);
+    if (fd >= 0)
+        close(fd);
+    if (!status && !snapshot_hash_equal(snapshot_hash_of(held.bytes, held.size),
+                                        file->hash))
+        status =
+            base_fail(error, BASE_CORRUPT, "its hash is not the manifest's");
+    if (!status)
+        status = snapshot_tensors_parse(held.bytes, held.size, tensors, error);
     if (status) {
-        if (bytes)
-            munmap((void *)bytes, file->size);
-        *tensors = (struct snapshot_tensors){0};
+        release_bytes(&held);
         return base_wrap(error, "%s", file->name);
     }
-    tensors->mapped = true;
+    tensors->mapped = held.mapped;
+    tensors->copied = held.copied;
     return BASE_OK;
 }
 
 void snapshot_tensors_fini(struct snapshot_tensors *tensors)
 {
     free(tensors->tensor);
-    if (tensors->mapped)
-        munmap((void *)tensors->bytes, tensors->size);
-    *tensors = (struct snapshot_tensors){0};
+    release_bytes(tensors);
 }
 
 const struct snapshot_tensor *

@@ -39,9 +39,9 @@ struct snapshot_tensor {
 };
 
 struct snapshot_tensors {
-    const uint8_t *bytes; /* whole file; mapped where `mapped` */
+    const uint8_t *bytes; /* whole file */
     size_t size;
-    bool mapped;
+    bool mapped, copied; /* OWNS the bytes, one way or the other */
     const uint8_t *data; /* behind the header */
     unsigned count;
     struct snapshot_tensor *tensor; /* OWNS; (count) ascending by begin */
@@ -65,11 +65,16 @@ enum base_status snapshot_tensors_parse(const void *bytes, size_t size,
                                         struct base_error *error)
     BASE_MUST_CHECK;
 
+/* How a file's bytes come into memory. A mapping changes, or ends the process
+ * by SIGBUS, where another process writes to the file or cuts it after it was
+ * verified; so a reader of a foreign folder copies. */
+enum snapshot_access { SNAPSHOT_COPY, SNAPSHOT_MAP };
+
 /* Opens `file` below the folder descriptor: no symbolic link is followed, the
- * size and then the hash must agree before a byte is parsed; maps it read
- * only. */
+ * size and then the hash must agree before a byte is parsed. */
 enum base_status snapshot_tensors_open(int folder,
                                        const struct snapshot_file *file,
+                                       enum snapshot_access access,
                                        struct snapshot_tensors *tensors,
                                        struct base_error *error)
     BASE_MUST_CHECK;

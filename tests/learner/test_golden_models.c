@@ -104,7 +104,8 @@ static void gives_what_pytorch_gives(void **state)
 /* ---- the scorer ---------------------------------------------------------- */
 
 /* The row of a key, as a ranker's tables would find it. */
-static const float *find_row(const void *self, unsigned table, uint64_t key)
+static void find_row(const void *self, unsigned table, uint64_t key,
+                     float *values)
 {
     const struct golden_case *c = self;
     uint32_t rows = c->row_count[table], goods = golden_goods(c), row = 0;
@@ -116,7 +117,7 @@ static const float *find_row(const void *self, unsigned table, uint64_t key)
             for (uint32_t k = 1; k < goods; k++)
                 if (learner_cross_id(golden_key(k), golden_key(i)) == key)
                     row = k * goods + i;
-    return c->rows[table] + row * width;
+    memcpy(values, c->rows[table] + row * width, width * sizeof *values);
 }
 
 /* Columns [begin, end) of the model's fields from a line of the stream that

@@ -326,13 +326,15 @@ static uint64_t id_of(uint32_t row)
     return row == LEARNER_NO_ROW ? LEARNER_ABSENT : row;
 }
 
-static const float *row_of(const void *tables, unsigned table, uint64_t key)
+static void row_of(const void *tables, unsigned table, uint64_t key,
+                   float *row)
 {
     const struct net_case *c = tables;
     size_t W = learner_model_table(c->model, table)->dimension;
     if (table == learner_model_schema(c->model)->table_count)
         key = net_case_cross_row(c, key);
-    return c->rows[table] + (key < c->row_count[table] ? key * W : 0);
+    memcpy(row, c->rows[table] + (key < c->row_count[table] ? key * W : 0),
+           W * sizeof *row);
 }
 
 /* Group g as one request; its first sample's profile and context become every

@@ -14,11 +14,13 @@
 #include "tests/learner/din_reference.h"
 
 /* Key n of a table is row n of the case; unknown keys get row 0. */
-static const float *row_of(const void *tables, unsigned table, uint64_t key)
+static void row_of(const void *tables, unsigned table, uint64_t key,
+                   float *row)
 {
     const struct din_case *c = tables;
     size_t E = learner_model_schema(c->model)->tables[table].dimension;
-    return c->rows[table] + (key < c->row_count[table] ? key * E : 0);
+    memcpy(row, c->rows[table] + (key < c->row_count[table] ? key * E : 0),
+           E * sizeof *row);
 }
 
 struct question {

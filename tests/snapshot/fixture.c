@@ -195,7 +195,7 @@ void fixture_manifest(const struct fixture *fixture,
         .user_auc = (double)NAN, .log_loss = 0.5, .calibration = 1.0625};
 }
 
-static const float *find(const void *tables, unsigned table, uint64_t key)
+static void find(const void *tables, unsigned table, uint64_t key, float *row)
 {
     const struct fixture *fixture = tables;
     uint64_t low = 0, high = fixture->rows;
@@ -208,8 +208,8 @@ static const float *find(const void *tables, unsigned table, uint64_t key)
     }
     if (fixture->keys[table][low] != key)
         low = 0;
-    return fixture->values[table] +
-           low * learner_model_table(fixture->model, table)->dimension;
+    size_t width = learner_model_table(fixture->model, table)->dimension;
+    memcpy(row, fixture->values[table] + low * width, width * sizeof *row);
 }
 
 struct learner_parameters fixture_parameters(const struct fixture *fixture)

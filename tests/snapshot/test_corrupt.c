@@ -488,7 +488,7 @@ static void test_manifest_attacks(void **state)
     json_decref(bad);
 
     store_current(&bench, "", 0);
-    expect_refused(&bench, "hash", "not the one that CURRENT names");
+    expect_refused(&bench, "hash", "not the one that names it");
     store_manifest(&bench, good);
     expect_accepted(&bench);
     json_decref(good);

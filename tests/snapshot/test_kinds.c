@@ -44,7 +44,8 @@ static enum base_status hold(void *self, uint64_t key, const float *weights)
     return BASE_OK;
 }
 
-static const float *find_row(const void *tables, unsigned table, uint64_t key)
+static void find_row(const void *tables, unsigned table, uint64_t key,
+                     float *values)
 {
     const struct held *held = tables;
     size_t width = learner_model_table(held->model, table)->dimension;
@@ -52,7 +53,7 @@ static const float *find_row(const void *tables, unsigned table, uint64_t key)
     for (uint64_t i = 0; i < held->count[table]; i++)
         if (held->key[table][i] == key)
             row = i;
-    return held->value[table] + row * width;
+    memcpy(values, held->value[table] + row * width, width * sizeof *values);
 }
 
 static struct held *open_held(const char *path)

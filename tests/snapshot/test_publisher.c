@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "snapshot/current.h"
+#include "snapshot/golden.h"
 #include "snapshot/version.h"
 #include "tests/snapshot/fixture.h"
 
@@ -39,14 +40,21 @@ static struct snapshot_current served(const char *folder)
 {
     struct snapshot_current current;
     struct snapshot_version version;
+    struct snapshot_weights weights;
     struct learner_model *model = NULL;
     struct base_error error;
     if (snapshot_current_read(folder, &current, &error) ||
         snapshot_version_begin(folder, &current, &version, &error) ||
         learner_model_new(&version.manifest.schema, &version.manifest.model,
                           &model, &error) ||
-        snapshot_version_finish(&version, model, &error))
+        snapshot_weights_open(version.folder, &version.manifest, model,
+                              &weights, &error))
         fail_msg("%s", error.text);
+    const struct learner_parameters parameters =
+        snapshot_weights_parameters(&weights);
+    if (snapshot_golden_check(&version.manifest, model, &parameters, &error))
+        fail_msg("%s", error.text);
+    snapshot_weights_fini(&weights);
     snapshot_version_fini(&version);
     learner_model_free(model);
     return current;

@@ -74,7 +74,7 @@ static void test_round_trip(void **state)
     struct snapshot_tensors tensors;
     struct base_error error;
     struct snapshot_file file = write_pair(place->folder, "pair");
-    assert_int_equal(snapshot_tensors_open(place->folder, &file, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &file, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_OK);
     const struct snapshot_tensor *a = snapshot_tensors_find(&tensors, "a");
@@ -125,30 +125,30 @@ static void test_open_refuses(void **state)
 
     bad = good;
     bad.hash.low ^= 1;
-    assert_int_equal(snapshot_tensors_open(place->folder, &bad, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &bad, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_CORRUPT);
     assert_non_null(strstr(error.text, "good: its hash"));
     bad = good;
     bad.size++;
-    assert_int_equal(snapshot_tensors_open(place->folder, &bad, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &bad, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_CORRUPT);
     assert_non_null(strstr(error.text, "the manifest says"));
     bad = good;
     strcpy(bad.name, "absent");
-    assert_int_equal(snapshot_tensors_open(place->folder, &bad, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &bad, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_NO_INPUT);
     bad = good;
     strcpy(bad.name, "link");
     assert_int_equal(symlinkat("good", place->folder, "link"), 0);
-    assert_int_equal(snapshot_tensors_open(place->folder, &bad, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &bad, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_IO);
     strcpy(bad.name, "folder");
     assert_int_equal(mkdirat(place->folder, "folder", 0700), 0);
-    assert_int_equal(snapshot_tensors_open(place->folder, &bad, &tensors,
+    assert_int_equal(snapshot_tensors_open(place->folder, &bad, SNAPSHOT_COPY, &tensors,
                                            &error),
                      BASE_CORRUPT);
 }
