@@ -8,6 +8,8 @@
 
 #include "base/file.h"
 #include "ingest/event.h"
+#include "ingest/forget.h"
+#include "ingest/letter.h"
 
 #include <jansson.h>
 
@@ -16,6 +18,8 @@ enum { FILE_MAX = 256 << 20 };
 struct ingest_decisions {
     size_t count, room;
     struct ingest_decision *items;
+    size_t forget_count, forget_room;
+    struct ingest_decision *forgets; /* as they stand in the file */
 };
 
 static int order(const void *left, const void *right)
@@ -39,6 +43,8 @@ static uint8_t kinds_of(const char *text)
         kinds |= INGEST_AHEAD;
     if (strstr(text, "unregistered"))
         kinds |= INGEST_UNREGISTERED;
+    if (strcmp(text, "forget") == 0)
+        kinds = INGEST_DECISION_FORGET;
     return kinds;
 }
 
@@ -73,22 +79,37 @@ static const char *parse(json_t *line, struct ingest_decision *decision)
     decision->offset = values[1];
     decision->own_ms = values[2];
     decision->apply_ms = values[3];
+    const char *text = json_string_value(json_object_get(line, "text"));
+    if (decision->kinds == INGEST_DECISION_FORGET &&
+        (!text || !ingest_forget_parse(text, &decision->forget)))
+        return "\"text\" of a forget must be the user's 16 hex digits and "
+               "TABLE:KEY for each row";
     return NULL;
 }
 
-static bool append(struct ingest_decisions *decisions,
-                   const struct ingest_decision *decision)
+static bool append(struct ingest_decision **items, size_t *count,
+                   size_t *room, const struct ingest_decision *decision)
 {
-    if (decisions->count == decisions->room) {
-        size_t room = decisions->room ? 2 * decisions->room : 64;
-        void *items = realloc(decisions->items, room * sizeof *decision);
-        if (!items)
+    if (*count == *room) {
+        size_t larger = *room ? 2 * *room : 64;
+        void *grown = realloc(*items, larger * sizeof *decision);
+        if (!grown)
             return false;
-        decisions->items = items;
-        decisions->room = room;
+        *items = grown;
+        *room = larger;
     }
-    decisions->items[decisions->count++] = *decision;
+    (*items)[(*count)++] = *decision;
     return true;
+}
+
+static bool keep(struct ingest_decisions *decisions,
+                 const struct ingest_decision *decision)
+{
+    if (decision->kinds == INGEST_DECISION_FORGET)
+        return append(&decisions->forgets, &decisions->forget_count,
+                      &decisions->forget_room, decision);
+    return append(&decisions->items, &decisions->count, &decisions->room,
+                  decision);
 }
 
 static enum base_status read_line(struct ingest_decisions *decisions,
@@ -104,7 +125,7 @@ static enum base_status read_line(struct ingest_decisions *decisions,
     json_decref(line);
     if (wrong)
         return base_fail(error, BASE_DATA, "%s", wrong);
-    if (decision.kinds && !append(decisions, &decision))
+    if (decision.kinds && !keep(decisions, &decision))
         return base_fail(error, BASE_SYSTEM, "no memory");
     return BASE_OK;
 }
@@ -150,14 +171,24 @@ enum base_status ingest_decisions_read(const char *path,
 
 void ingest_decisions_free(struct ingest_decisions *decisions)
 {
-    if (decisions)
+    if (decisions) {
         free(decisions->items);
+        free(decisions->forgets);
+    }
     free(decisions);
 }
 
 size_t ingest_decisions_count(const struct ingest_decisions *decisions)
 {
     return decisions->count;
+}
+
+const struct ingest_decision *
+ingest_decisions_forgets(const struct ingest_decisions *decisions,
+                         size_t *count)
+{
+    *count = decisions->forget_count;
+    return decisions->forgets;
 }
 
 const struct ingest_decision *

@@ -5,8 +5,9 @@
  *   {"topic": "impressions", "partition": 0, "offset": 12,
  *    "kind": "floored", "own_ms": 1, "apply_ms": 2}
  * kind is "floored", "clamped", "ahead", "unregistered" or several joined by
- * '+'; lines of other kinds are left out, but for "skipped": a range that an
- * operator gave up is missing from the samples of that run, at a moment that
+ * '+', or "forget" with the "text" that forget.h prints: it is repeated behind
+ * the record at its place; lines of other kinds are left out, but for
+ * "skipped": a range that an operator gave up is missing from the samples of that run, at a moment that
  * the logs do not hold, so no rebuild can be the same; such a file is refused.
  * Immutable once read: any thread. */
 #ifndef INGEST_DECISIONS_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "learner/learner.h"
 
 struct ingest_decision {
     uint8_t topic;
@@ -24,6 +26,7 @@ struct ingest_decision {
     int64_t offset;
     int64_t own_ms;   /* of a clamped record: its stamp after the clamp */
     int64_t apply_ms; /* of a floored record */
+    struct learner_forget forget;
 };
 
 struct ingest_decisions;
@@ -35,6 +38,11 @@ enum base_status ingest_decisions_read(const char *path,
     BASE_MUST_CHECK;
 void ingest_decisions_free(struct ingest_decisions *decisions);
 size_t ingest_decisions_count(const struct ingest_decisions *decisions);
+
+/* Forgets, in the order in which they were made. BORROWS. */
+const struct ingest_decision *
+ingest_decisions_forgets(const struct ingest_decisions *decisions,
+                         size_t *count);
 
 /* The decision on exactly this record, or NULL. *cursor starts at 0, one a
  * partition; offsets of a partition are asked in rising order. */

@@ -32,8 +32,9 @@ struct batch_arrays {
     uint8_t *label, *kind;
     uint32_t *group_begin, *history_begin;
     struct learner_final *final;
-    size_t samples, groups, behaviors, finals;
-    size_t samples_max, groups_max, behaviors_max, finals_max;
+    struct learner_forget *forget;
+    size_t samples, groups, behaviors, finals, forgets;
+    size_t samples_max, groups_max, behaviors_max, finals_max, forgets_max;
 };
 
 struct ingest_journal {
@@ -125,6 +126,7 @@ void ingest_journal_free(struct ingest_journal *journal)
     free(arrays->group_begin);
     free(arrays->history_begin);
     free(arrays->final);
+    free(arrays->forget);
     free(journal);
 }
 
@@ -225,6 +227,19 @@ static enum base_status take_final(struct ingest_journal *journal,
     return status;
 }
 
+static enum base_status take_forget(struct ingest_journal *journal,
+                                    const struct ingest_record *record,
+                                    struct base_error *error)
+{
+    struct batch_arrays *arrays = &journal->arrays;
+    struct column columns[] = {COLUMN(forget, 1)};
+    enum base_status status = reserve(columns, 1, arrays->forgets + 1,
+                                      &arrays->forgets_max, error);
+    if (!status)
+        ingest_record_forget(record, &arrays->forget[arrays->forgets++]);
+    return status;
+}
+
 /* ---- walking ------------------------------------------------------------- */
 
 /* A walk over records, across blocks. */
@@ -276,7 +291,7 @@ static enum base_status step(struct ingest_journal *journal, struct walk *walk,
                          (size_t)(walk->at - walk->block.at));
     walk->chain = ingest_record_chain(walk->chain, walk->at, record->size);
     walk->at += record->size;
-    walk->position += record->type == INGEST_RECORD_SAMPLE;
+    walk->position += ingest_record_positions(record);
     return BASE_OK;
 }
 
@@ -393,13 +408,17 @@ static enum base_status collect(struct ingest_journal *journal,
         case INGEST_RECORD_FINAL:
             status = take_final(journal, &record, error);
             break;
+        case INGEST_RECORD_FORGET:
+            status = take_forget(journal, &record, error);
+            break;
         case INGEST_RECORD_BATCH_END:
             *whole = true;
             if (record.number != walk->position ||
-                record.count != journal->arrays.samples)
+                record.count !=
+                    journal->arrays.samples + journal->arrays.forgets)
                 status = base_fail(error, BASE_CORRUPT,
                                    "journal: the batch that ends at %llu has "
-                                   "other samples than its end says",
+                                   "other records than its end says",
                                    (unsigned long long)record.number);
             return status;
         }
@@ -411,8 +430,10 @@ static void fill(struct ingest_journal *journal, uint64_t first,
                  struct learner_batch *batch)
 {
     struct batch_arrays *arrays = &journal->arrays;
-    arrays->group_begin[arrays->groups] = (uint32_t)arrays->samples;
-    arrays->history_begin[arrays->groups] = (uint32_t)arrays->behaviors;
+    if (arrays->groups) {
+        arrays->group_begin[arrays->groups] = (uint32_t)arrays->samples;
+        arrays->history_begin[arrays->groups] = (uint32_t)arrays->behaviors;
+    }
     *batch = (struct learner_batch){
         .first = first,
         .end = journal->place.position,
@@ -428,7 +449,9 @@ static void fill(struct ingest_journal *journal, uint64_t first,
         .history_begin = arrays->history_begin,
         .history = arrays->history,
         .finals = (uint32_t)arrays->finals,
-        .final = arrays->final};
+        .final = arrays->final,
+        .forgets = (uint32_t)arrays->forgets,
+        .forget = arrays->forget};
 }
 
 static enum base_status read_batch(struct ingest_journal *journal,
@@ -439,7 +462,8 @@ static enum base_status read_batch(struct ingest_journal *journal,
     struct walk walk = {0};
     bool whole = false;
     struct batch_arrays *arrays = &journal->arrays;
-    arrays->samples = arrays->groups = arrays->behaviors = arrays->finals = 0;
+    arrays->samples = arrays->groups = arrays->behaviors = 0;
+    arrays->finals = arrays->forgets = 0;
     enum base_status status =
         ingest_cursor_open(journal->feed->store, journal->reader,
                            INGEST_DB_JOURNAL, &walk.cursor, error);

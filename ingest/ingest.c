@@ -27,7 +27,7 @@ static void on_opened(void *self, const char *cluster,
 {
     struct ingest *ingest = self;
     struct ingest_mail *mail = ingest_mail_new();
-    mail->opened = true;
+    mail->kind = INGEST_MAIL_OPENED;
     snprintf(mail->cluster, sizeof mail->cluster, "%s", cluster);
     mail->fresh_count = count;
     mail->fresh = calloc(count + 1, sizeof *mail->fresh);
@@ -40,6 +40,7 @@ void ingest_announce(struct ingest *ingest,
                      const struct ingest_announcement *announcement)
 {
     struct ingest_mail *mail = ingest_mail_new();
+    mail->kind = INGEST_MAIL_ANNOUNCEMENT;
     mail->epoch = announcement->epoch;
     mail->version = announcement->version;
     mail->size = ingest_announcement_encode(announcement, mail->row);
@@ -113,6 +114,9 @@ enum base_status ingest_open(const struct ingest_config *config,
         ingest_state_open(&made->config, &made->state, error);
     if (!status)
         status = ingest_journal_new(made->state, &made->journal, error);
+    if (!status && config->decisions[0])
+        status = ingest_decisions_read(config->decisions, &made->decisions,
+                                       error);
     if (!status)
         status = base_ring_new(&made->out, INGEST_CHUNKS, error);
     if (!status)
@@ -126,6 +130,7 @@ enum base_status ingest_open(const struct ingest_config *config,
         return status;
     }
     atomic_store(&made->epoch, ingest_state_epoch(made->state));
+    atomic_store(&made->forgets, ingest_state_forgets(made->state));
     *ingest = made;
     return BASE_OK;
 }
@@ -184,6 +189,7 @@ void ingest_free(struct ingest *ingest)
     if (ingest->started && ingest_stop(ingest, NULL))
         base_log(BASE_LOG_DEBUG, "event=ingest_freed_after_failure");
     ingest_source_free(ingest->source);
+    ingest_decisions_free(ingest->decisions);
     ingest_announcer_free(ingest->announcer);
     ingest_journal_free(ingest->journal);
     ingest_state_free(ingest->state);
@@ -191,6 +197,11 @@ void ingest_free(struct ingest *ingest)
     free_chunks(ingest->back);
     ingest_mailbox_fini(&ingest->mailbox);
     ingest_followers_fini(&ingest->followers);
+    while (ingest->forgetting) {
+        struct ingest_mail *next = ingest->forgetting->next;
+        ingest_mail_free(ingest->forgetting);
+        ingest->forgetting = next;
+    }
     free(ingest->row);
     free(ingest);
 }

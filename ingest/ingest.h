@@ -137,6 +137,20 @@ struct ingest_partition_status {
                                0: none does */
 };
 
+/* Users that were forgotten. Of all requests that were not done when the newest
+ * came, names none. All fields 8 bytes: it is stored. */
+struct ingest_forget_status {
+    uint64_t serial; /* of the newest request in the state; 0: there was none */
+    uint64_t done;   /* of the newest with nothing left to do */
+    uint64_t purge;  /* 1: old versions and leftovers go at once */
+    uint64_t first, position; /* their journal records: [first, position) */
+    uint64_t users, sequences;
+    uint64_t impressions, clicks; /* that waited */
+    uint64_t offsets;             /* of these, into bucket `forgotten` */
+    uint64_t remembered;          /* ids of events that did not wait any more */
+    uint64_t letters;             /* dead letters */
+};
+
 /* A further reader of the journal. */
 struct ingest_follower_status {
     char name[LEARNER_NAME_MAX];
@@ -165,6 +179,7 @@ struct ingest_status {
     uint64_t reader_lag_commits; /* of the oldest open view */
     uint64_t dead_readers;      /* slots freed after them, in this process */
     int64_t last_commit_us, max_commit_us;
+    struct ingest_forget_status forget;
     unsigned partition_count;
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
     bool at_end;            /* every partition applied up to its true end */
@@ -257,6 +272,40 @@ void ingest_announce(struct ingest *ingest,
 /* Source offsets as a JSON object {"topic/partition": next}; snprintf-like. */
 size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size);
 
+/* ---- forget (STATE g) ------------------------------------------------------
+ *
+ * The user whose id the producers write as `name`, with the rows of that id;
+ * or the one whose id interestd prints as these 16 hex digits. BASE_USAGE where
+ * a row of the id cannot be told from them. Any thread. */
+enum base_status ingest_forget_name(const struct ingest_config *config,
+                                    const char *name,
+                                    struct learner_forget *forget,
+                                    struct base_error *error) BASE_MUST_CHECK;
+enum base_status ingest_forget_id(const struct ingest_config *config,
+                                  const char *digits,
+                                  struct learner_forget *forget,
+                                  struct base_error *error) BASE_MUST_CHECK;
+/* A message to the store thread: state, decisions and journal forget them in
+ * one transaction; what is left of the journal, checkpoints and versions is
+ * the caller's, until ingest_forget_done(). Returns the request's number,
+ * which ingest_status.forget.serial reaches. Any thread. */
+uint64_t ingest_forget(struct ingest *ingest,
+                       const struct learner_forget *forgets, unsigned count,
+                       bool purge);
+/* The journal moves on by one position, so that a checkpoint there is another
+ * one. Any thread. */
+void ingest_forget_mark(struct ingest *ingest);
+void ingest_forget_done(struct ingest *ingest, uint64_t serial);
+/* The same on the state of a daemon that does not run: all but what only a
+ * running one can do, which it then does. *status tells what was done.
+ * BASE_UNAVAILABLE where a daemon has the state. */
+enum base_status ingest_forget_offline(const struct ingest_config *config,
+                                       const struct learner_forget *forgets,
+                                       unsigned count, bool purge,
+                                       struct ingest_forget_status *status,
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
+
 /* ---- resume: a partition that stopped for cause goes on -------------------
  *
  * Works on the state of a daemon that does not run; asks the brokers where the
@@ -317,7 +366,9 @@ enum base_status ingest_resume(const struct ingest_config *config,
  *   {"position":0,"user":"%016x","event_ms":1,"label":0,"kind":"window",
  *    "ids":["%016x",...],"history":[["%016x",...],...]}
  *   {"final":12,"label":1}
+ *   {"forget":"%016x","rows":[[3,"%016x"],...]}
  *   {"batch_end":128}
+ * A forget takes a position too; its rows are [table, key], user 0 is nobody.
  * with kind "window", "fnw_negative" or "fnw_positive".
  * waiting, impressions first, each in the order of application:
  *   {"topic":"impressions","partition":0,"offset":7,"id":"%016x",
@@ -327,8 +378,9 @@ enum base_status ingest_resume(const struct ingest_config *config,
  *    "own_ms":1,"apply_ms":2}
  * ("floored", "clamped", both, "ahead", "unregistered", "floored+ahead",
  * "floored+unregistered"),
- * where a stop ("stopped"), a resume ("skipped", with what is lost) and a
- * changed configuration or cluster ("configuration") add "text".
+ * where a stop ("stopped"), a forget ("forget": user, rows), a resume
+ * ("skipped", with what is lost) and a changed configuration or cluster
+ * ("configuration") add "text".
  * dead letters:
  *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
  *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}

@@ -259,6 +259,17 @@ static void print_sample(struct dump *dump, struct journal_walk *journal,
     journal->position++;
 }
 
+static void print_forget(FILE *out, const struct ingest_record *record)
+{
+    struct learner_forget forget;
+    ingest_record_forget(record, &forget);
+    fprintf(out, "{\"forget\":\"%016" PRIx64 "\",\"rows\":[", forget.user);
+    for (uint32_t i = 0; i < forget.rows; i++)
+        fprintf(out, "%s[%" PRIu32 ",\"%016" PRIx64 "\"]", i ? "," : "",
+                forget.row[i].table, forget.row[i].key);
+    fputs("]}\n", out);
+}
+
 static enum base_status print_record(struct dump *dump,
                                      struct journal_walk *journal,
                                      const struct ingest_record *record,
@@ -276,6 +287,10 @@ static enum base_status print_record(struct dump *dump,
     case INGEST_RECORD_FINAL:
         fprintf(dump->out, "{\"final\":%" PRIu64 ",\"label\":%d}\n",
                 record->number, record->label);
+        break;
+    case INGEST_RECORD_FORGET:
+        print_forget(dump->out, record);
+        journal->position++;
         break;
     case INGEST_RECORD_BATCH_END:
         if (record->number != journal->position)
@@ -419,6 +434,7 @@ static const char *decision_name(uint8_t kind)
     case INGEST_DECISION_STOPPED: return "stopped";
     case INGEST_DECISION_CONFIGURATION: return "configuration";
     case INGEST_DECISION_SKIPPED: return "skipped";
+    case INGEST_DECISION_FORGET: return "forget";
     default: return "unknown";
     }
 }

@@ -11,6 +11,7 @@
 
 #include "ingest/early.h"
 #include "ingest/feed.h"
+#include "ingest/forget.h"
 #include "ingest/journal.h"
 #include "ingest/ledger.h"
 #include "ingest/letter.h"
@@ -51,6 +52,7 @@ struct ingest_state {
     struct ingest_journal_writer journal;
     struct ingest_feed feed;
     struct ingest_totals totals;
+    struct ingest_forget_status forget;
     bool broken; /* an error left half an event behind */
     uint32_t fired; /* timers of this transaction */
     /* The user of the last event, written back when another one comes. */
@@ -110,6 +112,11 @@ enum base_status ingest_users_seen(struct ingest_state *state, uint64_t user,
 enum base_status ingest_users_behave(struct ingest_state *state, uint64_t user,
                                      int32_t partition, int64_t event_ms,
                                      const uint64_t *ids,
+                                     struct base_error *error) BASE_MUST_CHECK;
+
+/* No record of the user is left; *there says whether there was one. */
+enum base_status ingest_users_forget(struct ingest_state *state, uint64_t user,
+                                     bool *there,
                                      struct base_error *error) BASE_MUST_CHECK;
 
 /* join.c. Timers first; BASE_AGAIN leaves the event unapplied. */

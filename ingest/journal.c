@@ -55,7 +55,7 @@ enum base_status ingest_journal_init(struct ingest_journal_writer *journal,
                          (unsigned long long)(least >> 20) + 1);
     journal->block = malloc(INGEST_JOURNAL_HEAD + INGEST_JOURNAL_BLOCK +
                             record_max(journal));
-    journal->record = malloc(record_max(journal) + INGEST_MARK_SIZE);
+    journal->record = malloc(record_max(journal) + INGEST_FORGET_MAX);
     if (!journal->block || !journal->record)
         return base_fail(error, BASE_SYSTEM, "journal: no memory");
     return BASE_OK;
@@ -173,19 +173,27 @@ static void start_block(struct ingest_journal_mark *mark)
     mark->bytes += INGEST_JOURNAL_HEAD;
 }
 
+/* What follows goes into another block. */
+static enum base_status break_block(struct ingest_journal_writer *journal,
+                                    struct base_error *error)
+{
+    if (journal->mark.block_records == 0)
+        return BASE_OK;
+    enum base_status status = ingest_journal_flush(journal, error);
+    if (!status)
+        start_block(&journal->mark);
+    return status;
+}
+
 /* `positions` is 1 for a sample, which advances the position. */
 static enum base_status append(struct ingest_journal_writer *journal,
                                size_t size, unsigned positions,
                                struct base_error *error)
 {
     struct ingest_journal_mark *mark = &journal->mark;
-    if (mark->block_records &&
-        mark->block_size + size > INGEST_JOURNAL_BLOCK) {
-        enum base_status status = ingest_journal_flush(journal, error);
-        if (status)
-            return status;
-        start_block(mark);
-    }
+    if (mark->block_size + size > INGEST_JOURNAL_BLOCK &&
+        break_block(journal, error))
+        return error->status;
     memcpy(journal->block + mark->block_size, journal->record, size);
     mark->chain = ingest_record_chain(mark->chain, journal->record, size);
     mark->block_size += size;
@@ -213,14 +221,34 @@ enum base_status ingest_journal_end_batch(struct ingest_journal_writer *journal,
                                           struct base_error *error)
 {
     struct ingest_journal_mark *mark = &journal->mark;
-    uint64_t samples = mark->position - mark->batch_first;
-    if (samples == 0)
+    uint64_t positions = mark->position - mark->batch_first;
+    if (positions == 0)
         return BASE_OK;
     mark->batch_first = mark->position;
     mark->group_size = 0;
     journal->open_since_ms = 0;
-    return put_mark(journal, INGEST_RECORD_BATCH_END, 0, (uint32_t)samples,
+    return put_mark(journal, INGEST_RECORD_BATCH_END, 0, (uint32_t)positions,
                     mark->position, error);
+}
+
+enum base_status ingest_journal_forget(struct ingest_journal_writer *journal,
+                                       const struct learner_forget *forget,
+                                       struct base_error *error)
+{
+    struct ingest_journal_mark *mark = &journal->mark;
+    enum base_status status = ingest_journal_end_batch(journal, error);
+    if (!status)
+        status = break_block(journal, error);
+    if (!status)
+        status = append(journal,
+                        ingest_record_put_forget(journal->record, forget), 1,
+                        error);
+    if (!status)
+        status = ingest_journal_end_batch(journal, error);
+    /* The mark of the last sample's group names its user. */
+    mark->group_user = 0;
+    mark->group_history = (struct ingest_digest){0};
+    return status;
 }
 
 /* True where the sample starts a group and so carries its history. */

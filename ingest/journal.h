@@ -7,6 +7,8 @@
  *    struct ingest_journal_mark, stored with the commit, so a restart goes on
  *    with the same bytes.
  * 3. Finals between two batch ends belong to the batch that ends next.
+ * 4. A forget starts a block. So with one of nobody behind it, all that holds
+ *    the user, the forget too, goes once positions behind both are kept alone.
  * Thread: store. Readers are in feed.c. */
 #ifndef INGEST_JOURNAL_H
 #define INGEST_JOURNAL_H
@@ -75,6 +77,11 @@ enum base_status ingest_journal_final(struct ingest_journal_writer *journal,
 /* Ends the open batch where a sample waits in it. */
 enum base_status ingest_journal_end_batch(struct ingest_journal_writer *journal,
                                           struct base_error *error)
+    BASE_MUST_CHECK;
+/* Ends the open batch; the forget is the next one. */
+enum base_status ingest_journal_forget(struct ingest_journal_writer *journal,
+                                       const struct learner_forget *forget,
+                                       struct base_error *error)
     BASE_MUST_CHECK;
 enum base_status ingest_journal_trim(struct ingest_journal_writer *journal,
                                      uint64_t position,

@@ -126,6 +126,86 @@ bool ingest_letter_decode(struct ingest_bytes key, struct ingest_bytes value,
     return letter->bytes_kept == value.size - LETTER_HEAD;
 }
 
+/* ---- forgetting ---------------------------------------------------------- */
+
+enum { NAME_MAX_BYTES = 1024 }; /* of a user's id that is looked for */
+
+/* Avro's zigzag number at `at`; 0 bytes where there is none. */
+static size_t read_number(const uint8_t *at, const uint8_t *end, int64_t *value)
+{
+    uint64_t raw = 0;
+    for (size_t i = 0; i < 10 && at + i < end; i++) {
+        raw |= (uint64_t)(at[i] & 0x7f) << (7 * i);
+        if (at[i] & 0x80)
+            continue;
+        *value = (int64_t)(raw >> 1) ^ -(int64_t)(raw & 1);
+        return i + 1;
+    }
+    return 0;
+}
+
+/* Whether the id of one of them stands anywhere in the bytes: a string or bytes
+ * behind their length, or an integer. */
+static bool names_one(const struct base_map *users, const uint8_t *bytes,
+                      size_t size)
+{
+    uint64_t seed = learner_table_seed("user");
+    const uint8_t *end = bytes + size;
+    for (const uint8_t *at = bytes; at < end; at++) {
+        int64_t value;
+        size_t used = read_number(at, end, &value);
+        if (!used)
+            continue;
+        if (base_map_get(users, learner_id_of_int(seed, value)))
+            return true;
+        if (value > 0 && value <= NAME_MAX_BYTES &&
+            value <= end - at - (int64_t)used &&
+            base_map_get(users, learner_id(seed, at + used, (size_t)value)))
+            return true;
+    }
+    return false;
+}
+
+enum base_status ingest_letter_forget(struct ingest_store *store,
+                                      struct ingest_letter_mark *mark,
+                                      const struct base_map *users,
+                                      uint64_t *gone, struct base_error *error)
+{
+    uint64_t serial = 0;
+    for (;;) {
+        struct ingest_cursor cursor;
+        struct ingest_letter letter;
+        uint8_t key[8];
+        bool found = false;
+        size_t size = 0;
+        base_put_u64_be(key, serial);
+        enum base_status status = ingest_cursor_open(
+            store, NULL, INGEST_DB_DEAD_LETTERS, &cursor, error);
+        if (!status)
+            status = ingest_cursor_seek(
+                &cursor, (struct ingest_bytes){key, sizeof key}, error);
+        while (!status && cursor.key.data && !found) {
+            serial = base_get_u64_be(cursor.key.data);
+            size = cursor.value.size;
+            found = ingest_letter_decode(cursor.key, cursor.value, &letter) &&
+                    names_one(users, letter.bytes, letter.bytes_kept);
+            if (!found)
+                status = ingest_cursor_move(&cursor, INGEST_MOVE_NEXT, error);
+        }
+        ingest_cursor_close(&cursor);
+        if (status || !found)
+            return status;
+        base_put_u64_be(key, serial++);
+        mark->letter_bytes -= size;
+        ++*gone;
+        status = ingest_store_remove(store, INGEST_DB_DEAD_LETTERS,
+                                     (struct ingest_bytes){key, sizeof key},
+                                     error);
+        if (status)
+            return status;
+    }
+}
+
 /* ---- decisions ----------------------------------------------------------- */
 
 enum base_status ingest_decision_put(struct ingest_store *store,

@@ -12,6 +12,7 @@
 #ifndef INGEST_LETTER_H
 #define INGEST_LETTER_H
 
+#include "base/map.h"
 #include "ingest/event.h"
 #include "ingest/store.h"
 
@@ -19,6 +20,9 @@ enum ingest_decision_kind { /* bits; 1, 2, 16 and 32 are the event's */
     INGEST_DECISION_STOPPED = 4,
     INGEST_DECISION_CONFIGURATION = 8,
     INGEST_DECISION_SKIPPED = 64, /* an operator gave up a range */
+    /* Text: user, then TABLE:KEY for each row, all in 16 hex digits but the
+     * table. Of user 0: the mark behind others. */
+    INGEST_DECISION_FORGET = 128,
 };
 
 /* Stored in the state's record. */
@@ -32,6 +36,15 @@ enum base_status ingest_letter_put(struct ingest_store *store,
                                    const struct ingest_event *event,
                                    uint64_t max_bytes,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Dead letters that hold the id of one of `users` (base_map, by user id) as
+ * Avro writes a string, bytes or an integer, wherever in the kept bytes, go;
+ * *gone of them. An integer's few bytes may stand there by chance: then a
+ * letter too many goes. */
+enum base_status ingest_letter_forget(struct ingest_store *store,
+                                      struct ingest_letter_mark *mark,
+                                      const struct base_map *users,
+                                      uint64_t *gone,
+                                      struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_decision_put(struct ingest_store *store,
                                      struct ingest_letter_mark *mark,
                                      const struct ingest_event *event,

@@ -50,5 +50,6 @@ struct ingest_mail *ingest_mail_new(void)
 void ingest_mail_free(struct ingest_mail *mail)
 {
     free(mail->fresh);
+    free(mail->forgets);
     free(mail);
 }

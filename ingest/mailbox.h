@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What other threads ask of the store thread: starts of partitions, versions
- * to announce. A list in the order of posting; a mail belongs to whoever holds
- * it. It does not know what a mail leads to. Thread: any. */
+ * to announce, users to forget. A list in the order of posting; a mail belongs
+ * to whoever holds it. It does not know what a mail leads to. Thread: any. */
 #ifndef INGEST_MAILBOX_H
 #define INGEST_MAILBOX_H
 
@@ -10,15 +10,26 @@
 #include "ingest/announce.h"
 #include "ingest/state.h"
 
+enum ingest_mail_kind {
+    INGEST_MAIL_OPENED, /* the source is open */
+    INGEST_MAIL_ANNOUNCEMENT,
+    INGEST_MAIL_FORGET, /* serial 0: a mark alone */
+    INGEST_MAIL_FORGOTTEN,
+};
+
 struct ingest_mail {
     struct ingest_mail *next;
-    bool opened; /* the source is open; else an announcement */
+    enum ingest_mail_kind kind;
     char cluster[256];
     unsigned fresh_count;
     struct ingest_position *fresh; /* OWNS */
     uint64_t epoch, version;
     uint8_t row[INGEST_ROW_MAX];
     size_t size;
+    uint64_t serial;
+    bool purge;
+    unsigned forget_count;
+    struct learner_forget *forgets; /* OWNS */
 };
 
 struct ingest_mailbox {

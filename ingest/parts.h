@@ -10,6 +10,7 @@
 
 #include "base/ring.h"
 #include "ingest/announce.h"
+#include "ingest/decisions.h"
 #include "ingest/follower.h"
 #include "ingest/ingest.h"
 #include "ingest/mailbox.h"
@@ -29,6 +30,7 @@ struct ingest {
     struct ingest_mailbox mailbox; /* for the store thread */
     atomic_bool stopping, failed_once, trainer_idle;
     _Atomic uint64_t trim_to, epoch, committed;
+    _Atomic uint64_t forgets; /* newest request to forget */
     /* Since when the main model finds no batch (0: it does), and where. */
     _Atomic int64_t hungry_ms;
     _Atomic uint64_t hungry_at;
@@ -47,6 +49,9 @@ struct ingest {
     uint64_t trim_begin;             /* the journal's begin before it */
     void *row; /* OWNS: goes out after the commit */
     size_t row_size;
+    struct ingest_mail *forgetting; /* OWNS: wait until no event is half done */
+    struct ingest_decisions *decisions; /* OWNS; given, or NULL */
+    size_t repeated; /* its forgets so far */
     uint64_t row_epoch, row_version;
 };
 

@@ -252,6 +252,8 @@ static enum base_status load_events(struct ingest_pending *pending,
     struct ingest_waiting waiting;
     for (unsigned slot = 0; !status && slot < block->count; slot++) {
         memcpy(&waiting, events + slot * stride(pending), sizeof waiting);
+        if (waiting.id == 0) /* forgotten */
+            continue;
         uint64_t ref = block->number << SLOT_BITS | slot;
         status = base_map_put(pending->index, waiting.id, ref, error);
         if (status || bit(block, RESOLVED, slot))
@@ -523,6 +525,97 @@ bool ingest_pending_next(const struct ingest_pending *pending, uint64_t *ref)
         }
     }
     return false;
+}
+
+/* ---- forget -------------------------------------------------------------- */
+
+/* An emptied slot: no id, remembered by nobody; the partition stays, for the
+ * block retires by its clock. */
+static void empty_slot(struct ingest_pending *pending, uint8_t *at)
+{
+    struct ingest_waiting waiting;
+    memcpy(&waiting, at, sizeof waiting);
+    waiting = (struct ingest_waiting){.event_ms = INT64_MIN,
+                                      .due_ms = INT64_MIN,
+                                      .partition = waiting.partition};
+    memset(at, 0, stride(pending));
+    memcpy(at, &waiting, sizeof waiting);
+}
+
+/* True where a slot was emptied. */
+static bool forget_events(struct ingest_pending *pending,
+                          struct ingest_pending_block *block, uint8_t *events,
+                          struct ingest_pending_forget *forget)
+{
+    bool any = false;
+    struct ingest_waiting waiting;
+    for (unsigned slot = 0; slot < block->count; slot++) {
+        uint8_t *at = events + slot * stride(pending);
+        memcpy(&waiting, at, sizeof waiting);
+        if (waiting.id == 0 || !base_map_get(forget->users, waiting.user))
+            continue;
+        uint64_t ref = block->number << SLOT_BITS | slot;
+        const uint64_t *newest = base_map_get(pending->index, waiting.id);
+        if (newest && *newest == ref)
+            base_map_remove(pending->index, waiting.id);
+        empty_slot(pending, at);
+        any = true;
+        if (bit(block, RESOLVED, slot)) {
+            forget->remembered++;
+            continue;
+        }
+        forget->waiting++;
+        ingest_pending_resolve(pending, ref);
+        forget->each(forget->self, &waiting);
+    }
+    return any;
+}
+
+static enum base_status forget_block(struct ingest_pending *pending,
+                                     struct ingest_pending_block *block,
+                                     uint8_t *value,
+                                     struct ingest_pending_forget *forget,
+                                     struct base_error *error)
+{
+    if (block == pending->tail) {
+        if (forget_events(pending, block, pending->tail_value + HEAD, forget))
+            pending->tail_dirty = true;
+        return BASE_OK;
+    }
+    uint8_t key[8];
+    const uint8_t *events = NULL;
+    enum base_status status = events_of(pending, block->number, &events, error);
+    if (status)
+        return status;
+    size_t size = HEAD + block->count * stride(pending);
+    memcpy(value, events - HEAD, size);
+    if (!forget_events(pending, block, value + HEAD, forget))
+        return BASE_OK;
+    base_put_u64(value + 8, ingest_digest_64(value + HEAD, size - HEAD,
+                                             block->number));
+    base_put_u64_be(key, block->number);
+    return ingest_store_put(pending->store, pending->blocks_db,
+                            (struct ingest_bytes){key, sizeof key},
+                            (struct ingest_bytes){value, size}, error);
+}
+
+enum base_status ingest_pending_forget(struct ingest_pending *pending,
+                                       struct ingest_pending_forget *forget,
+                                       struct base_error *error)
+{
+    size_t cursor = 0;
+    uint64_t number, address;
+    enum base_status status = BASE_OK;
+    uint8_t *value = malloc(HEAD + INGEST_PENDING_BLOCK * stride(pending));
+    if (!value)
+        return base_fail(error, BASE_SYSTEM, "pending: no memory");
+    while (!status &&
+           base_map_next(pending->blocks, &cursor, &number, &address))
+        status = forget_block(
+            pending, (struct ingest_pending_block *)(uintptr_t)address, value,
+            forget, error);
+    free(value);
+    return status;
 }
 
 /* ---- flush --------------------------------------------------------------- */

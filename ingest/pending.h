@@ -123,6 +123,20 @@ bool ingest_pending_clicked(const struct ingest_pending *pending,
                             uint64_t ref);
 void ingest_pending_click(struct ingest_pending *pending, uint64_t ref);
 void ingest_pending_resolve(struct ingest_pending *pending, uint64_t ref);
+/* Events of `users` (base_map, by user id) go, whether they wait or are
+ * remembered: their slots are emptied, their ids no longer known. `each` is
+ * called for each that waited, resolved already, with its former content.
+ * *remembered counts the others. Reads all blocks. */
+struct ingest_pending_forget {
+    const struct base_map *users;
+    void (*each)(void *self, const struct ingest_waiting *waiting);
+    void *self;
+    uint64_t waiting, remembered; /* out */
+};
+enum base_status ingest_pending_forget(struct ingest_pending *pending,
+                                       struct ingest_pending_forget *forget,
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 /* The waiting event that fires first; false where none waits. */
 bool ingest_pending_first(struct ingest_pending *pending,
                           struct ingest_timer *timer);

@@ -46,7 +46,7 @@ bool ingest_record_parse(const uint8_t *at, const uint8_t *end,
     size_t left = (size_t)(end - at);
     memset(record, 0, sizeof *record);
     if (left < INGEST_MARK_SIZE || at[0] < INGEST_RECORD_SAMPLE ||
-        at[0] > INGEST_RECORD_BATCH_END)
+        at[0] > INGEST_RECORD_FORGET)
         return false;
     record->type = (enum ingest_record_type)at[0];
     if (record->type == INGEST_RECORD_SAMPLE)
@@ -55,7 +55,41 @@ bool ingest_record_parse(const uint8_t *at, const uint8_t *end,
     record->label = at[1];
     record->count = base_get_u32(at + 4);
     record->number = base_get_u64(at + 8);
-    return record->label <= 1;
+    if (record->type != INGEST_RECORD_FORGET)
+        return record->label <= 1;
+    record->rows = at + INGEST_MARK_SIZE;
+    if (record->label || record->count > LEARNER_FORGET_ROWS)
+        return false;
+    record->size += (size_t)record->count * INGEST_FORGET_ROW;
+    return record->size <= left;
+}
+
+void ingest_record_forget(const struct ingest_record *record,
+                          struct learner_forget *forget)
+{
+    *forget = (struct learner_forget){.user = record->number,
+                                      .rows = record->count};
+    const uint8_t *at = record->rows;
+    for (uint32_t i = 0; i < record->count; i++, at += INGEST_FORGET_ROW) {
+        forget->row[i].table = (uint32_t)base_get_u64(at);
+        forget->row[i].key = base_get_u64(at + 8);
+    }
+}
+
+size_t ingest_record_put_forget(uint8_t *bytes,
+                                const struct learner_forget *forget)
+{
+    uint8_t *at = bytes;
+    *at++ = INGEST_RECORD_FORGET;
+    at = base_put_u16(at, 0);
+    *at++ = 0;
+    at = base_put_u32(at, forget->rows);
+    at = base_put_u64(at, forget->user);
+    for (uint32_t i = 0; i < forget->rows; i++) {
+        at = base_put_u64(at, forget->row[i].table);
+        at = base_put_u64(at, forget->row[i].key);
+    }
+    return (size_t)(at - bytes);
 }
 
 struct ingest_digest ingest_record_chain(struct ingest_digest before,

@@ -86,6 +86,8 @@ static enum base_status load(struct ingest_state *state,
     if (!status)
         status = check_stream(state, &changed, error);
     if (!status)
+        status = ingest_forget_load(state->store, &state->forget, error);
+    if (!status)
         status = ingest_ledger_load(&state->ledger, error);
     if (!status)
         status = ingest_pending_load(&state->impressions, NULL, NULL, error);

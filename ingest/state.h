@@ -87,6 +87,24 @@ enum base_status ingest_state_accept_cluster(struct ingest_state *state,
                                              const char *cluster_id,
                                              struct base_error *error)
     BASE_MUST_CHECK;
+/* Number of the newest request to forget; 0: none. */
+uint64_t ingest_state_forgets(const struct ingest_state *state);
+/* These users are forgotten (forget.h), each a decision and a journal record,
+ * in their order; one of nobody (user 0) is a mark, nothing else. */
+enum base_status ingest_state_forget(struct ingest_state *state,
+                                     const struct learner_forget *forgets,
+                                     unsigned count,
+                                     struct base_error *error) BASE_MUST_CHECK;
+/* Request `serial` is what was just forgotten, and `purge` was asked for: it is
+ * to be finished, after a restart too, until done. */
+enum base_status ingest_state_forget_asked(struct ingest_state *state,
+                                           uint64_t serial, bool purge,
+                                           struct base_error *error)
+    BASE_MUST_CHECK;
+enum base_status ingest_state_forget_done(struct ingest_state *state,
+                                          uint64_t serial,
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 /* End of the newest closed batch. */
 uint64_t ingest_state_batch_end(const struct ingest_state *state);
 /* False while the journal is at its cap. */

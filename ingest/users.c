@@ -67,6 +67,25 @@ enum base_status ingest_users_load(struct ingest_state *state, uint64_t user,
     return BASE_OK;
 }
 
+enum base_status ingest_users_forget(struct ingest_state *state, uint64_t user,
+                                     bool *there, struct base_error *error)
+{
+    uint8_t key[8];
+    struct ingest_bytes value, at = {key, sizeof key};
+    bool loaded = state->user_loaded && state->user.user == user;
+    base_put_u64_be(key, user);
+    enum base_status status = ingest_store_get(
+        state->store, INGEST_DB_SEQUENCES, at, &value, error);
+    if (status)
+        return status;
+    *there = value.data != NULL || (loaded && state->user.present);
+    if (loaded)
+        state->user_loaded = state->user_dirty = false;
+    return value.data ? ingest_store_remove(state->store, INGEST_DB_SEQUENCES,
+                                            at, error)
+                      : BASE_OK;
+}
+
 enum base_status ingest_users_seen(struct ingest_state *state, uint64_t user,
                                    int32_t partition,
                                    struct base_error *error)

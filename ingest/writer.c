@@ -152,15 +152,58 @@ static enum base_status read_announcement(struct ingest *ingest,
 }
 
 BASE_ON(store)
+static enum base_status read_forget(struct ingest *ingest,
+                                    const struct ingest_mail *mail,
+                                    struct base_error *error)
+{
+    if (begin(ingest, error))
+        return error->status;
+    ingest->commit_now = true;
+    if (mail->kind == INGEST_MAIL_FORGOTTEN)
+        return ingest_state_forget_done(ingest->state, mail->serial, error);
+    enum base_status status = ingest_state_forget(
+        ingest->state, mail->forgets, mail->forget_count, error);
+    if (!status && mail->serial)
+        status = ingest_state_forget_asked(ingest->state, mail->serial,
+                                           mail->purge, error);
+    return status;
+}
+
+/* Between two events, so that a rebuild can do it at the same place. */
+BASE_ON(store)
+static enum base_status read_forgets(struct ingest *ingest,
+                                     struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    while (!status && ingest->forgetting) {
+        struct ingest_mail *mail = ingest->forgetting;
+        ingest->forgetting = mail->next;
+        status = read_forget(ingest, mail, error);
+        ingest_mail_free(mail);
+    }
+    return status;
+}
+
+BASE_ON(store)
 static enum base_status read_mails(struct ingest *ingest,
                                      struct base_error *error)
 {
     struct ingest_mail *mail = ingest_mailbox_take(&ingest->mailbox);
     enum base_status status = BASE_OK;
+    struct ingest_mail **forgets = &ingest->forgetting;
+    while (*forgets)
+        forgets = &(*forgets)->next;
     while (mail) {
         struct ingest_mail *next = mail->next;
+        if (mail->kind >= INGEST_MAIL_FORGET) {
+            mail->next = NULL;
+            *forgets = mail;
+            forgets = &mail->next;
+            mail = next;
+            continue;
+        }
         if (!status)
-            status = mail->opened
+            status = mail->kind == INGEST_MAIL_OPENED
                          ? read_opened(ingest, mail, error)
                          : read_announcement(ingest, mail, error);
         ingest_mail_free(mail);
@@ -298,11 +341,44 @@ static enum base_status wait_for_room(struct ingest *ingest,
 }
 
 BASE_ON(store)
+static bool same_place(const struct ingest_decision *decision,
+                       const struct ingest_event *last)
+{
+    return decision->topic == last->topic &&
+           decision->partition == last->partition &&
+           decision->offset == last->offset &&
+           decision->apply_ms == last->apply_ms;
+}
+
+/* Forgets of the given decisions that came behind the last applied event. */
+BASE_ON(store)
+static enum base_status repeat_forgets(struct ingest *ingest,
+                                       struct base_error *error)
+{
+    size_t count;
+    struct ingest_event last;
+    const struct ingest_decision *all =
+        ingest_decisions_forgets(ingest->decisions, &count);
+    ingest_state_last(ingest->state, &last);
+    while (ingest->repeated < count &&
+           same_place(&all[ingest->repeated], &last)) {
+        if (begin(ingest, error) ||
+            ingest_state_forget(ingest->state,
+                                &all[ingest->repeated].forget, 1, error))
+            return error->status;
+        ingest->repeated++;
+    }
+    return BASE_OK;
+}
+
+BASE_ON(store)
 static enum base_status apply(struct ingest *ingest,
                               const struct ingest_event *event,
                               struct base_error *error)
 {
     enum base_status status;
+    if (ingest->decisions && repeat_forgets(ingest, error))
+        return error->status;
     do {
         status = begin(ingest, error);
         if (!status)
@@ -352,6 +428,8 @@ static enum base_status store_once(struct ingest *ingest, bool *more,
 {
     struct ingest_chunk *chunk = base_ring_pop(ingest->out, sleep_ms(ingest));
     enum base_status status = serve_others(ingest, error);
+    if (!status)
+        status = read_forgets(ingest, error);
     if (!chunk) {
         *more = !base_ring_closed(ingest->out) ||
                 base_ring_size(ingest->out) > 0;
@@ -371,6 +449,9 @@ static enum base_status say_farewell(struct ingest *ingest,
                                      struct base_error *error)
 {
     int64_t until = base_monotonic_ms() + FAREWELL_MS;
+    if (read_forgets(ingest, error) ||
+        (ingest->decisions && repeat_forgets(ingest, error)))
+        return error->status;
     do {
         if (serve_others(ingest, error))
             return error->status;

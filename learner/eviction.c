@@ -56,6 +56,15 @@ static uint64_t oldest_kept(struct learner_eviction *eviction)
     return mark_at(eviction, 0)->number;
 }
 
+void learner_eviction_remove(struct learner_eviction *eviction, unsigned t,
+                             struct learner_table *table, uint32_t slot)
+{
+    if (eviction->gone)
+        eviction->gone(eviction->gone_self, t,
+                       learner_table_row(table, slot)->key);
+    learner_table_remove(table, slot);
+}
+
 /* Rows go that were last trained `age` batches ago or earlier. A row knows the
  * low half of that batch's number, which is enough to tell how long ago. */
 static void sweep(struct learner_eviction *eviction, unsigned t,
@@ -73,9 +82,7 @@ static void sweep(struct learner_eviction *eviction, unsigned t,
         const struct learner_row *row = learner_table_row(table, slot);
         if (!slot || !row->live || (uint32_t)number - row->touched < age)
             continue;
-        if (eviction->gone)
-            eviction->gone(eviction->gone_self, t, row->key);
-        learner_table_remove(table, slot);
+        learner_eviction_remove(eviction, t, table, slot);
         eviction->evicted[t]++;
     }
     eviction->cursor[t] = end == slots ? 0 : end;

@@ -57,6 +57,10 @@ void learner_eviction_advance(struct learner_eviction *eviction,
 
 /* Bytes of the state; 0 where eviction_ms is 0. */
 size_t learner_eviction_size(const struct learner_eviction *eviction);
+/* A row leaves its table for good, for its age or with its user: the one way
+ * for a row to go. `gone` is told before. */
+void learner_eviction_remove(struct learner_eviction *eviction, unsigned t,
+                             struct learner_table *table, uint32_t slot);
 void learner_eviction_save(const struct learner_eviction *eviction,
                            void *bytes);
 /* BASE_CORRUPT where it does not fit. */

@@ -214,5 +214,9 @@ bool learner_checkpoint_decode(struct learner_checkpoint_info *info,
     memcpy(copy, bytes, size);
     struct codec codec = {.at = copy, .end = copy + size, .decode = true};
     code_info(&codec, info);
+    /* Not stored: what no sample took, forgets did. */
+    struct learner_status *status = &info->status;
+    status->forgets = info->position - status->begin - status->samples -
+                      status->rejected;
     return !codec.overrun && codec.at == codec.end;
 }

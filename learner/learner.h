@@ -223,12 +223,28 @@ struct learner_final {
     uint8_t label;
 };
 
+/* A user to be forgotten, with the rows that its id has: of the stream's
+ * tables that a field with the user's id feeds. user 0: nobody; the position
+ * moves on, that is all. */
+enum { LEARNER_FORGET_ROWS = 8 };
+struct learner_forget {
+    uint64_t user; /* as in learner_batch.user */
+    uint32_t rows;
+    struct {
+        uint32_t table; /* of the stream's schema */
+        uint64_t key;
+    } row[LEARNER_FORGET_ROWS];
+};
+
 /* One journal batch: positions [first, end), whole groups in order. All
- * pointers BORROW from the source until the next call on it. */
+ * pointers BORROW from the source until the next call on it. Each forget takes
+ * a position too: end - first = samples + forgets, which is 1 at least. They
+ * take effect at the batch's end; where samples is 0 the arrays of samples and
+ * groups may be NULL. */
 struct learner_batch {
     uint64_t first, end;
     uint64_t journal_hash[2]; /* XXH3-128 chain up to `end`, low, high */
-    uint32_t samples;         /* B = end - first, at least 1 */
+    uint32_t samples;         /* B */
     uint32_t groups;          /* G; none is without samples */
     const uint64_t *ids;      /* (B,F) */
     const uint64_t *user;     /* (B) user id hash, for user-weighted AUC */
@@ -240,6 +256,8 @@ struct learner_batch {
     const uint64_t *history; /* (sum of T, f) oldest behavior first */
     uint32_t finals;
     const struct learner_final *final;
+    uint32_t forgets;
+    const struct learner_forget *forget; /* in the journal's order */
 };
 
 /* Where batches come from: the committed journal. Called by the train
@@ -361,6 +379,9 @@ struct learner_status {
     uint64_t position;      /* trained up to here */
     uint64_t samples, batches, rejected; /* rejected: not finite, or a
                                             gradient too large for Adam */
+    uint64_t forgets; /* positions of forgets: begin + samples + rejected +
+                         forgets = position */
+    uint64_t forgotten_rows; /* dropped for them by this process */
     /* By this process; of the newest one what was not finite: "loss", a dense
      * tensor's name, a table's, or "prediction"; and its first position, or
      * that of the first prediction that was not. */
@@ -376,7 +397,7 @@ struct learner_status {
     double loss, auxiliary_loss;
     uint64_t table_bytes, dense_bytes;
     uint64_t checkpoints;   /* written by this process */
-    uint64_t checkpoint_position;
+    uint64_t checkpoint_position, oldest_checkpoint; /* kept; 0: none */
     uint64_t cut_waits;     /* times the trainer waited for a full buffer */
     double busy_seconds;    /* in training steps */
     struct learner_window last_samples; /* newest closed sample window */

@@ -396,6 +396,21 @@ void learner_metrics_add(struct learner_metrics *metrics,
         resolve(metrics, &batch->final[i]);
 }
 
+void learner_metrics_forget(struct learner_metrics *metrics, uint64_t user)
+{
+    struct head *head = &metrics->head;
+    for (uint64_t i = 0; i < head->filled; i++)
+        if (metrics->open[i].user == user)
+            metrics->open[i].user = 0;
+    for (uint64_t i = 0; i < head->waits; i++) {
+        struct wait *wait = wait_at(metrics, head->wait_begin + i);
+        if (wait->user == user)
+            *wait = (struct wait){0};
+    }
+    while (head->waits && !wait_at(metrics, head->wait_begin)->waiting)
+        drop_first(head);
+}
+
 uint64_t learner_metrics_waiting(const struct learner_metrics *metrics)
 {
     uint64_t waiting = 0;

@@ -46,6 +46,11 @@ void learner_metrics_add(struct learner_metrics *metrics,
                          const struct learner_batch *batch,
                          const float *probability);
 
+/* No open window and no waiting prediction names the user any more: its
+ * predictions in the open sample window become those of user 0, which counts
+ * as one user; what waits for a final label leaves uncounted. */
+void learner_metrics_forget(struct learner_metrics *metrics, uint64_t user);
+
 /* Training losses of `samples` samples: their mean, and the auxiliary loss. */
 void learner_metrics_loss(struct learner_metrics *metrics, uint32_t samples,
                           double loss, double auxiliary);

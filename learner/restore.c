@@ -166,6 +166,7 @@ static enum base_status load(struct learner_trainer *trainer,
     trainer->shared.samples = info->status.samples;
     trainer->shared.batches = info->status.batches;
     trainer->shared.rejected = info->status.rejected;
+    trainer->shared.forgets = info->status.forgets;
     trainer->shared.newest_event_ms = info->status.newest_event_ms;
     trainer->shared.checkpoint_position = info->position;
     trainer->newest_position = info->position;

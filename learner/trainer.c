@@ -5,7 +5,7 @@
  * 1. After batch k the state is a function of configuration, arithmetic and
  *    journal positions below its end: neither time, threads, pauses,
  *    checkpoints nor restarts enter.
- * 2. begin + samples + rejected = position, at every batch end.
+ * 2. begin + samples + rejected + forgets = position, at every batch end.
  * 3. `mutex` guards what other threads read (`shared`, and metrics while they
  *    change); weights are the train thread's alone.
  *
@@ -71,12 +71,13 @@ static enum base_status check_batch(const struct learner_trainer *trainer,
                                     struct base_error *error)
 {
     if (batch->first == trainer->position && batch->end > batch->first &&
-        batch->end - batch->first == batch->samples)
+        batch->end - batch->first == (uint64_t)batch->samples + batch->forgets)
         return BASE_OK;
     return base_fail(error, BASE_BROKEN,
-                     "journal batch [%llu, %llu) of %u samples asked for at "
-                     "%llu", (unsigned long long)batch->first,
+                     "journal batch [%llu, %llu) of %u samples and %u forgets "
+                     "asked for at %llu", (unsigned long long)batch->first,
                      (unsigned long long)batch->end, batch->samples,
+                     batch->forgets,
                      (unsigned long long)trainer->position);
 }
 
@@ -265,8 +266,11 @@ static void count_batch(struct learner_trainer *trainer,
     learner_metrics_add(trainer->metrics, batch,
                         outcome->finite ? trainer->probability : NULL);
     shared->position = batch->end;
-    shared->batches++;
-    if (outcome->finite) {
+    shared->batches += batch->samples > 0;
+    shared->forgets += batch->forgets;
+    if (batch->samples == 0) {
+        /* nothing was predicted */
+    } else if (outcome->finite) {
         int64_t newest = newest_of(batch);
         if (!shared->samples || newest > shared->newest_event_ms)
             shared->newest_event_ms = newest;
@@ -291,9 +295,37 @@ static uint64_t bytes_of(const struct learner_trainer *trainer,
                          const struct learner_batch *batch)
 {
     const struct learner_schema *schema = &trainer->config.schema;
+    uint64_t behaviors =
+        batch->groups ? batch->history_begin[batch->groups] : 0;
     return batch->samples * (24 + 8ull * schema->field_count) +
-           batch->history_begin[batch->groups] * 8ull * schema->item_count +
-           batch->finals * 16ull;
+           behaviors * 8ull * schema->item_count +
+           (batch->finals + batch->forgets) * 16ull;
+}
+
+/* A batch with samples: predicts, trains, or rejects it. */
+BASE_ON(train)
+static enum base_status train_samples(struct learner_trainer *trainer,
+                                      const struct learner_batch *batch,
+                                      struct outcome *outcome,
+                                      struct base_error *error)
+{
+    bool frozen = trainer->config.frozen;
+    enum base_status status =
+        reserve_probability(trainer, batch->samples, error);
+    if (!status)
+        status = predict(trainer, batch, outcome, error);
+    if (!status && outcome->finite && !frozen)
+        status = train(trainer, batch, outcome, error);
+    if (status)
+        return status;
+    if (!outcome->finite)
+        reject(trainer, batch, outcome);
+    else if (!frozen)
+        apply(trainer, batch);
+    if (outcome->finite && trainer->config.predicted)
+        trainer->config.predicted(trainer->config.hook_self, batch,
+                                  trainer->probability);
+    return BASE_OK;
 }
 
 BASE_ON(train)
@@ -302,33 +334,22 @@ static enum base_status train_batch(struct learner_trainer *trainer,
                                     struct base_error *error)
 {
     int64_t begin_us = base_monotonic_us();
-    struct outcome outcome;
-    bool frozen = trainer->config.frozen;
+    struct outcome outcome = {.finite = true};
     enum base_status status = check_batch(trainer, batch, error);
     if (!status)
-        status = reserve_probability(trainer, batch->samples, error);
-    if (!status)
         status = learner_metrics_reserve(trainer->metrics, batch, error);
-    if (!status)
-        status = predict(trainer, batch, &outcome, error);
-    if (!status && outcome.finite && !frozen)
-        status = train(trainer, batch, &outcome, error);
+    if (!status && batch->samples)
+        status = train_samples(trainer, batch, &outcome, error);
     if (status)
         return base_wrap(error, "train batch at %llu",
                          (unsigned long long)trainer->position);
-    if (!outcome.finite)
-        reject(trainer, batch, &outcome);
-    else if (!frozen)
-        apply(trainer, batch);
-    if (outcome.finite && trainer->config.predicted)
-        trainer->config.predicted(trainer->config.hook_self, batch,
-                                  trainer->probability);
     trainer->position = batch->end;
-    if (!frozen)
+    if (!trainer->config.frozen)
         trainer->trained_bytes += bytes_of(trainer, batch);
     memcpy(trainer->journal_hash, batch->journal_hash,
            sizeof trainer->journal_hash);
     count_batch(trainer, batch, &outcome, base_monotonic_us() - begin_us);
+    learner_trainer_forget(trainer, batch);
     return BASE_OK;
 }
 
@@ -339,12 +360,15 @@ static enum base_status begin_cut(struct learner_trainer *trainer,
                                   uint64_t request, struct base_error *error)
 {
     const struct learner_status *shared = &trainer->shared;
-    if (shared->begin + shared->samples + shared->rejected !=
+    if (shared->begin + shared->samples + shared->rejected +
+            shared->forgets !=
         trainer->position)
-        return base_fail(error, BASE_BROKEN, "ledger: %llu samples trained "
-                         "and %llu rejected since %llu, but the position is "
-                         "%llu", (unsigned long long)shared->samples,
+        return base_fail(error, BASE_BROKEN, "ledger: %llu samples trained, "
+                         "%llu rejected and %llu forgets since %llu, but the "
+                         "position is %llu",
+                         (unsigned long long)shared->samples,
                          (unsigned long long)shared->rejected,
+                         (unsigned long long)shared->forgets,
                          (unsigned long long)shared->begin,
                          (unsigned long long)trainer->position);
     enum base_status status = learner_trainer_save(trainer, request, error);
@@ -611,6 +635,8 @@ void learner_trainer_status(struct learner_trainer *trainer,
 {
     pthread_mutex_lock(&trainer->mutex);
     *status = trainer->shared;
+    status->oldest_checkpoint =
+        trainer->shared.checkpoint_position ? trainer->oldest_kept : 0;
     learner_metrics_last(trainer->metrics, &status->last_samples,
                          &status->last_time);
     learner_metrics_total(trainer->metrics, &status->total);

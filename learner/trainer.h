@@ -43,6 +43,7 @@ struct learner_trainer {
     uint32_t probability_room;
     uint64_t dense_step; /* trained batches */
     uint64_t position, journal_hash[2];
+    uint64_t forgotten_rows; /* by this process */
     uint8_t *head; /* LEARNER_CHECKPOINT_HEAD_MAX, scratch */
     struct learner_checkpoint_info info; /* scratch */
 
@@ -87,6 +88,9 @@ enum base_status
 learner_trainer_load_parts(struct learner_trainer *trainer,
                            const struct learner_checkpoint_parts *parts,
                            struct base_error *error) BASE_MUST_CHECK;
+/* forget.c. The batch's forgets: rows go, metrics no longer name the users. */
+void learner_trainer_forget(struct learner_trainer *trainer,
+                            const struct learner_batch *batch) BASE_ON(train);
 /* Fills sizes and rows of `shared`. */
 void learner_trainer_measure(struct learner_trainer *trainer);
 
