@@ -9,8 +9,13 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
-enum { OPEN = -1 };
+enum {
+    OPEN = -1,
+    POLL_MS = 20,
+    WAKE_MS = 200,
+};
 
 static unsigned assign(rd_kafka_t *handle, const struct ingest_config *config,
                        const struct ingest_position *positions, unsigned slots,
@@ -118,6 +123,22 @@ static void silence(rd_kafka_t *handle, const rd_kafka_message_t *message,
     rd_kafka_topic_partition_list_destroy(one);
 }
 
+/* librdkafka 2.0.2: the thread of an idle broker may have gone to sleep for a
+ * second just before it was given partitions to fetch. A request wakes it. */
+static void wake(rd_kafka_t *handle, const struct ingest_config *config,
+                 const struct ingest_position *positions, unsigned slots,
+                 const enum ingest_anchor *verdicts)
+{
+    unsigned open[INGEST_PARTITIONS_MAX], count = 0;
+    int64_t ends[INGEST_PARTITIONS_MAX];
+    for (unsigned i = 0; i < slots; i++)
+        if ((int)verdicts[i] == OPEN)
+            open[count++] = i;
+    if (ingest_kafka_offsets(handle, config, positions, open, count,
+                             RD_KAFKA_OFFSET_END, WAKE_MS, ends, NULL))
+        base_log(BASE_LOG_DEBUG, "event=anchor_wake_unanswered");
+}
+
 enum base_status
 ingest_anchor_check(rd_kafka_t *handle, const struct ingest_config *config,
                     const struct ingest_position *positions, unsigned slots,
@@ -135,9 +156,12 @@ ingest_anchor_check(rd_kafka_t *handle, const struct ingest_config *config,
     int64_t until = base_monotonic_ms() + timeout_ms;
     while (open > 0 && base_monotonic_ms() < until &&
            !atomic_load(stopping)) {
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(handle, 100);
-        if (!message)
+        rd_kafka_message_t *message =
+            rd_kafka_consumer_poll(handle, POLL_MS);
+        if (!message) {
+            wake(handle, config, positions, slots, verdicts);
             continue;
+        }
         int slot = slot_of(config, positions, slots, message);
         if (slot >= 0 && (int)verdicts[slot] == OPEN) {
             int verdict = judge(handle, config, positions, (unsigned)slot,

@@ -119,9 +119,10 @@ enum base_status ingest_outbox_next(struct ingest_store *store,
     return status;
 }
 
-enum base_status ingest_outbox_has(struct ingest_store *store, uint64_t epoch,
-                                   uint64_t version, bool *has,
-                                   struct base_error *error)
+enum base_status ingest_outbox_announced(struct ingest_store *store,
+                                         uint64_t epoch, uint64_t version,
+                                         bool *announced,
+                                         struct base_error *error)
 {
     uint8_t key[KEY_SIZE];
     struct ingest_bytes value;
@@ -129,6 +130,6 @@ enum base_status ingest_outbox_has(struct ingest_store *store, uint64_t epoch,
     enum base_status status =
         ingest_store_get(store, INGEST_DB_OUTBOX,
                          (struct ingest_bytes){key, KEY_SIZE}, &value, error);
-    *has = !status && value.data;
+    *announced = !status && value.data && *(const uint8_t *)value.data;
     return status;
 }

@@ -20,8 +20,11 @@ enum base_status ingest_outbox_next(struct ingest_store *store,
                                     uint64_t *epoch, uint64_t *version,
                                     void **row, size_t *size,
                                     struct base_error *error) BASE_MUST_CHECK;
-enum base_status ingest_outbox_has(struct ingest_store *store, uint64_t epoch,
-                                   uint64_t version, bool *has,
-                                   struct base_error *error) BASE_MUST_CHECK;
+/* Whether Kafka has it, as far as the kept marks tell. */
+enum base_status ingest_outbox_announced(struct ingest_store *store,
+                                         uint64_t epoch, uint64_t version,
+                                         bool *announced,
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 
 #endif

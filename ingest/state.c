@@ -510,17 +510,17 @@ enum base_status ingest_state_outbox_next(struct ingest_state *state,
                                        error);
 }
 
-bool ingest_state_outbox_has(struct ingest_state *state, uint64_t epoch,
-                             uint64_t version)
+bool ingest_state_outbox_announced(struct ingest_state *state, uint64_t epoch,
+                                   uint64_t version)
 {
-    bool has = false, begun = ingest_store_begun(state->store);
+    bool announced = false, begun = ingest_store_begun(state->store);
     if (!begun && ingest_store_begin(state->store, NULL))
         return false;
-    enum base_status status =
-        ingest_outbox_has(state->store, epoch, version, &has, NULL);
+    enum base_status status = ingest_outbox_announced(
+        state->store, epoch, version, &announced, NULL);
     if (!begun)
         ingest_store_abort(state->store);
-    return !status && has;
+    return !status && announced;
 }
 
 enum base_status ingest_state_set_epoch(struct ingest_state *state,

@@ -139,8 +139,9 @@ enum base_status ingest_state_outbox_next(struct ingest_state *state,
                                           void **row, size_t *size,
                                           struct base_error *error)
     BASE_MUST_CHECK;
-bool ingest_state_outbox_has(struct ingest_state *state, uint64_t epoch,
-                             uint64_t version);
+/* Whether it is announced, not only waiting to be. */
+bool ingest_state_outbox_announced(struct ingest_state *state, uint64_t epoch,
+                                   uint64_t version);
 enum base_status ingest_state_set_epoch(struct ingest_state *state,
                                         uint64_t epoch,
                                         struct base_error *error)

@@ -141,8 +141,9 @@ static enum base_status read_announcement(struct ingest *ingest,
     if (!ingest->announcer)
         return BASE_OK;
     ingest->outbox_filled = true;
-    if (ingest_state_outbox_has(ingest->state, mail->epoch,
-                                mail->version)) {
+    /* A row that still waits goes out in its turn, after older ones. */
+    if (ingest_state_outbox_announced(ingest->state, mail->epoch,
+                                      mail->version)) {
         ingest_announcer_repeat(ingest->announcer, mail->row, mail->size);
         return BASE_OK;
     }

@@ -133,6 +133,8 @@ kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
 
 program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
 kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
+fault=$top/build/release/tests/fault/libfault.so
+program fault.lives "$python" -B tests/fault/lives.py "$fault" "$interestd"
 programs_end
 
 if [ $slow -eq 1 ]; then

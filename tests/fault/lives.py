@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Faults 19, 21 and 23 of one process, again and again over one stream:
+
+1. kill -9 before and after every step that matters, in the middle of writes,
+   and at random; after each the daemon starts again where it was;
+2. calls that fail once or from then on: memory, threads, open, write, sync,
+   rename, map. It goes on, or ends with the exit status of the cause;
+3. CURRENT never goes back and always verifies; at the end ledger, sequences
+   and samples equal the model's, byte for byte, the weights those of a run
+   that nothing disturbed, and every version ever committed is announced, none
+   after a newer one.
+
+Two lanes: `kept` keeps its journal; `trimmed` trims it, and takes its schemas
+from a registry, new ids in every slice."""
+
+import argparse
+import errno
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "support"))
+import paths
+from daemon import Failure, check
+from lane import Lane
+from paths import Steps, say
+
+LANES = {
+    "kept": (False, {}),
+    "trimmed": (True, {"ingest.journal_keep": False,
+                       "ingest.journal_max_mb": 1}),
+}
+# Where kill -9 comes: every change of a file, of the store, of the topic.
+KILL_OPS = ("open", "write", "sync", "rename", "remove", "mkdir", "put",
+            "del", "commit", "produce")
+TORN_OPS = ("write",)
+UNKILLED = ("open.other", "write.other", "write.log", "open.folder",
+            "sync.other", "put.other", "del.other")
+FAIL_ERRORS = {
+    "open": (errno.EMFILE, errno.EIO), "write": (errno.ENOSPC, errno.EIO),
+    "sync": (errno.EIO,), "rename": (errno.ENOSPC, errno.EIO),
+    "mkdir": (errno.ENOSPC,), "remove": (errno.EIO,),
+    "map": (errno.ENOMEM,), "alloc": (errno.ENOMEM,),
+    "thread": (errno.EAGAIN,), "put": (errno.ENOSPC,),
+    "commit": (errno.EIO, errno.ENOSPC),
+}
+WARM_SLICES, WARM_LIVES = 8, 4
+SYSTEM, IO = 71, 74
+EXITS = {errno.EMFILE: SYSTEM, errno.ENOMEM: SYSTEM, errno.EAGAIN: SYSTEM,
+         errno.ENOSPC: IO, errno.EIO: IO}
+
+
+def allowed(point, error):
+    """Exit statuses of a process in which this call failed."""
+    statuses = {0, EXITS[error]}
+    # Libraries that end the process where memory or threads are refused.
+    if point in ("alloc.kafka", "alloc.other", "thread.kafka", "thread.other"):
+        statuses.add(-signal.SIGABRT)
+    return statuses
+
+
+class Kills:
+    """Which point is next: the one that came true least often."""
+
+    def __init__(self, rng, hits):
+        self.rng, self.done = rng, {}
+        self.hits = {point: count for point, count in hits.items()
+                     if point.split(".")[0] in KILL_OPS
+                     and point not in UNKILLED}
+        for point in self.hits:
+            whens = ["before", "after"]
+            if point.split(".")[0] in TORN_OPS:
+                whens.append("torn")
+            for when in whens:
+                self.done[point, when] = 0
+        self.tries = dict(self.done)
+
+    def next(self):
+        """A plan; None: at random."""
+        if self.rng.random() < 0.1:
+            return None
+        least = min(self.done.values())
+        point, when = self.rng.choice(sorted(
+            key for key, count in self.done.items() if count == least))
+        self.tries[point, when] += 1
+        # The more often it was missed the earlier it is tried.
+        most = max(1, self.hits[point] // (1 + self.tries[point, when] -
+                                           self.done[point, when]))
+        return f"{point}:{self.rng.randint(1, most)}:{when}"
+
+    def came_true(self, plan):
+        point, _, when = plan.split(":")
+        self.done[point, when] += 1
+
+
+class Faults:
+    """A failing call, drawn over all functions and over what each does."""
+
+    def __init__(self, rng, hits):
+        self.rng = rng
+        self.points = {point: count for point, count in hits.items()
+                       if point.split(".")[0] in FAIL_ERRORS}
+        self.order = []
+
+    def next(self):
+        if not self.order:
+            self.order = sorted(self.points)
+            self.rng.shuffle(self.order)
+        point = self.order.pop()
+        error = self.rng.choice(FAIL_ERRORS[point.split(".")[0]])
+        sticky = self.rng.choice(("", "+"))
+        nth = self.rng.randint(1, self.points[point])
+        return f"{point}:{nth}:{error}{sticky}", allowed(point, error)
+
+
+class Test:
+    def __init__(self, arguments, folder, name):
+        self.arguments, self.name = arguments, name
+        self.rng = random.Random(f"{arguments.seed} {name}")
+        framed, changes = LANES[name]
+        share = len(arguments.lane or LANES)
+        self.kills = -(-arguments.kills // share)
+        self.faults = -(-arguments.faults // share)
+        self.lane = Lane(arguments.interestd, arguments.library,
+                         os.path.join(folder, name), arguments.seed,
+                         self.kills + self.faults + WARM_SLICES + WARM_LIVES, framed, **changes)
+        self.error = None
+
+    def run(self):
+        try:
+            with self.lane:
+                self._run()
+        except BaseException as error:  # told by the main thread
+            self.error = error
+
+    def _run(self):
+        begin = time.monotonic()
+        lane, rng = self.lane, self.rng
+        # Until windows close, the journal is trimmed and old versions go.
+        for _ in range(WARM_SLICES):
+            lane.slices.send(lane.client)
+        for _ in range(WARM_LIVES):
+            hits = lane.calm()
+        self.kill_plans = Kills(rng, hits)
+        fault_plans = Faults(rng, hits)
+        todo = ["kill"] * self.kills + ["fault"] * self.faults
+        rng.shuffle(todo)
+        self.kills_at_random = 0
+        for number, what in enumerate(todo):
+            if what == "kill":
+                self._kill()
+            else:
+                plan, statuses = fault_plans.next()
+                lane.failing(plan, 0.3, statuses)
+            if number % self.arguments.check_every == 0:
+                lane.check_current()
+                lane.fsck()
+        living = time.monotonic()
+        self.result = lane.finish()
+        self.seconds = (round(living - begin, 1),
+                        round(time.monotonic() - living, 1))
+
+    def _kill(self):
+        plan = self.kill_plans.next()
+        patience = 0.3 if plan else self.rng.uniform(0, 0.3)
+        # A plan that nothing makes true; the patience ends the life.
+        life = self.lane.die_by(plan or "put.other:1000000000:before",
+                                patience)
+        if life.fired:
+            self.kill_plans.came_true(plan)
+        else:
+            self.kills_at_random += 1
+
+    def report(self):
+        lives = self.lane.lives
+        recoveries = sorted(x.recovery for x in lives if x.recovery)
+        exits = {}
+        for life in lives:
+            if life.status != -signal.SIGKILL:
+                key = str(life.status)
+                exits[key] = exits.get(key, 0) + 1
+        return {
+            "kills": sum(x.status == -signal.SIGKILL for x in lives),
+            "failing": sum(":" in x.plan and x.plan[-1] not in "ern"
+                           for x in lives),
+            "failed": sum(x.fired > 0 and x.plan[-1] not in "ern"
+                          for x in lives),
+            "failing_exits": exits, "failpoints": len(self.kill_plans.done),
+            "least": min(self.kill_plans.done.values()),
+            "missed": sorted(":".join(key) for key, count
+                             in self.kill_plans.done.items() if not count),
+            "at_random": self.kills_at_random,
+            "seconds": self.seconds,
+            "recovery_median_s": round(statistics.median(recoveries), 3),
+            "recovery_max_s": round(recoveries[-1], 3), **self.result}
+
+
+def test(arguments, folder):
+    steps = Steps()
+    tests = [Test(arguments, folder, name) for name in arguments.lane or LANES]
+
+    def lanes():
+        threads = [threading.Thread(target=one.run) for one in tests]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for one in tests:
+            if isinstance(one.error, Failure):
+                raise Failure(f"lane {one.name}, seed {arguments.seed}, life "
+                              f"{len(one.lane.lives)}: {one.error}")
+            if one.error:
+                raise one.error
+
+    steps.run("lives", lanes)
+    reports = {one.name: one.report() for one in tests}
+    for name, report in reports.items():
+        check(report["recovery_median_s"] < 2,
+              f"{name}: half of the starts took longer than 2 s")
+        if arguments.least:
+            check(report["least"] >= arguments.least,
+                  f"{name}: failpoints hit less than {arguments.least} "
+                  f"times: {report['least']}")
+    say(json.dumps({"test": "fault.lives", "seed": arguments.seed,
+                    "seconds": steps.seconds["lives"], "lanes": reports}))
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    options.add_argument("library", help="libfault.so")
+    options.add_argument("--kills", type=int, default=150)
+    options.add_argument("--faults", type=int, default=0)
+    options.add_argument("--least", type=int, default=0,
+                         help="each failpoint at least so often")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--lane", action="append", choices=sorted(LANES))
+    options.add_argument("--check-every", type=int, default=10)
+    paths.main(test, options)
