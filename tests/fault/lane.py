@@ -424,14 +424,14 @@ class Lane:
                   f"{wanted[name]}")
         return found["digest"]
 
-    @staticmethod
-    def _keep_end(expected, found):
-        """Of a trimmed journal only the end can be compared."""
+    def _keep_end(self, expected, found):
+        """Of a trimmed journal only the end can be compared; after a few
+        lives nothing is trimmed yet."""
         with open(found) as file:
             kept = sum(1 for _ in file)
         with open(expected) as file:
             lines = file.readlines()
-        check(0 < kept < len(lines), f"{kept} of {len(lines)} samples are "
+        check(0 < kept < len(lines) or len(self.lives) < 40, f"{kept} of {len(lines)} samples are "
                                      "kept: nothing was trimmed")
         with open(expected, "w") as file:
             file.writelines(lines[-kept:])
