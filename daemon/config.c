@@ -27,7 +27,12 @@ enum base_status config_fail_at(const struct base_setting_place *place,
 
 static bool secret(const char *name)
 {
-    return strstr(name, "password") || strstr(name, "secret");
+    static const char *const parts[] = {"password", "secret", "ssl.key.pem",
+                                        "oauthbearer.config"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strstr(name, parts[i]))
+            return true;
+    return false;
 }
 
 /* `file:PATH`: the file's content without its last line break. */
@@ -487,8 +492,8 @@ void daemon_config_reference(FILE *out)
                  "characters: file:PATH or\n    env:NAME. None: no "
                  "controls.\n\n");
     fprintf(out, "kafka.properties.NAME\n    A property of librdkafka. Names "
-                 "with \"password\" or \"secret\" take\n    file:PATH or "
-                 "env:NAME.\n\nEach entry of the list features:\n\n");
+                 "with \"password\" or \"secret\",\n    ssl.key.pem and "
+                 "sasl.oauthbearer.config take file:PATH or env:NAME.\n\nEach entry of the list features:\n\n");
     base_settings_reference(&daemon_feature_table, out);
     fprintf(out, "Each entry of the list learner.shadow, which are further "
                  "models on the same\nstream, takes the model's keys above, "

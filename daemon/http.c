@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -100,9 +101,14 @@ static enum MHD_Result get_readyz(struct daemon_http *http,
                                   struct MHD_Connection *connection)
 {
     http->collect(http->self, http->status);
-    return daemon_status_ready(http->status)
-               ? say(connection, MHD_HTTP_OK, "ready\n")
-               : say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    if (daemon_status_ready(http->status))
+        return say(connection, MHD_HTTP_OK, "ready\n");
+    char *text = NULL;
+    const char *why = http->status->ingest.broker_error;
+    if (asprintf(&text, "not ready%s%s\n", *why ? ": " : "", why) < 0)
+        return say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    return answer(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+                  "text/plain; charset=utf-8", text, MHD_RESPMEM_MUST_FREE);
 }
 
 static enum MHD_Result get_status(struct daemon_http *http,

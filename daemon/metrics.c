@@ -484,6 +484,9 @@ static void print_health(FILE *out, const struct daemon_status *status)
          status->ingest.at_end},
         {"ingest_broker_failing", "1 while the brokers are in trouble.",
          status->ingest.broker_error[0] != '\0'},
+        {"ingest_broker_refusing",
+         "1 while the brokers refuse credentials or certificates.",
+         status->ingest.broker_refuses},
         {"ingest_registry_failing", "1 while the registry is in trouble.",
          status->ingest.registry_error[0] != '\0'},
     };

@@ -180,6 +180,8 @@ static json_t *ingest_json(const struct daemon_status *status)
                         json_integer((json_int_t)ingest->registry_requests));
     json_object_set_new(object, "parked_partitions",
                         json_integer((json_int_t)ingest->parked_partitions));
+    json_object_set_new(object, "broker_refuses",
+                        json_boolean(ingest->broker_refuses));
     json_object_set_new(object, "broker_error",
                         json_string(ingest->broker_error));
     json_object_set_new(object, "buckets", buckets_json(ingest->buckets));

@@ -71,7 +71,7 @@ struct ingest_topic_config {
 
 struct ingest_property {
     char name[128];
-    char value[1024];
+    char value[4096]; /* a private key, too */
 };
 
 struct ingest_config {
@@ -184,6 +184,7 @@ struct ingest_status {
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
     bool at_end;            /* every partition applied up to its true end */
     char broker_error[200]; /* last one, "" while all is well */
+    bool broker_refuses;    /* it is about credentials or certificates */
     char registry_error[200]; /* of the schema registry, likewise */
     uint64_t registry_requests; /* of this process */
     uint64_t parked_partitions; /* wait for a schema of the registry */

@@ -22,11 +22,16 @@ enum {
 
 /* ---- trouble ------------------------------------------------------------ */
 
-/* Something with the brokers: kept for the status, logged now and then. */
+/* Something with the brokers: kept for the status, logged now and then. While
+ * they refuse us, that they do not answer is no news. */
 void ingest_source_note(struct ingest_source *source, const char *text)
 {
     int64_t now = base_monotonic_ms();
     pthread_mutex_lock(&source->mutex);
+    if (source->refused) {
+        pthread_mutex_unlock(&source->mutex);
+        return;
+    }
     bool same = strncmp(source->broker_error, text,
                         sizeof source->broker_error - 1) == 0;
     size_t size = strnlen(text, sizeof source->broker_error - 1);
@@ -44,6 +49,7 @@ void ingest_source_all_well(struct ingest_source *source)
     pthread_mutex_lock(&source->mutex);
     bool was = source->broker_error[0] != '\0';
     source->broker_error[0] = '\0';
+    source->refused = false;
     pthread_mutex_unlock(&source->mutex);
     if (!was)
         return;
@@ -60,13 +66,58 @@ void ingest_source_on_log(const rd_kafka_t *handle, int level,
     ingest_kafka_log(handle, level, facility, text);
 }
 
+/* What an operator must mend: the text says first which of them it is. */
+static const char *refusal(int code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+        return "authentication failed";
+    case RD_KAFKA_RESP_ERR__SSL: return "TLS failed";
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        return "not authorized";
+    default: return NULL;
+    }
+}
+
+static void note_refusal(struct ingest_source *source, const char *what,
+                         const char *text)
+{
+    int64_t now = base_monotonic_ms();
+    pthread_mutex_lock(&source->mutex);
+    bool new = !source->refused;
+    source->refused = true;
+    snprintf(source->broker_error, sizeof source->broker_error, "%s: %.160s",
+             what, text);
+    pthread_mutex_unlock(&source->mutex);
+    if (!new && now < source->logged_ms + 10000)
+        return;
+    source->logged_ms = now;
+    base_log(BASE_LOG_ERROR, "event=broker_refuses reason=\"%s\" text=\"%s\"",
+             what, text);
+}
+
+void ingest_source_hear(struct ingest_source *source)
+{
+    rd_kafka_message_t *message;
+    while ((message = rd_kafka_consumer_poll(source->helper, 0)))
+        rd_kafka_message_destroy(message);
+}
+
 void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,
                             void *self)
 {
-    (void)handle;
-    (void)code;
-    ingest_source_note(self, text);
-    ingest_source_doubt(self);
+    struct ingest_source *source = self;
+    const char *refused = refusal(code);
+    if (refused)
+        note_refusal(source, refused, text);
+    if (handle == source->helper)
+        return; /* whoever asks it notes what else is wrong */
+    ingest_source_note(source, text); /* unless refused */
+    ingest_source_doubt(source);
 }
 
 /* What is to be said of the slot that is the cause, and how to go on. */

@@ -137,6 +137,7 @@ until_answered(struct ingest_source *source,
     for (int wait_ms = 100;; wait_ms = wait_ms < 2500 ? 2 * wait_ms : 5000) {
         *error = (struct base_error){.text = ""};
         enum base_status status = step(source, error);
+        ingest_source_hear(source);
         if (!status || !error->retriable)
             return status;
         ingest_source_note(source, error->text);
@@ -316,7 +317,8 @@ enum base_status ingest_source_reopen(struct ingest_source *source,
 enum base_status ingest_source_open(struct ingest_source *source,
                                  struct base_error *error)
 {
-    const struct ingest_kafka_callbacks callbacks = {.self = source};
+    const struct ingest_kafka_callbacks callbacks = {
+        .self = source, .error = ingest_source_on_error};
     enum base_status status =
         ingest_kafka_new(source->config, INGEST_KAFKA_HELPER, 0, &callbacks,
                          &source->helper, error);

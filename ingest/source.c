@@ -237,6 +237,7 @@ static void keep_house(struct ingest_source *source)
     if (source->now_ms < source->kept_house_ms + HOUSEKEEPING_MS)
         return;
     source->kept_house_ms = source->now_ms;
+    ingest_source_hear(source);
     read_highs(source);
     for (unsigned i = 0; i < source->slot_count; i++)
         if (source->slots[i].examine && !source->slots[i].stopped &&
@@ -444,6 +445,7 @@ void ingest_source_status(struct ingest_source *source,
                  partition, status);
     }
     status->at_end = source->at_end;
+    status->broker_refuses = source->refused;
     *handed = source->handed;
     memcpy(status->broker_error,
            source->broker_error[0] ? source->broker_error

@@ -104,6 +104,7 @@ struct ingest_source {
     uint64_t handed;
     unsigned parked; /* partitions */
     char broker_error[200], watch_error[200];
+    bool refused; /* and that is why: other errors only follow from it */
 };
 
 /* ---- opening.c ---------------------------------------------------------- */
@@ -149,6 +150,8 @@ void ingest_source_unpark(struct ingest_source *source);
 /* Trouble with the brokers: kept for the status, logged now and then. */
 void ingest_source_note(struct ingest_source *source, const char *text);
 void ingest_source_all_well(struct ingest_source *source);
+/* Lets the helper say what is wrong. */
+void ingest_source_hear(struct ingest_source *source);
 void ingest_source_on_log(const rd_kafka_t *handle, int level,
                           const char *facility, const char *text);
 void ingest_source_on_error(rd_kafka_t *handle, int code, const char *text,

@@ -135,6 +135,7 @@ program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
 kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
 fault=$top/build/release/tests/fault/libfault.so
 program fault.lives "$python" -B tests/fault/lives.py "$fault" "$interestd"
+kafka_program e2e.secure "$python" -B tests/e2e/secure.py "$interestd"
 programs_end
 
 if [ $slow -eq 1 ]; then

@@ -32,6 +32,7 @@ static struct daemon_status *make(void)
     status->ingest.reasons[INGEST_REASON_WIRE] = 2;
     status->ingest.at_end = true;
     strcpy(status->ingest.broker_error, "a \"quoted\" text\n");
+    status->ingest.broker_refuses = true;
     status->ingest.partition_count = 2;
     status->ingest.partitions[0] = (struct ingest_partition_status){
         .topic = 0, .partition = 3, .next = 10, .high = 15};
@@ -319,6 +320,7 @@ static void test_metric_values(void **state)
         "\ninterestd_model_rejected_batches_total{model=\"main\"} 6\n",
         "\ninterestd_ready 1\n",
         "\ninterestd_ingest_broker_failing 1\n",
+        "\ninterestd_ingest_broker_refusing 1\n",
         "\ninterestd_ingest_registry_failing 0\n",
         "\ninterestd_disk_available_bytes{folder=\"state\"} 4096\n",
         "\ninterestd_disk_available_bytes{folder=\"model\"} NaN\n",

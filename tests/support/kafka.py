@@ -29,8 +29,10 @@ process.roles={roles}
 node.id={node}
 controller.quorum.voters=1@127.0.0.1:{controller}
 listeners={listeners}
-advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
+advertised.listeners={advertised}
 controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,\
+SSL:SSL,SASL_SSL:SASL_SSL
 log.dirs={folder}/data{node}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -93,28 +95,39 @@ def free_ports(count):
 
 class Kafka:
     """A running broker, with `slow` (throttle.Throttle) a second one behind
-    it, which leads every other partition. Use as a context manager: on the
-    way out all is stopped and the folder removed."""
+    it, which leads every other partition. `secure`: the settings of further
+    listeners by their protocol ("SSL", "SASL_SSL", ..), whose addresses are
+    `secure_brokers[protocol]`. Use as a context manager: on the way out all is
+    stopped and the folder removed."""
 
-    def __init__(self, slow=None, folder=None):
+    def __init__(self, slow=None, folder=None, secure=None):
         self.jars = fetch()
+        self.secure = secure or {}
+        self.secure_brokers = {}
         self.folder = tempfile.mkdtemp(prefix="interestd-kafka-", dir=folder)
         self.slow = slow
         self.processes = []
 
     def __enter__(self):
         try:
-            port, second, controller = free_ports(3)
+            port, second, controller, *others = \
+                free_ports(3 + len(self.secure))
             self.brokers = f"127.0.0.1:{port}"
-            own = f"PLAINTEXT://127.0.0.1:{port}"
+            self.secure_brokers = {
+                protocol: f"127.0.0.1:{other}"
+                for protocol, other in zip(self.secure, others)}
+            own = ",".join(f"{protocol}://{address}" for protocol, address in
+                           [("PLAINTEXT", self.brokers),
+                            *self.secure_brokers.items()])
             nodes = [self._settings(
-                roles="broker,controller", node=1, advertised=port,
+                roles="broker,controller", node=1, advertised=own,
                 listeners=f"{own},CONTROLLER://127.0.0.1:{controller}",
                 controller=controller)]
             if self.slow:
                 self.slow.target = second
                 nodes.append(self._settings(
-                    roles="broker", node=2, advertised=self.slow.port,
+                    roles="broker", node=2,
+                    advertised=f"PLAINTEXT://127.0.0.1:{self.slow.port}",
                     listeners=f"PLAINTEXT://127.0.0.1:{second}",
                     controller=controller))
             for settings in nodes:
@@ -134,6 +147,10 @@ class Kafka:
         with open(path, "w") as file:
             file.write(SETTINGS.format(node=node, folder=self.folder,
                                        **values))
+            for protocol, settings in self.secure.items():
+                name = protocol.lower()
+                file.writelines(f"listener.name.{name}.{key}={value}\n"
+                                for key, value in settings.items())
         return path
 
     def _java(self, *command):
@@ -143,6 +160,12 @@ class Kafka:
                 ["java", *JAVA, "-cp", os.path.join(self.jars, "*"), *command],
                 stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, cwd=self.folder)
+
+    def configure(self, *arguments):
+        """kafka-configs, over the listener without security."""
+        if self._java("kafka.admin.ConfigCommand", "--bootstrap-server",
+                      self.brokers, *arguments).wait(120):
+            raise RuntimeError("kafka-configs fails:\n" + self.log()[-2000:])
 
     def log(self):
         with open(os.path.join(self.folder, "log"), errors="replace") as file:
