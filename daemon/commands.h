@@ -17,6 +17,7 @@ int daemon_publish_main(int argc, char **argv);
 int daemon_rank_main(int argc, char **argv);
 int daemon_inspect_main(int argc, char **argv);
 int daemon_fsck_main(int argc, char **argv);
+int daemon_backup_main(int argc, char **argv);
 int daemon_skip_main(int argc, char **argv);
 int daemon_check_config_main(int argc, char **argv);
 int daemon_version_main(int argc, char **argv);

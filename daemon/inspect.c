@@ -2,7 +2,6 @@
 /* `interestd inspect`: what a state folder holds, as JSON. Reads only; a
  * running daemon is not disturbed. The store's views are ingest/ingest.h's;
  * a checkpoint is told here. */
-#include <dirent.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -74,28 +73,22 @@ static enum base_status inspect_path(const char *path, struct base_error *error)
     return status;
 }
 
-static int is_checkpoint(const struct dirent *entry)
-{
-    return strncmp(entry->d_name, "ck-", 3) == 0;
-}
-
-/* Names end in the position with leading zeros: the last is the newest. */
 static enum base_status inspect_newest(const char *folder,
                                        struct base_error *error)
 {
-    struct dirent **names = NULL;
-    char path[1400];
-    int count = scandir(folder, &names, is_checkpoint, alphasort);
+    char path[1400], name[LEARNER_CHECKPOINT_NAME];
+    uint64_t position;
+    unsigned count;
     enum base_status status =
-        base_fail(error, BASE_NO_INPUT, "%s holds no checkpoint", folder);
-    if (count > 0) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[count - 1]->d_name);
-        status = inspect_path(path, error);
-    }
-    for (int i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
-    return status;
+        learner_checkpoint_list(folder, &position, 1, &count, error);
+    if (status == BASE_OK && count == 0)
+        return base_fail(error, BASE_NO_INPUT, "%s holds no checkpoint",
+                         folder);
+    if (status != BASE_OK)
+        return status;
+    learner_checkpoint_name(name, position);
+    status = base_file_join(path, sizeof path, folder, name, error);
+    return status == BASE_OK ? inspect_path(path, error) : status;
 }
 
 /* The newest one of the model of that name; NULL: the main model. */

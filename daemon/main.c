@@ -27,6 +27,7 @@ static const struct {
     {"broker", daemon_broker_main, "a small broker for demo and tests"},
     {"inspect", daemon_inspect_main, "look into state and checkpoints"},
     {"fsck", daemon_fsck_main, "verify state, checkpoints and model"},
+    {"backup", daemon_backup_main, "copy all of it, also while it runs"},
     {"skip", daemon_skip_main, "let a stopped partition go on"},
     {"check-config", daemon_check_config_main, "check a configuration file"},
     {"version", daemon_version_main, "print the version"},

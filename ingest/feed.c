@@ -562,6 +562,13 @@ enum base_status ingest_journal_seek(struct ingest_journal *journal,
     return look(journal, NULL, position, error);
 }
 
+void ingest_journal_hash(const struct ingest_journal *journal,
+                         uint64_t hash[2])
+{
+    hash[0] = journal->place.chain.low;
+    hash[1] = journal->place.chain.high;
+}
+
 enum base_status ingest_journal_begin(struct ingest_journal *journal,
                                       uint64_t *position,
                                       struct base_error *error)

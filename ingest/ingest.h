@@ -348,8 +348,10 @@ enum base_status ingest_resume(const struct ingest_config *config,
 
 /* ---- inspect: what the state holds, as JSON lines for audits and tests ----
  *
- * Opens the store read-only, beside a running daemon or without one, and sees
- * one commit. Lines have no blanks, fields have this order, numbers are
+ * Opens the store read-only, beside a running daemon or without one. A view
+ * that is printed within a second is of one commit; a longer walk goes on in
+ * newer commits, each entry as of one of them, so that it never keeps the
+ * daemon's freed pages for long. Lines have no blanks, fields have this order, numbers are
  * decimal, ids, users and hashes are hex digits in strings (null: a place of a
  * multi-hot field that is not used):
  *
@@ -427,5 +429,40 @@ enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
 const char *ingest_inspect_name(enum ingest_inspect what);
 /* INGEST_INSPECT_COUNT where `name` is none of the list. */
 enum ingest_inspect ingest_inspect_named(const char *name);
+
+/* ---- survey and copy: for fsck and backups --------------------------------
+ *
+ * Open the store read-only, as inspect. Any thread, but not in a process that
+ * has the state open. */
+struct ingest_survey {
+    uint64_t events, commits, epoch, decisions;
+    uint64_t journal_begin; /* oldest kept position */
+    uint64_t batch_end, journal_end;
+    uint64_t announced_epoch, announced_version; /* newest row of the outbox;
+                                                    0: none */
+    uint64_t used_bytes;
+    uint64_t reader_slots, reader_lag_commits; /* without this one */
+};
+/* BASE_CORRUPT where decisions or outbox contradict the record of totals. */
+enum base_status ingest_survey(const char *folder,
+                               struct ingest_survey *survey,
+                               struct base_error *error) BASE_MUST_CHECK;
+/* The journal's running hash at the batch end `position`, as
+ * learner_batch.journal_hash. BASE_DATA where the journal does not reach back
+ * so far or has no batch end there. */
+enum base_status ingest_survey_hash(const char *folder, uint64_t position,
+                                    uint64_t hash[2],
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* Copies the newest commit into the empty folder `to`, durable; `compact`
+ * leaves free pages out. While it copies, the daemon's file grows by what the
+ * daemon writes. */
+enum base_status ingest_backup(const char *folder, const char *to,
+                               bool compact,
+                               struct base_error *error) BASE_MUST_CHECK;
+/* Whether the file is a usable schema of the registry's; the text says why
+ * not. */
+enum base_status ingest_survey_schema(const char *path,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 
 #endif

@@ -7,17 +7,14 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "ingest/digest.h"
-#include "ingest/join.h"
 #include "ingest/stream.h"
+#include "ingest/view.h"
+
+enum { KEY_MAX = 511 }; /* of LMDB */
 
 struct dump {
-    struct ingest_store *store;
-    struct ingest_reader *reader;
+    struct ingest_view view;
     FILE *out;
-    unsigned field_count, item_count;
-    const char *stream; /* BORROWS from the reader's transaction */
-    struct ingest_totals totals;
 };
 
 static const char *const names[] = {
@@ -85,23 +82,51 @@ static void print_buckets(FILE *out, const uint64_t *buckets)
     fputc('}', out);
 }
 
-/* Calls `print` for each entry of a database, in key order. */
+typedef enum base_status print_entry(struct dump *dump,
+                                     struct ingest_bytes key,
+                                     struct ingest_bytes value, void *context,
+                                     struct base_error *error);
+
+/* Goes on behind the cursor's entry in the newest commit. That entry stays as
+ * it was read: only the last one of a database may still grow, and this one
+ * has a successor. */
+static enum base_status renew(struct dump *dump, struct ingest_cursor *cursor,
+                              struct base_error *error)
+{
+    uint8_t next[KEY_MAX];
+    size_t size = cursor->key.size;
+    enum ingest_db db = cursor->db;
+    if (size > sizeof next)
+        return base_fail(error, BASE_CORRUPT, "inspect: a key of %zu bytes",
+                         size);
+    memcpy(next, cursor->key.data, size);
+    ingest_cursor_close(cursor);
+    enum base_status status = ingest_view_renew(&dump->view, error);
+    if (!status)
+        status = ingest_cursor_open(dump->view.store, dump->view.reader, db,
+                                    cursor, error);
+    return status ? status
+                  : ingest_cursor_seek(
+                        cursor, (struct ingest_bytes){next, size}, error);
+}
+
+/* Calls `print` for each entry of a database, in key order. A long walk goes
+ * on in newer commits, so that no view stands for long. */
 static enum base_status walk(struct dump *dump, enum ingest_db db,
-                             enum base_status (*print)(
-                                 struct dump *dump, struct ingest_bytes key,
-                                 struct ingest_bytes value, void *context,
-                                 struct base_error *error),
-                             void *context, struct base_error *error)
+                             print_entry *print, void *context,
+                             struct base_error *error)
 {
     struct ingest_cursor cursor;
-    enum base_status status =
-        ingest_cursor_open(dump->store, dump->reader, db, &cursor, error);
+    enum base_status status = ingest_cursor_open(
+        dump->view.store, dump->view.reader, db, &cursor, error);
     if (!status)
         status = ingest_cursor_move(&cursor, INGEST_MOVE_FIRST, error);
     while (!status && cursor.key.data) {
         status = print(dump, cursor.key, cursor.value, context, error);
         if (!status)
             status = ingest_cursor_move(&cursor, INGEST_MOVE_NEXT, error);
+        if (!status && cursor.key.data && ingest_view_old(&dump->view))
+            status = renew(dump, &cursor, error);
     }
     ingest_cursor_close(&cursor);
     return status;
@@ -163,11 +188,11 @@ static enum base_status print_ledger(struct dump *dump,
         return status;
     fputs("{\"reasons\":{", dump->out);
     for (int i = 0; i < INGEST_REASON_COUNT; i++) {
-        if (dump->totals.reasons[i] == 0)
+        if (dump->view.totals.reasons[i] == 0)
             continue;
         fprintf(dump->out, "%s\"%s\":%" PRIu64, comma,
                 ingest_reason_name((enum ingest_reason)i),
-                dump->totals.reasons[i]);
+                dump->view.totals.reasons[i]);
         comma = ",";
     }
     fputs("}}\n{\"totals\":", dump->out);
@@ -200,7 +225,7 @@ static enum base_status print_sequence(struct dump *dump,
         ingest_sequence_at(sequence, i, &event_ms, &ordinal, ids);
         fprintf(out, "%s[%" PRId64 ",%" PRIu32 ",", i ? "," : "", event_ms,
                 ordinal);
-        print_ids(out, (const uint8_t *)ids, dump->item_count);
+        print_ids(out, (const uint8_t *)ids, dump->view.item_count);
         fputc(']', out);
     }
     fputs("]}\n", out);
@@ -212,7 +237,7 @@ static enum base_status print_sequences(struct dump *dump,
 {
     struct ingest_sequence sequence;
     enum base_status status = ingest_sequence_init(
-        &sequence, dump->item_count, UINT16_MAX, error);
+        &sequence, dump->view.item_count, UINT16_MAX, error);
     if (!status)
         status = walk(dump, INGEST_DB_SEQUENCES, print_sequence, &sequence,
                       error);
@@ -237,7 +262,7 @@ static const char *const kinds[] = {"window", "fnw_negative", "fnw_positive"};
 static void print_sample(struct dump *dump, struct journal_walk *journal,
                          const struct ingest_record *record)
 {
-    size_t step = 8 * (size_t)dump->item_count;
+    size_t step = 8 * (size_t)dump->view.item_count;
     if (record->fresh) {
         journal->history_count = record->count;
         memcpy(journal->history, record->history, step * record->count);
@@ -248,12 +273,12 @@ static void print_sample(struct dump *dump, struct journal_walk *journal,
             "\"ids\":",
             journal->position, record->number, record->event_ms,
             record->label, kinds[record->kind]);
-    print_ids(dump->out, record->ids, dump->field_count);
+    print_ids(dump->out, record->ids, dump->view.field_count);
     fputs(",\"history\":[", dump->out);
     for (uint32_t i = 0; i < journal->history_count; i++) {
         if (i)
             fputc(',', dump->out);
-        print_ids(dump->out, journal->history + i * step, dump->item_count);
+        print_ids(dump->out, journal->history + i * step, dump->view.item_count);
     }
     fputs("]}\n", dump->out);
     journal->position++;
@@ -316,7 +341,10 @@ static enum base_status print_block(struct dump *dump,
         ingest_journal_block_open(key, value, &block, error);
     if (status)
         return status;
-    if (!journal->begun) {
+    /* The daemon may have trimmed more than was read meanwhile. */
+    if (!journal->begun ||
+        dump->view.totals.journal.begin > journal->position) {
+        journal->history_known = false;
         journal->begun = true;
         journal->position = block.position;
         journal->chain = block.chain;
@@ -329,8 +357,8 @@ static enum base_status print_block(struct dump *dump,
                          " does not continue the one before it",
                          block.number);
     for (const uint8_t *at = block.at; at < block.end; at += record.size) {
-        if (!ingest_record_parse(at, block.end, dump->field_count,
-                                 dump->item_count, &record))
+        if (!ingest_record_parse(at, block.end, dump->view.field_count,
+                                 dump->view.item_count, &record))
             return base_fail(error, BASE_CORRUPT,
                              "journal: block %" PRIu64
                              " holds no whole record at byte %zu",
@@ -348,13 +376,13 @@ static enum base_status print_samples(struct dump *dump,
 {
     struct journal_walk journal = {0};
     journal.history =
-        malloc(8 * (size_t)dump->item_count * LEARNER_HISTORY_MAX);
+        malloc(8 * (size_t)dump->view.item_count * LEARNER_HISTORY_MAX);
     if (!journal.history)
         return base_fail(error, BASE_SYSTEM, "inspect: no memory");
     enum base_status status =
         walk(dump, INGEST_DB_JOURNAL, print_block, &journal, error);
     free(journal.history);
-    const struct ingest_journal_mark *mark = &dump->totals.journal;
+    const struct ingest_journal_mark *mark = &dump->view.totals.journal;
     if (!status && journal.begun &&
         (journal.position != mark->position ||
          journal.chain.low != mark->chain.low ||
@@ -394,11 +422,11 @@ static enum base_status print_waiting_block(struct dump *dump,
     struct ingest_pending_view view;
     struct ingest_waiting waiting;
     enum base_status status = ingest_reader_get(
-        dump->reader, clicks ? INGEST_DB_CLICK_BITS : INGEST_DB_IMPRESSION_BITS,
+        dump->view.reader, clicks ? INGEST_DB_CLICK_BITS : INGEST_DB_IMPRESSION_BITS,
         key, &bits, error);
     if (!status)
         status = ingest_pending_view_open(
-            topic, clicks ? dump->item_count : dump->field_count, key, value,
+            topic, clicks ? dump->view.item_count : dump->view.field_count, key, value,
             bits, &view, error);
     for (unsigned i = 0; !status && i < view.count; i++)
         if (ingest_pending_view_at(&view, i, &waiting, &clicked))
@@ -486,7 +514,7 @@ static enum base_status print_letter(struct dump *dump,
 
 static enum base_status print_meta(struct dump *dump)
 {
-    const struct ingest_totals *totals = &dump->totals;
+    const struct ingest_totals *totals = &dump->view.totals;
     fprintf(dump->out,
             "{\"format\":%" PRIu64 ",\"events\":%" PRIu64
             ",\"commits\":%" PRIu64 ",\"next_position\":%" PRIu64
@@ -559,49 +587,12 @@ static void print_field(struct dump *dump, const char *text, unsigned field)
 
 static enum base_status print_fields(struct dump *dump)
 {
-    for (unsigned i = 0; i < dump->field_count; i++)
-        print_field(dump, dump->stream, i);
+    for (unsigned i = 0; i < dump->view.field_count; i++)
+        print_field(dump, dump->view.stream, i);
     return BASE_OK;
 }
 
 /* ---- all ----------------------------------------------------------------- */
-
-static enum base_status load(struct dump *dump, struct base_error *error)
-{
-    struct ingest_bytes totals, stream;
-    char value[16];
-    enum base_status status =
-        ingest_reader_get(dump->reader, INGEST_DB_META,
-                          (struct ingest_bytes){"state", 5}, &totals, error);
-    if (!status)
-        status = ingest_reader_get(dump->reader, INGEST_DB_META,
-                                   (struct ingest_bytes){"stream", 6},
-                                   &stream, error);
-    if (status)
-        return status;
-    if (!totals.data || !stream.data)
-        return base_fail(error, BASE_NO_INPUT, "inspect: the store is empty");
-    if (totals.size != sizeof dump->totals ||
-        ((const char *)stream.data)[stream.size - 1] != '\0')
-        return base_fail(error, BASE_CORRUPT,
-                         "inspect: the record of totals is of another format");
-    memcpy(&dump->totals, totals.data, sizeof dump->totals);
-    if (dump->totals.hash !=
-        ingest_digest_64((const uint8_t *)&dump->totals + 8,
-                         sizeof dump->totals - 8, 0))
-        return base_fail(error, BASE_CORRUPT,
-                         "inspect: the record of totals does not verify");
-    dump->stream = stream.data;
-    ingest_stream_value(stream.data, "field_count", value, sizeof value);
-    dump->field_count = (unsigned)strtoul(value, NULL, 10);
-    ingest_stream_value(stream.data, "item_count", value, sizeof value);
-    dump->item_count = (unsigned)strtoul(value, NULL, 10);
-    if (dump->field_count == 0 || dump->field_count > LEARNER_FIELDS_MAX ||
-        dump->item_count == 0 || dump->item_count > dump->field_count)
-        return base_fail(error, BASE_CORRUPT,
-                         "inspect: the stored configuration has no fields");
-    return BASE_OK;
-}
 
 static enum base_status print(struct dump *dump, enum ingest_inspect what,
                               struct base_error *error)
@@ -626,18 +617,10 @@ enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
                                 FILE *out, struct base_error *error)
 {
     struct dump dump = {.out = out};
-    enum base_status status =
-        ingest_store_open_read(folder, &dump.store, error);
-    if (!status)
-        status = ingest_reader_new(dump.store, &dump.reader, error);
-    if (!status)
-        status = ingest_reader_begin(dump.reader, error);
-    if (!status)
-        status = load(&dump, error);
+    enum base_status status = ingest_view_open(&dump.view, folder, error);
     if (!status)
         status = print(&dump, what, error);
-    ingest_reader_free(dump.reader);
-    ingest_store_free(dump.store);
+    ingest_view_close(&dump.view);
     if (!status && (fflush(out) || ferror(out)))
         status = base_fail(error, BASE_IO, "inspect: writing failed");
     return status;

@@ -163,6 +163,9 @@ void ingest_journal_free(struct ingest_journal *journal);
 enum base_status ingest_journal_seek(struct ingest_journal *journal,
                                      uint64_t position,
                                      struct base_error *error) BASE_MUST_CHECK;
+/* The running hash where it stands after a seek to a position above 0. */
+void ingest_journal_hash(const struct ingest_journal *journal,
+                         uint64_t hash[2]);
 /* The first position where a batch can start; BASE_AGAIN: none. */
 enum base_status ingest_journal_begin(struct ingest_journal *journal,
                                       uint64_t *position,

@@ -87,18 +87,6 @@ size_t learner_checkpoint_encode(const struct learner_checkpoint_info *info,
 bool learner_checkpoint_decode(struct learner_checkpoint_info *info,
                                const void *bytes, size_t size);
 
-/* "ck-00000000000000001234" in name[LEARNER_CHECKPOINT_NAME]. */
-enum { LEARNER_CHECKPOINT_NAME = 32 };
-void learner_checkpoint_name(char *name, uint64_t position);
-
-/* Positions of the checkpoint folders in `folder`, ascending, at most `max`
- * of the newest; *count is set. A folder that is not there has none. */
-enum base_status learner_checkpoint_list(const char *folder,
-                                         uint64_t *positions, unsigned max,
-                                         unsigned *count,
-                                         struct base_error *error)
-    BASE_MUST_CHECK;
-
 /* What the trainer restores from, besides the public part. All BORROW. */
 struct learner_checkpoint_part {
     const void *bytes; /* NULL: there is none */

@@ -487,6 +487,18 @@ enum base_status learner_checkpoint_open(const char *path,
     BASE_MUST_CHECK;
 void learner_checkpoint_free(struct learner_checkpoint *checkpoint);
 
+/* "ck-00000000000000001234" in name[LEARNER_CHECKPOINT_NAME]. */
+enum { LEARNER_CHECKPOINT_NAME = 32 };
+void learner_checkpoint_name(char *name, uint64_t position);
+
+/* Positions of the checkpoint folders in `folder`, ascending, at most `max`
+ * of the newest; *count is set. A folder that is not there has none. */
+enum base_status learner_checkpoint_list(const char *folder,
+                                         uint64_t *positions, unsigned max,
+                                         unsigned *count,
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
+
 struct learner_checkpoint_info {
     uint64_t position;
     uint64_t journal_hash[2];

@@ -72,6 +72,7 @@ static const char *const commands[] = {
     "run",    "demo",    "rank",         "produce", "replay",
     "broker", "inspect", "check-config", "version",
     "pause",  "resume",  "checkpoint",   "publish", "skip",
+    "fsck",   "backup",
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
