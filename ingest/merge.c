@@ -469,12 +469,13 @@ unsigned ingest_merge_blockers(struct ingest_merge *merge, unsigned *slots,
     const struct queue *queue = &merge->queues[merge->heap[0]];
     const struct ingest_event *event = first(queue);
     int64_t received_ms = queue->received[queue->head];
+    if (!blocked(merge, event, received_ms))
+        return 0;
     unsigned count = 0;
     for (unsigned i = 0; i < merge->slots; i++)
-        if (blocks(merge, &merge->queues[i], event, received_ms))
+        if (empty(&merge->queues[i]))
             slots[count++] = i;
-    if (count > 0)
-        *due_ms = received_ms + merge->idle_ms;
+    *due_ms = received_ms + merge->idle_ms;
     return count;
 }
 

@@ -92,8 +92,10 @@ const struct ingest_event *ingest_merge_peek(struct ingest_merge *merge);
 /* Takes it off; its payload is freed. */
 void ingest_merge_pop(struct ingest_merge *merge);
 
-/* Slots whose end must be asked for the first event to go, into slots[]
- * (room for all); 0 where none holds it. *due_ms: not to be asked before. */
+/* Slots whose ends must be asked for the first event to go, into slots[] (room
+ * for all); 0 where none holds it. *due_ms: not to be asked before. These are
+ * all empty ones: asked one by one, each in its turn would hold what is
+ * behind. */
 unsigned ingest_merge_blockers(struct ingest_merge *merge, unsigned *slots,
                                int64_t *due_ms);
 

@@ -27,6 +27,17 @@ one() { # title, key of the figure in its JSON, unit, command
 one "decode an impression" records_per_second records/s "$bench/bench_decode"
 one "state machine, commits with full sync" events_per_second events/s \
   "$bench/bench_state" 1000000
+globo=$(mktemp -d)
+trap 'rm -rf "$results" "$globo"' EXIT
+if /usr/bin/python3 tests/adapters/globo.py "$globo" --clicks 200000 >&2; then
+  one "all of ingest, Globo, embedded broker" events_per_second events/s \
+    "$bench/bench_ingest" throughput "$globo"
+  one "click to journal at 50,000 events/s, median" p50_ms ms \
+    "$bench/bench_ingest" latency "$globo"
+  printf '%s\t%s\t%s\t%s\n' "click to journal at 50,000 events/s, p99" \
+    p99_ms ms "$(tail -n 1 "$results" | cut -f 4)" >>"$results"
+fi
+rm -rf "$globo"
 one "DIN step, Globo lengths (mean 2), one thread" samples_per_s samples/s \
   "$bench/bench_learner" --samples 400000 --mean 2 --group 5
 one "DIN step, mean length 15, one thread" samples_per_s samples/s \
