@@ -354,6 +354,7 @@ static enum base_status derive(struct config_loading *loading,
     struct ingest_config *ingest = &config->ingest;
     snprintf(config->file, sizeof config->file, "%s", loading->file);
     ingest->map_bytes = loading->draft.map_mb << 20;
+    ingest->disk_reserve_bytes = loading->draft.disk_reserve_mb << 20;
     ingest->journal_max_bytes = loading->draft.journal_max_mb << 20;
     ingest->dead_letter_max_bytes = loading->draft.dead_letter_max_mb << 20;
     if (set_registry(loading, ingest, error))

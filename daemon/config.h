@@ -43,6 +43,7 @@ struct daemon_config {
     char kafka_brokers[1024];
     char kafka_group[250];
     enum base_log_level log_level;
+    bool disk_check; /* refuse a disk that cannot hold what is allowed */
     struct ingest_config ingest;
     struct learner_trainer_config learner; /* the main model */
     unsigned shadow_count;

@@ -124,6 +124,11 @@ static const struct base_setting settings[] = {
           "Size of the LMDB map: a cap on the state, not an allocation."),
     COUNT("ingest.journal_max_mb", AT(journal_max_mb), "4096", 1, 16e6, "MiB",
           "Journal that may wait for the learner; at the cap ingest waits."),
+    COUNT("ingest.disk_reserve_mb", AT(disk_reserve_mb), "512", 0, 16e6, "MiB",
+          "With less room than this where the state lies nothing more is taken "
+          "in, until there is an eighth more again; 0: never."),
+    FLAG("ingest.disk_check", AT(config.disk_check), "true",
+         "Refuse to start where the disk cannot hold the sum of all caps."),
     FLAG("ingest.journal_keep", IN(journal_keep), "false",
          "Never trim the journal (audits, tests)."),
     COUNT("ingest.dead_letter_max_mb", AT(dead_letter_max_mb), "256", 0, 1e6,

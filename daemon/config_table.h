@@ -25,7 +25,7 @@ struct config_model {
 struct config_draft {
     struct daemon_config config;
     struct config_model main;
-    uint64_t map_mb, journal_max_mb, dead_letter_max_mb;
+    uint64_t map_mb, journal_max_mb, dead_letter_max_mb, disk_reserve_mb;
 };
 
 enum { CONFIG_BOUNDS_MAX = 1024 };

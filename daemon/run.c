@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "daemon/budget.h"
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
@@ -216,7 +217,10 @@ static enum base_status write_port(const struct run *run,
 
 static enum base_status open_all(struct run *run, struct base_error *error)
 {
+    struct daemon_budget budget;
     enum base_status status = base_file_make_folder(run->config.state, error);
+    if (status == BASE_OK)
+        status = daemon_budget_check(&run->config, &budget, error);
     if (status == BASE_OK)
         status = ingest_open(&run->config.ingest, &run->ingest, error);
     if (status == BASE_OK)

@@ -106,6 +106,8 @@ static const struct member ingest_members[] = {
     IN(late_labels_lost), IN(dead_letters_dropped),
     IN(decisions),        IN(crossed_partitions),
     IN(applied_ms),       IN(lag_records),
+    IN(disk_free_bytes),  IN(disk_reserve_bytes),
+    IN(disk_low),         IN(disk_stops),
     IN(map_used_bytes),   IN(map_bytes),
     IN(reader_slots),     IN(reader_lag_commits),
     IN(dead_readers),     IN(last_commit_us),
@@ -301,7 +303,8 @@ bool daemon_status_ready(const struct daemon_status *status)
     for (unsigned i = 0; i < status->ingest.partition_count; i++)
         if (status->ingest.partitions[i].stopped)
             return false;
-    return running && status->ingest.partition_count > 0;
+    return running && status->ingest.partition_count > 0 &&
+           !status->ingest.disk_low;
 }
 
 char *daemon_status_json(const struct daemon_status *status)

@@ -89,7 +89,7 @@ struct daemon_status {
 char *daemon_status_json(const struct daemon_status *status);
 char *daemon_status_metrics(const struct daemon_status *status);
 
-/* Ready: running, partitions assigned, nothing stopped. */
+/* Ready: running, partitions assigned, nothing stopped, room on the disk. */
 bool daemon_status_ready(const struct daemon_status *status);
 
 #endif

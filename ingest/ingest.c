@@ -110,6 +110,8 @@ enum base_status ingest_open(const struct ingest_config *config,
     made->outbox_filled = true; /* of the run before, perhaps */
     ingest_mailbox_init(&made->mailbox);
     ingest_followers_init(&made->followers);
+    ingest_disk_init(&made->disk, made->config.folder,
+                     made->config.disk_reserve_bytes);
     enum base_status status =
         ingest_state_open(&made->config, &made->state, error);
     if (!status)

@@ -109,6 +109,7 @@ struct ingest_config {
     uint32_t commit_events, commit_ms; /* commit by size or time */
     uint64_t map_bytes;                /* cap of the LMDB map, which grows */
     uint64_t map_start_bytes;          /* 0: 1 GiB */
+    uint64_t disk_reserve_bytes;       /* intake waits below; 0: never */
     uint64_t journal_max_bytes;
     bool journal_keep;                 /* never trim (audits, tests) */
     uint64_t dead_letter_max_bytes;    /* oldest go first, counted */
@@ -174,6 +175,9 @@ struct ingest_status {
         evicted, damaged_sequences;
     int64_t applied_ms;     /* apply_ms of the last applied event */
     int64_t lag_records;    /* sum of high - next; -1 unknown */
+    uint64_t disk_free_bytes, disk_reserve_bytes; /* where the store lies */
+    uint64_t disk_low;   /* 1: nothing is taken in for want of room */
+    uint64_t disk_stops; /* times that happened, in this process */
     uint64_t map_used_bytes, map_bytes; /* used; of the map as it is now */
     uint64_t reader_slots;      /* of the store, all processes */
     uint64_t reader_lag_commits; /* of the oldest open view */
@@ -440,7 +444,7 @@ struct ingest_survey {
     uint64_t batch_end, journal_end;
     uint64_t announced_epoch, announced_version; /* newest row of the outbox;
                                                     0: none */
-    uint64_t used_bytes;
+    uint64_t used_bytes, sequences_bytes; /* of the file; of its pages */
     uint64_t reader_slots, reader_lag_commits; /* without this one */
 };
 /* BASE_CORRUPT where decisions or outbox contradict the record of totals. */

@@ -10,6 +10,7 @@
 
 #include "base/ring.h"
 #include "ingest/announce.h"
+#include "ingest/disk.h"
 #include "ingest/decisions.h"
 #include "ingest/follower.h"
 #include "ingest/ingest.h"
@@ -35,6 +36,7 @@ struct ingest {
     _Atomic int64_t hungry_ms;
     _Atomic uint64_t hungry_at;
     struct ingest_followers followers;
+    struct ingest_disk disk; /* looked at by role store */
     void (*failed)(void *self, const struct base_error *error);
     void *failed_self;
 

@@ -14,6 +14,10 @@ void ingest_get_status(struct ingest *ingest, struct ingest_status *status)
     ingest_source_status(ingest->source, status, &handed);
     ingest_followers_status(&ingest->followers, status);
     status->at_end = status->at_end && handed == committed;
+    status->disk_free_bytes = atomic_load(&ingest->disk.free_bytes);
+    status->disk_reserve_bytes = ingest->disk.reserve_bytes;
+    status->disk_low = atomic_load(&ingest->disk.low);
+    status->disk_stops = atomic_load(&ingest->disk.stops);
 }
 
 size_t ingest_offsets_json(struct ingest *ingest, char *text, size_t size)

@@ -643,6 +643,16 @@ enum base_status ingest_reader_get(struct ingest_reader *reader,
     return get(reader->store, reader->txn, db, key, value, error);
 }
 
+uint64_t ingest_reader_bytes(struct ingest_reader *reader, enum ingest_db db)
+{
+    MDB_stat stat;
+    if (mdb_stat(reader->txn, reader->store->dbs[db], &stat))
+        return 0;
+    return (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages +
+                      stat.ms_overflow_pages) *
+           stat.ms_psize;
+}
+
 /* ---- cursors ------------------------------------------------------------- */
 
 enum base_status ingest_cursor_open(struct ingest_store *store,

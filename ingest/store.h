@@ -132,6 +132,8 @@ enum base_status ingest_reader_get(struct ingest_reader *reader,
                                    enum ingest_db db, struct ingest_bytes key,
                                    struct ingest_bytes *value,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Of the pages of a database, as of the begun view. */
+uint64_t ingest_reader_bytes(struct ingest_reader *reader, enum ingest_db db);
 
 /* A walk in key order, in the write transaction (reader NULL) or a reader's.
  * Closed before its transaction ends. */

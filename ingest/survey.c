@@ -79,6 +79,8 @@ enum base_status ingest_survey(const char *folder,
             .batch_end = totals->journal.batch_first,
             .journal_end = totals->journal.position,
             .used_bytes = ingest_store_used(view.store),
+            .sequences_bytes =
+                ingest_reader_bytes(view.reader, INGEST_DB_SEQUENCES),
             .reader_slots = readers.slots ? readers.slots - 1 : 0,
             .reader_lag_commits = readers.lag_commits};
         status = look(&view, survey, error);

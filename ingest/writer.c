@@ -284,6 +284,7 @@ BASE_ON(store)
 static enum base_status serve_others(struct ingest *ingest,
                                      struct base_error *error)
 {
+    (void)ingest_disk_low(&ingest->disk); /* for the status */
     if (read_mails(ingest, error) || announce(ingest, error) ||
         trim(ingest, error) || flush(ingest, error))
         return error->status;
@@ -320,8 +321,9 @@ static void let_go(struct ingest *ingest)
                                   atomic_load(&ingest->trim_to));
 }
 
-/* Commits what is there and, with the journal at its cap, waits until the
- * learner has let go of some. Kafka keeps the backlog. */
+/* Commits what is there and, with the journal at its cap or the disk below its
+ * reserve, waits until the learner has let go of some, or somebody has made
+ * room. Kafka keeps the backlog. */
 BASE_ON(store)
 static enum base_status wait_for_room(struct ingest *ingest,
                                       struct base_error *error)
@@ -333,10 +335,13 @@ static enum base_status wait_for_room(struct ingest *ingest,
             return base_fail(error, BASE_STOPPED, "ingest: asked to stop");
         if (serve_others(ingest, error))
             return error->status;
-        if (ingest_state_has_room(ingest->state))
+        bool has_room = ingest_state_has_room(ingest->state);
+        if (has_room && !ingest_disk_low(&ingest->disk))
             return BASE_OK;
-        say_full(ingest);
-        let_go(ingest);
+        if (!has_room) {
+            say_full(ingest);
+            let_go(ingest);
+        }
         nanosleep(&(struct timespec){.tv_nsec = PULSE_MS * 1000000}, NULL);
     }
 }
@@ -398,6 +403,9 @@ static enum base_status apply_chunk(struct ingest *ingest,
                                     struct base_error *error)
 {
     for (uint32_t i = 0; i < chunk->count; i++) {
+        if (i % CLOCK_EVERY == 0 && ingest_disk_low(&ingest->disk) &&
+            wait_for_room(ingest, error))
+            return error->status;
         if (apply(ingest, &chunk->events[i], error))
             return error->status;
         bool look = i % CLOCK_EVERY == 0 ||

@@ -128,6 +128,7 @@ program e2e.bad_input "$python" -B tests/e2e/bad_input.py "$interestd"
 program e2e.mock "$python" -B tests/e2e/mock.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
 program e2e.backup "$python" -B tests/e2e/backup.py "$interestd"
+program e2e.disk "$python" -B tests/e2e/disk.py "$interestd"
 program e2e.movielens "$python" -B tests/e2e/movielens.py "$interestd"
 kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
   --clicks 20000 "$interestd"
