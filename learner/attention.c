@@ -7,9 +7,9 @@
  *   inner  a_t = q . k_t
  *
  * through a softmax over t where configured, and the weighted sum of keys;
- * forward and backward. pack.h says how the first layer is split. Pairs are
- * walked in tiles: rows of the first layers are laid out for up to NET_TILE
- * pairs of several samples, so that short histories fill the products too. */
+ * forward and backward. fold.c is the first layer. Pairs are walked in tiles:
+ * rows of the first layers are laid out for up to NET_TILE pairs of several
+ * samples, so that short histories fill the second layer's products too. */
 #include <string.h>
 
 #include "learner/attention.h"
@@ -18,6 +18,7 @@ struct tile {
     struct learner_run runs[NET_TILE];
     unsigned run_count;
     size_t first, rows;             /* pairs */
+    bool brief;                     /* of short histories; else of none */
     uint32_t group, sample, offset; /* where the next tile starts */
 };
 
@@ -29,6 +30,13 @@ static void first_tile(const struct learner_net *net,
     tile->offset = 0;
     tile->rows = 0;
     tile->first = net->pair_begin[tile->group];
+}
+
+/* A function of the history alone: a score does not depend on its batch. */
+static bool is_brief(const struct learner_net *net, uint32_t size)
+{
+    return size <= NET_BRIEF &&
+           net->model->config.attention != LEARNER_ATTENTION_OUTER;
 }
 
 /* The next at most NET_TILE pairs; false at the end of the shard. */
@@ -46,8 +54,12 @@ static bool next_tile(const struct learner_net *net,
             continue;
         }
         uint32_t count = size - tile->offset;
-        if (count > NET_TILE - tile->rows)
-            count = (uint32_t)(NET_TILE - tile->rows);
+        bool fits = count <= NET_TILE - tile->rows;
+        if (tile->rows > 0 && (!fits || tile->brief != is_brief(net, size)))
+            break; /* few, long runs: each has a matrix of its own */
+        if (!fits)
+            count = NET_TILE;
+        tile->brief = is_brief(net, size);
         tile->runs[tile->run_count++] = (struct learner_run){
             tile->sample, net->history_begin[tile->group] + tile->offset,
             count};
@@ -61,25 +73,6 @@ static bool next_tile(const struct learner_net *net,
     return tile->rows > 0;
 }
 
-static bool is_outer(const struct learner_net *net)
-{
-    return net->model->config.attention == LEARNER_ATTENTION_OUTER;
-}
-
-/* product (rows,ldK) = q . k */
-static void multiply_pairs(const struct learner_net *net,
-                           const struct tile *tile, float *product)
-{
-    size_t ldK = net->model->ldK;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct learner_run *run = &tile->runs[i];
-        net->kernels->row_multiply(product, net->query + run->sample * ldK,
-                                   net->key + run->behavior * ldK, ldK,
-                                   run->count, ldK);
-        product += run->count * ldK;
-    }
-}
-
 /* h0, h1 (rows,ldA0), (rows,ldA1) and the scores of a tile */
 static void score_tile(struct learner_net *net,
                        const struct learner_shard *shard,
@@ -88,22 +81,9 @@ static void score_tile(struct learner_net *net,
     const struct learner_kernels *kernels = net->kernels;
     const struct learner_model *model = net->model;
     const struct learner_pack *pack = &net->pack;
-    size_t ldK = model->ldK, ldA0 = model->ldA0, ldA1 = model->ldA1;
-    float *at = h0;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct learner_run *run = &tile->runs[i];
-        kernels->row_add(at, net->qp + run->sample * ldA0,
-                         net->kp + run->behavior * ldA0, ldA0, run->count,
-                         ldA0);
-        at += run->count * ldA0;
-    }
-    if (is_outer(net)) {
-        learner_outer_forward(net, shard, tile->runs, tile->run_count, h0);
-    } else {
-        multiply_pairs(net, tile, shard->product);
-        kernels->gemm(h0, ldA0, shard->product, ldK, pack->ap, ldA0,
-                      tile->rows, model->K, ldA0, NULL);
-    }
+    size_t ldA0 = model->ldA0, ldA1 = model->ldA1;
+    (tile->brief ? learner_pairs_forward : learner_fold_forward)(
+        net, shard, tile->runs, tile->run_count, h0);
     kernels->sigmoid(h0, tile->rows * ldA0);
     kernels->gemm(h1, ldA1, h0, ldA0, pack->a1, ldA1, tile->rows, model->A0,
                   ldA1, pack->a1_bias);
@@ -123,9 +103,6 @@ static void score_unit(struct learner_net *net,
     kernels->gemm(net->qp + rows.sample * ldA0, ldA0,
                   net->query + rows.sample * ldK, ldK, pack->aq, ldA0,
                   rows.samples, model->K, ldA0, pack->a0_bias);
-    kernels->gemm(net->kp + rows.behavior * ldA0, ldA0,
-                  net->key + rows.behavior * ldK, ldK, pack->ak, ldA0,
-                  rows.behaviors, model->K, ldA0, pack->zero);
     struct tile tile;
     first_tile(net, shard, &tile);
     while (next_tile(net, shard, &tile)) {
@@ -275,46 +252,6 @@ static void score_inner_backward(struct learner_net *net,
                              net->query + pairs->sample * ldK);
 }
 
-/* d0 (rows,ldA0): gradient of the first layer's input of a tile, into dqp and
- * dkp */
-static void scatter_split(struct learner_net *net, const struct tile *tile,
-                          const float *d0)
-{
-    size_t ldA0 = net->model->ldA0;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct learner_run *run = &tile->runs[i];
-        net->kernels->row_add_backward(net->dqp + run->sample * ldA0,
-                                       net->dkp + run->behavior * ldA0, d0,
-                                       ldA0, run->count, ldA0);
-        d0 += run->count * ldA0;
-    }
-}
-
-/* through q . k */
-static void backward_product(struct learner_net *net,
-                             const struct learner_shard *shard,
-                             const struct tile *tile, const float *d0)
-{
-    const struct learner_kernels *kernels = net->kernels;
-    const struct learner_model *model = net->model;
-    size_t ldK = model->ldK, ldA0 = model->ldA0;
-    multiply_pairs(net, tile, shard->product);
-    kernels->gemm_tn(shard->partial.dap, ldA0, shard->product, ldK, d0, ldA0,
-                     model->K, tile->rows, ldA0, NULL);
-    kernels->gemm(shard->dproduct, ldK, d0, ldA0, net->pack.ap_turned, ldK,
-                  tile->rows, model->A0, ldK, net->pack.zero);
-    const float *dproduct = shard->dproduct;
-    for (unsigned i = 0; i < tile->run_count; i++) {
-        const struct learner_run *run = &tile->runs[i];
-        size_t sample = run->sample, behavior = run->behavior;
-        kernels->row_multiply_backward(
-            net->dquery + sample * ldK, net->dkey + behavior * ldK, dproduct,
-            net->query + sample * ldK, net->key + behavior * ldK, ldK,
-            run->count, ldK);
-        dproduct += run->count * ldK;
-    }
-}
-
 static void backward_tile(struct learner_net *net,
                           const struct learner_shard *shard,
                           const struct tile *tile)
@@ -338,15 +275,12 @@ static void backward_tile(struct learner_net *net,
     kernels->gemm(d0, ldA0, d1, ldA1, pack->a1_turned, ldA0, tile->rows,
                   model->A1, ldA0, pack->zero);
     kernels->sigmoid_backward(d0, h0, tile->rows * ldA0);
-    if (is_outer(net))
-        learner_outer_backward(net, shard, tile->runs, tile->run_count, d0);
-    else
-        backward_product(net, shard, tile, d0);
-    scatter_split(net, tile, d0);
+    (tile->brief ? learner_pairs_backward : learner_fold_backward)(
+        net, shard, tile->runs, tile->run_count, d0);
 }
 
-/* The parts of the first layer that were made once per sample and behavior */
-static void backward_split(struct learner_net *net,
+/* The part of the first layer that was made once per sample */
+static void backward_query(struct learner_net *net,
                            const struct learner_shard *shard,
                            const struct learner_range *rows)
 {
@@ -356,16 +290,11 @@ static void backward_split(struct learner_net *net,
     const struct learner_partial *partial = &shard->partial;
     size_t K = model->K, ldK = model->ldK, A0 = model->A0, ldA0 = model->ldA0;
     const float *dqp = net->dqp + rows->sample * ldA0;
-    const float *dkp = net->dkp + rows->behavior * ldA0;
     kernels->column_sum(partial->da0_bias, dqp, ldA0, rows->samples, ldA0);
     kernels->gemm_tn(partial->daq, ldA0, net->query + rows->sample * ldK, ldK,
                      dqp, ldA0, K, rows->samples, ldA0, NULL);
-    kernels->gemm_tn(partial->dak, ldA0, net->key + rows->behavior * ldK, ldK,
-                     dkp, ldA0, K, rows->behaviors, ldA0, NULL);
     kernels->gemm(net->dquery + rows->sample * ldK, ldK, dqp, ldA0,
                   pack->aq_turned, ldK, rows->samples, A0, ldK, NULL);
-    kernels->gemm(net->dkey + rows->behavior * ldK, ldK, dkp, ldA0,
-                  pack->ak_turned, ldK, rows->behaviors, A0, ldK, NULL);
 }
 
 void learner_attention_backward(struct learner_net *net,
@@ -381,11 +310,9 @@ void learner_attention_backward(struct learner_net *net,
     }
     memset(net->dqp + rows.sample * ldA0, 0,
            rows.samples * ldA0 * sizeof *net->dqp);
-    memset(net->dkp + rows.behavior * ldA0, 0,
-           rows.behaviors * ldA0 * sizeof *net->dkp);
     struct tile tile;
     first_tile(net, shard, &tile);
     while (next_tile(net, shard, &tile))
         backward_tile(net, shard, &tile);
-    backward_split(net, shard, &rows);
+    backward_query(net, shard, &rows);
 }

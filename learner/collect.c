@@ -34,19 +34,21 @@ static void collect_split(const struct learner_net *net, float *dwq)
 {
     const struct learner_model *model = net->model;
     const struct learner_partial *sum = &net->shards[0].partial;
-    size_t K = model->K, A0 = model->A0, ldA0 = model->ldA0;
-    cut(dwq, sum->daq, ldA0, K, A0);
+    size_t K = model->K, A0 = model->A0, ldK = model->ldK;
+    cut(dwq, sum->daq, model->ldA0, K, A0);
     if (model->config.attention == LEARNER_ATTENTION_OUTER) {
         float *dwo = dwq + K * A0, *dwk = dwo + K * K * A0;
-        cut(dwo, sum->dao, ldA0, K * K, A0);
-        cut(dwk, sum->dak, ldA0, K, A0);
+        for (size_t i = 0; i < K; i++)
+            learner_pack_turn(dwo + i * K * A0, A0, sum->dao + i * A0 * ldK,
+                              ldK, A0, K);
+        learner_pack_turn(dwk, A0, sum->dak, ldK, A0, K);
         return;
     }
     float *dwk = dwq + K * A0, *dwd = dwk + K * A0, *dwp = dwd + K * A0;
-    cut(dwk, sum->dak, ldA0, K, A0);
+    learner_pack_turn(dwk, A0, sum->dak, ldK, A0, K);
     for (size_t i = 0; i < K * A0; i++)
         dwd[i] = dwq[i] - dwk[i];
-    cut(dwp, sum->dap, ldA0, K, A0);
+    learner_pack_turn(dwp, A0, sum->dap, ldK, A0, K);
 }
 
 static void collect_attention(const struct learner_net *net, float *ddense)

@@ -142,7 +142,17 @@ void learner_embedding_gather(struct learner_net *net,
         cells = item_cells(net, f, net->input->history_index);
         read_rows(net, &cells, net->history + model->field_offset[f],
                   rows->behavior, rows->behaviors);
-        read_negatives(net, f, rows->behavior, rows->behaviors);
+    }
+}
+
+void learner_embedding_negatives(struct learner_net *net,
+                                 const struct learner_range *rows)
+{
+    const struct learner_schema *schema = &net->model->schema;
+    for (unsigned i = 0; i < schema->item_count; i++) {
+        unsigned f = schema->profile_count + i;
+        if (!schema->fields[f].continues)
+            read_negatives(net, f, rows->behavior, rows->behaviors);
     }
 }
 

@@ -73,6 +73,7 @@ void learner_gather_fini(struct learner_gather *gather)
     free(gather->history_index);
     free(gather->negatives);
     free(gather->cross_index);
+    free(gather->changed);
     learner_admission_free(gather->admission);
     *gather = (struct learner_gather){0};
 }
@@ -103,6 +104,22 @@ static enum base_status reserve_index(uint32_t **index, size_t *room,
                          "gather: no memory for %zu ids of a batch", need);
     *index = larger;
     *room = need * 2;
+    return BASE_OK;
+}
+
+static enum base_status reserve_changed(struct learner_gather *gather,
+                                        struct base_error *error)
+{
+    size_t groups = gather->batch.groups;
+    if (groups <= gather->changed_room && gather->changed)
+        return BASE_OK;
+    uint8_t *larger = realloc(gather->changed, groups * 2 + 1);
+    if (!larger)
+        return base_fail(error, BASE_SYSTEM,
+                         "gather: no memory for %zu groups of a batch",
+                         groups);
+    gather->changed = larger;
+    gather->changed_room = groups * 2;
     return BASE_OK;
 }
 
@@ -150,6 +167,8 @@ static enum base_status reserve(struct learner_gather *gather,
     enum base_status status = reserve_index(
         &gather->index, &gather->index_room,
         (size_t)gather->batch.samples * schema->field_count, error);
+    if (!status)
+        status = reserve_changed(gather, error);
     if (!status)
         status = reserve_index(&gather->history_index, &gather->history_room,
                                history, error);
@@ -238,6 +257,7 @@ enum base_status learner_gather_find(struct learner_gather *gather,
         batch->groups ? batch->history_begin[batch->groups] : 0;
     gather->pairs = has_crosses(model) ? count_pairs(batch) : 0;
     gather->negative_index = NULL;
+    gather->fresh = NULL;
     enum base_status status = reserve(gather, error);
     if (status)
         return status;
@@ -422,6 +442,44 @@ static void place_negatives(struct learner_gather *gather, const uint64_t *ids)
     }
 }
 
+/* Whether a row was made for one of the cells. (An id that is not admitted
+ * reads the OOV row's content before and after.) */
+static bool any_created(const struct learner_gather *gather,
+                        const struct learner_gather_line *line,
+                        const uint32_t *index, size_t lines)
+{
+    const struct learner_field *fields =
+        gather->model->schema.fields + line->field;
+    for (size_t i = 0; i < lines; i++)
+        for (unsigned j = 0; j < line->count; j++, index++)
+            if (*index != LEARNER_NO_ROW &&
+                gather->places[fields[j].table].created[*index])
+                return true;
+    return false;
+}
+
+/* Dropout and crosses change nearly every group. */
+static void mark_fresh(struct learner_gather *gather)
+{
+    const struct learner_model *model = gather->model;
+    const struct learner_batch *batch = &gather->batch;
+    size_t f = model->schema.item_count, F = model->schema.field_count;
+    if (model->config.regularizer == LEARNER_DROPOUT || has_crosses(model))
+        return;
+    gather->fresh = gather->changed;
+    for (uint32_t g = 0; g < batch->groups; g++) {
+        uint32_t sample = batch->group_begin[g];
+        uint32_t behavior = batch->history_begin[g];
+        gather->fresh[g] =
+            any_created(gather, &gather->sample_line,
+                        gather->index + sample * F,
+                        batch->group_begin[g + 1] - sample) ||
+            any_created(gather, &gather->history_line,
+                        gather->history_index + behavior * f,
+                        batch->history_begin[g + 1] - behavior);
+    }
+}
+
 enum base_status learner_gather_train(struct learner_gather *gather,
                                       const struct learner_batch *batch,
                                       const uint64_t *negatives,
@@ -445,6 +503,7 @@ enum base_status learner_gather_train(struct learner_gather *gather,
         place_negatives(gather, negatives);
     for (unsigned t = 0; t < model->table_count; t++)
         gather->row_count[t] = gather->places[t].count;
+    mark_fresh(gather);
     return BASE_OK;
 }
 

@@ -56,6 +56,8 @@ struct learner_gather {
     uint32_t *history_index;  /* (N,f) */
     uint32_t *negative_index; /* (N,f) after train() with negatives, or NULL */
     uint32_t *cross_index;    /* (pairs) or NULL, see step.h */
+    uint8_t *fresh; /* (G) after train(): 0 where the group's rows are those of
+                       find(), or NULL, see step.h */
     const float *rows[LEARNER_TABLES_MAX]; /* (U_t,W_t) */
     float *drows[LEARNER_TABLES_MAX];      /* (U_t,W_t), for the step */
     uint32_t row_count[LEARNER_TABLES_MAX];
@@ -69,7 +71,8 @@ struct learner_gather {
     struct learner_batch batch; /* of find() */
     size_t behaviors, pairs;    /* N, pairs of it */
     uint32_t *negatives;        /* room behind negative_index */
-    size_t index_room, history_room, negative_room, cross_room;
+    uint8_t *changed;           /* room behind fresh */
+    size_t index_room, history_room, negative_room, cross_room, changed_room;
 };
 
 /* BORROWS model and tables until fini. */

@@ -57,19 +57,28 @@ struct learner_kernels {
     void (*output_backward)(float *d, const float *h, size_t ld, size_t m,
                             size_t n, const float *a, const float *w);
 
-    /* Attention, one sample against m behaviors: sum[i] = u + v[i] */
-    void (*row_add)(float *sum, const float *u, const float *v, size_t ld,
-                    size_t m, size_t n);
-    /* product[i] = q . k[i] */
-    void (*row_multiply)(float *product, const float *q, const float *k,
-                         size_t ld, size_t m, size_t n);
-    /* du += sum of d[i]; dv[i] += d[i] */
-    void (*row_add_backward)(float *du, float *dv, const float *d, size_t ld,
-                             size_t m, size_t n);
-    /* dq += sum of d[i] . k[i]; dk[i] += d[i] . q */
-    void (*row_multiply_backward)(float *dq, float *dk, const float *d,
-                                  const float *q, const float *k, size_t ld,
-                                  size_t m, size_t n);
+    /* Pairs of one query q (n) and keys k (m,n): pair (m,2 ld),
+     * pair[i] = [k[i]; q . k[i]] */
+    void (*pair_rows)(float *pair, const float *q, const float *k, size_t ld,
+                      size_t m, size_t n);
+    /* d (m,2 ld), gradient of pair: dk[i] += d[i]'s first half + q . its
+     * second; dq += sum of k[i] . the second */
+    void (*pair_rows_backward)(float *dq, float *dk, const float *d,
+                               const float *q, const float *k, size_t ld,
+                               size_t m, size_t n);
+    /* Attention's first layer for one query (fold.c): to (m,n),
+     * to[i] = a[i] + q[i] b[i], q (m) */
+    void (*fold_rows)(float *to, const float *a, const float *b,
+                      const float *q, size_t ld, size_t m, size_t n);
+    /* to[i] = a[i] + q . b[i], q (n) */
+    void (*fold_columns)(float *to, const float *a, const float *b,
+                         const float *q, size_t ld, size_t m, size_t n);
+    /* From d, gradient of fold_columns' result: da[i] += d[i],
+     * db[i] += q . d[i], dq += sum of d[i] . b[i] */
+    void (*fold_columns_backward)(float *da, float *db, float *dq,
+                                  const float *d, const float *b,
+                                  const float *q, size_t ld, size_t m,
+                                  size_t n);
 
     /* y = x . gamma + beta */
     void (*affine)(float *y, const float *x, size_t ld, size_t m, size_t n,

@@ -27,17 +27,19 @@ enum { W = 16 };
 #define VECTORS_2(X, i) VECTORS_1(X, i) X(i, 1)
 #define VECTORS_3(X, i) VECTORS_2(X, i) X(i, 2)
 
-#define START(i, j) V s##i##j = v_load(from + (i) * from_step + (j) * W);
+#define START(i, j) V s##i##j = v_load(from + (j) * W);
 #define LOAD_B(i, j) V b##j = v_load(b + (j) * W);
 #define FMA(i, j) s##i##j = v_fma(x, b##j, s##i##j);
-#define STORE(i, j) v_store(c + (i) * ldc + (j) * W, s##i##j);
+#define STORE(i, j) v_store(c + (j) * W, s##i##j);
 
-#define ROW_START_1(i) VECTORS_1(START, i)
-#define ROW_START_2(i) VECTORS_2(START, i)
-#define ROW_START_3(i) VECTORS_3(START, i)
-#define ROW_STORE_1(i) VECTORS_1(STORE, i)
-#define ROW_STORE_2(i) VECTORS_2(STORE, i)
-#define ROW_STORE_3(i) VECTORS_3(STORE, i)
+/* From row to row by addition: eight addresses at once would not fit into the
+ * registers that the loop needs. */
+#define ROW_START_1(i) VECTORS_1(START, i) from += from_step;
+#define ROW_START_2(i) VECTORS_2(START, i) from += from_step;
+#define ROW_START_3(i) VECTORS_3(START, i) from += from_step;
+#define ROW_STORE_1(i) VECTORS_1(STORE, i) c += ldc;
+#define ROW_STORE_2(i) VECTORS_2(STORE, i) c += ldc;
+#define ROW_STORE_3(i) VECTORS_3(STORE, i) c += ldc;
 #define ROW_FMA(i, vectors)               \
     {                                     \
         V x = v_set(a[(i) * row_step]);   \
@@ -60,7 +62,7 @@ enum { W = 16 };
         const float *from = bias ? bias : c;                                 \
         size_t from_step = bias ? 0 : ldc;                                   \
         ROWS_##rows(ROW_START_##vectors)                                     \
-        for (size_t l = 0; l < k; l++) {                                     \
+        _Pragma("GCC unroll 2") for (size_t l = 0; l < k; l++) {             \
             VECTORS_##vectors(LOAD_B, 0)                                     \
             ROWS_##rows(ROW_FMA_##vectors)                                   \
             a += step;                                                       \
@@ -303,52 +305,69 @@ static void output_backward(float *d, const float *h, size_t ld, size_t m,
     }
 }
 
-/* ---- one sample against its behaviors ------------------------------------ */
+/* ---- one query and its keys, or a layer's weights for it ------------------------------------- */
 
-static void row_add(float *sum, const float *u, const float *v, size_t ld,
-                    size_t m, size_t n)
+static void pair_rows(float *pair, const float *q, const float *k, size_t ld,
+                      size_t m, size_t n)
 {
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j += W)
-            v_store(sum + i * ld + j,
-                    v_add(v_load(u + j), v_load(v + i * ld + j)));
-}
-
-static void row_multiply(float *product, const float *q, const float *k,
-                         size_t ld, size_t m, size_t n)
-{
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j += W)
-            v_store(product + i * ld + j,
-                    v_mul(v_load(q + j), v_load(k + i * ld + j)));
-}
-
-static void row_add_backward(float *du, float *dv, const float *d, size_t ld,
-                             size_t m, size_t n)
-{
-    for (size_t j = 0; j < n; j += W) {
-        V sum = v_load(du + j);
-        for (size_t i = 0; i < m; i++) {
-            float *at = dv + i * ld + j;
-            V g = v_load(d + i * ld + j);
-            sum = v_add(sum, g);
-            v_store(at, v_add(v_load(at), g));
+    for (size_t i = 0; i < m; i++, pair += 2 * ld)
+        for (size_t j = 0; j < n; j += W) {
+            V key = v_load(k + i * ld + j);
+            v_store(pair + j, key);
+            v_store(pair + ld + j, v_mul(v_load(q + j), key));
         }
-        v_store(du + j, sum);
-    }
 }
 
-static void row_multiply_backward(float *dq, float *dk, const float *d,
-                                  const float *q, const float *k, size_t ld,
-                                  size_t m, size_t n)
+static void pair_rows_backward(float *dq, float *dk, const float *d,
+                               const float *q, const float *k, size_t ld,
+                               size_t m, size_t n)
 {
     for (size_t j = 0; j < n; j += W) {
         V sum = v_load(dq + j), query = v_load(q + j);
         for (size_t i = 0; i < m; i++) {
+            const float *first = d + 2 * i * ld + j;
             float *at = dk + i * ld + j;
-            V g = v_load(d + i * ld + j);
+            V g = v_load(first + ld);
             sum = v_fma(g, v_load(k + i * ld + j), sum);
-            v_store(at, v_fma(g, query, v_load(at)));
+            g = v_fma(g, query, v_load(first));
+            v_store(at, v_add(v_load(at), g));
+        }
+        v_store(dq + j, sum);
+    }
+}
+
+static void fold_rows(float *to, const float *a, const float *b,
+                      const float *q, size_t ld, size_t m, size_t n)
+{
+    for (size_t i = 0; i < m; i++) {
+        V weight = v_set(q[i]);
+        for (size_t j = i * ld; j < i * ld + n; j += W)
+            v_store(to + j, v_fma(weight, v_load(b + j), v_load(a + j)));
+    }
+}
+
+static void fold_columns(float *to, const float *a, const float *b,
+                         const float *q, size_t ld, size_t m, size_t n)
+{
+    for (size_t j = 0; j < n; j += W) {
+        V weight = v_load(q + j);
+        for (size_t i = j; i < j + m * ld; i += ld)
+            v_store(to + i, v_fma(weight, v_load(b + i), v_load(a + i)));
+    }
+}
+
+static void fold_columns_backward(float *da, float *db, float *dq,
+                                  const float *d, const float *b,
+                                  const float *q, size_t ld, size_t m,
+                                  size_t n)
+{
+    for (size_t j = 0; j < n; j += W) {
+        V weight = v_load(q + j), sum = v_load(dq + j);
+        for (size_t i = j; i < j + m * ld; i += ld) {
+            V g = v_load(d + i);
+            v_store(da + i, v_add(v_load(da + i), g));
+            v_store(db + i, v_fma(weight, g, v_load(db + i)));
+            sum = v_fma(g, v_load(b + i), sum);
         }
         v_store(dq + j, sum);
     }
@@ -502,10 +521,11 @@ const struct learner_kernels KERNELS = {
     .row_dot = row_dot,
     .row_spread = row_spread,
     .output_backward = output_backward,
-    .row_add = row_add,
-    .row_multiply = row_multiply,
-    .row_add_backward = row_add_backward,
-    .row_multiply_backward = row_multiply_backward,
+    .pair_rows = pair_rows,
+    .pair_rows_backward = pair_rows_backward,
+    .fold_rows = fold_rows,
+    .fold_columns = fold_columns,
+    .fold_columns_backward = fold_columns_backward,
     .affine = affine,
     .affine_backward = affine_backward,
     .column_statistics = column_statistics,

@@ -23,9 +23,9 @@ struct learner_range learner_net_range(const struct learner_net *net,
         net->history_begin[shard->group_end] - behavior};
 }
 
-void learner_net_forward_rows(struct learner_net *net, unsigned index)
+static void forward_part(struct learner_net *net,
+                         const struct learner_shard *shard)
 {
-    const struct learner_shard *shard = &net->shards[index];
     const struct learner_model *model = net->model;
     struct learner_range rows = learner_net_range(net, shard);
     learner_embedding_gather(net, &rows);
@@ -46,6 +46,38 @@ void learner_net_forward_rows(struct learner_net *net, unsigned index)
     learner_compose_forward(net, shard);
     if (model->has_factors)
         learner_factor_forward(net, &rows);
+}
+
+/* Moves `part`, which begins where the one before ended, to the next groups
+ * of the shard that the prediction has not computed; false where there are
+ * none. Sequences of a shard advance together: all of its groups, or none. */
+static bool next_part(const struct learner_net *net, struct learner_shard *part,
+                      uint32_t end)
+{
+    const uint8_t *fresh = net->input->fresh;
+    bool together = net->model->has_states;
+    uint32_t g = part->group_end;
+    while (g < end && fresh && !fresh[g])
+        g++;
+    if (g == end)
+        return false;
+    if (!together)
+        part->group_begin = g;
+    while (g < end && (together || !fresh || fresh[g]))
+        g++;
+    part->group_end = g;
+    return true;
+}
+
+void learner_net_forward_rows(struct learner_net *net, unsigned index)
+{
+    struct learner_shard part = net->shards[index];
+    struct learner_range rows = learner_net_range(net, &part);
+    uint32_t end = part.group_end;
+    learner_embedding_negatives(net, &rows);
+    part.group_end = part.group_begin;
+    while (next_part(net, &part, end))
+        forward_part(net, &part);
 }
 
 void learner_net_backward_rows(struct learner_net *net, unsigned index)

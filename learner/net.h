@@ -41,17 +41,19 @@
 #include "learner/step.h"
 
 enum {
-    NET_TILE = 96,  /* pairs whose first layers stay in cache */
+    NET_TILE = 128, /* pairs whose first layers stay in cache */
+    NET_BRIEF = 4,  /* behaviors of a short history, see pairs.c */
     NET_BLOCK = 48, /* columns of a block */
-    NET_RUNS = 4,   /* samples that share a pass over the outer weights */
+    NET_RUNS = 4,   /* runs that share a pass over the outer weights */
 };
 
 /* Gradients of weights that row phases make; padded. All 0 at the start of
  * learner_net_backward_rows(). */
 struct learner_partial {
     float *dgamma, *dbeta;  /* (ldX), of the scaled gamma */
-    float *daq, *dak, *dap; /* (K,ldA0) of the split weights */
-    float *dao;             /* (K,K ldA0) */
+    float *daq;             /* (K,ldA0) of the split weights */
+    float *dak, *dap;       /* (A0,ldK), turned */
+    float *dao;             /* (K,A0 ldK), each turned */
     float *da0_bias;        /* (ldA0) */
     float *da1, *da1_bias;  /* (A0,ldA1), (ldA1) */
     float *da2;             /* (ldA1) */
@@ -63,11 +65,11 @@ struct learner_partial {
 /* Scratch of one shard, and its gradients. */
 struct learner_shard {
     uint32_t group_begin, group_end;
-    float *product, *dproduct;  /* (NET_TILE,ldK) */
     float *tile0, *tile1;       /* (NET_TILE,ldA0), (NET_TILE,ldA1) */
-    float *outer, *douter;      /* (NET_RUNS,K,ldA0) */
-    float *outer_turned;        /* (NET_RUNS,A0,ldK) */
-    float *outer_query;         /* (NET_RUNS,ldK) */
+    float *pair, *dpair;        /* (NET_TILE,2 ldK) */
+    float *fold;                /* (runs,K,ldA0) runs: see fold.c */
+    float *fold_turned, *dfold; /* (runs,A0,ldK) */
+    float *fold_query;          /* (runs,ldK) */
     float *wide;                /* (3D) [e_a; s; e_a . s] of one sample */
     struct learner_partial partial;
     struct learner_evolution_shard evolution;
@@ -110,7 +112,6 @@ struct learner_net {
     float *query, *dquery;   /* (B,ldK) DIN: item itself */
     float *key, *dkey;       /* (N,ldK) DIN: history itself */
     float *qp, *dqp;         /* (B,ldA0) q (Wq + Wd) + b0 */
-    float *kp, *dkp;         /* (N,ldA0) k_t (Wk - Wd) */
     float *a, *da;           /* (pairs) */
     float *h0, *h1;          /* (pairs,ldA0), (pairs,ldA1); training */
     float *interest, *dinterest; /* (B,ldI) */
@@ -206,9 +207,11 @@ void learner_net_move(const struct learner_net *net, float *dense);
 
 /* ---- parts of the row phases --------------------------------------------- */
 
-/* embedding.c: rows into x, item, history, negative. */
+/* embedding.c: rows into x, item, history; and into negative. */
 void learner_embedding_gather(struct learner_net *net,
                               const struct learner_range *rows);
+void learner_embedding_negatives(struct learner_net *net,
+                                 const struct learner_range *rows);
 /* The padding row, before the phases. */
 void learner_embedding_pad(struct learner_net *net);
 

@@ -2,11 +2,9 @@
 /* The weights as the kernels want them: widths padded with zeros to 16
  * columns, turned copies for the backward pass, and the first attention layer
  * split by what it depends on. With W = [Wq; Wk; Wd; Wp] (each (K,A0)),
- *   [q; k; q-k; q.k] W = q (Wq + Wd) + k (Wk - Wd) + (q.k) Wp,
- * so the first product is made once per sample, the second once per behavior
- * of a group, and only the third once per pair. With the outer product, W =
- * [Wq; Wo; Wk], Wo (K,K,A0), it is q Wq + k Wk + k M, M = sum_i q_i Wo_i
- * (K,A0) made once per sample.
+ *   [q; k; q-k; q.k] W = q (Wq + Wd) + k ((Wk - Wd) + diag(q) Wp),
+ * so that a pair costs one product of K rows. With the outer product, W =
+ * [Wq; Wo; Wk], Wo (K,K,A0), it is q Wq + k (Wk + sum_i q_i Wo_i).
  *
  * Loaded before each step (the dense slab changes with each), which costs
  * about one pass over the weights. One thread at a time. */

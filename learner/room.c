@@ -17,12 +17,13 @@ static void point_partial(const struct learner_net *net,
     const struct learner_model *model = net->model;
     size_t K = model->has_unit ? model->K : 0, A0 = model->A0;
     size_t ldX = model->ldX, ldA0 = model->ldA0, ldA1 = model->ldA1;
+    size_t turned = model->has_unit ? A0 * model->ldK : 0;
     bool outer = model->config.attention == LEARNER_ATTENTION_OUTER;
     const struct learner_slot own[] = {
         {&partial->dgamma, ldX}, {&partial->dbeta, ldX},
-        {&partial->daq, K * ldA0}, {&partial->dak, K * ldA0},
-        {&partial->dap, outer ? 0 : K * ldA0},
-        {&partial->dao, outer ? K * K * ldA0 : 0},
+        {&partial->daq, K * ldA0}, {&partial->dak, turned},
+        {&partial->dap, outer ? 0 : turned},
+        {&partial->dao, outer ? K * turned : 0},
         {&partial->da0_bias, ldA0},
         {&partial->da1, A0 * ldA1}, {&partial->da1_bias, ldA1},
         {&partial->da2, ldA1}, {&partial->da2_bias, 16},
@@ -52,14 +53,16 @@ static void list_scratch(struct learner_shard *shard,
     size_t K = model->K, ldK = model->ldK;
     size_t A0 = model->A0, ldA0 = model->ldA0;
     bool outer = model->config.attention == LEARNER_ATTENTION_OUTER;
-    size_t runs = outer ? NET_RUNS : 0;
+    size_t runs = !model->has_unit ? 0 : outer ? NET_RUNS : 1;
+    size_t pairs = runs == 1 ? 2 * NET_TILE : 0;
     const struct learner_slot own[FIXED_PER_SHARD] = {
-        {&shard->product, NET_TILE * ldK}, {&shard->dproduct, NET_TILE * ldK},
         {&shard->tile0, NET_TILE * ldA0},
         {&shard->tile1, NET_TILE * (size_t)model->ldA1},
-        {&shard->outer, runs * K * ldA0}, {&shard->douter, runs * K * ldA0},
-        {&shard->outer_turned, runs * A0 * ldK},
-        {&shard->outer_query, runs * ldK},
+        {&shard->pair, pairs * ldK}, {&shard->dpair, pairs * ldK},
+        {&shard->fold, runs * K * ldA0},
+        {&shard->fold_turned, runs * A0 * ldK},
+        {&shard->dfold, runs * A0 * ldK},
+        {&shard->fold_query, runs * ldK},
         {&shard->wide, learner_round16(3 * model->D)},
     };
     memcpy(slots, own, sizeof own);
@@ -188,7 +191,6 @@ static void list_attention(struct slots *slots, struct learner_net *net)
     size_t B = net->room_samples, N = net->room_behaviors;
     size_t pairs = net->room_pairs, train = net->training ? 1 : 0;
     want_pair(slots, net, &net->qp, &net->dqp, B * model->ldA0);
-    want_pair(slots, net, &net->kp, &net->dkp, N * model->ldA0);
     want_pair(slots, net, &net->a, &net->da, pairs);
     want(slots, &net->h0, train * pairs * model->ldA0);
     want(slots, &net->h1, train * pairs * model->ldA1);

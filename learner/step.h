@@ -56,6 +56,11 @@ struct learner_step_input {
                                       dimension of learner_model_table() */
     const uint32_t *row_count;     /* [table] U_t; may be 0 */
     const float *dense;            /* (learner_dense_size) */
+    /* Training: 0 for each group whose rows, read through these indexes, are
+     * those of the prediction of the same batch and dense that was this step's
+     * call before: what it computed is kept and not computed again, with the
+     * same bits. NULL: everything is computed. */
+    const uint8_t *fresh;          /* (G) */
     /* Profile `reference` of the tests: behaviors that every history is padded
      * to with row `padding_index` (f); the sum takes them in and the auxiliary
      * mean divides by B (padded_to - 1). 0: nothing is padded, the mean is over

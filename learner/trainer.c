@@ -145,6 +145,7 @@ static void input_of(const struct learner_trainer *trainer,
         .rows = gather->rows,
         .row_count = gather->row_count,
         .dense = trainer->dense,
+        .fresh = gather->fresh,
     };
 }
 

@@ -202,33 +202,49 @@ static void check_pairs(const struct learner_kernels *kernels, size_t m,
                         size_t n, size_t ld)
 {
     struct data t = data_new(), o = data_new();
-    kernels->row_add(t.c, t.v, t.a, ld, m, n);
-    kernels->row_multiply(t.d, t.v, t.a, ld, m, n);
+    kernels->pair_rows(t.c, t.v, t.a, ld, m, n);
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < n; j++) {
-            size_t at = i * ld + j;
-            assert_true(t.c[at] == o.v[j] + o.a[at]);
-            assert_true(t.d[at] == o.v[j] * o.a[at]);
+            float k = o.a[i * ld + j];
+            assert_true(t.c[2 * i * ld + j] == k);
+            assert_true(t.c[(2 * i + 1) * ld + j] == o.v[j] * k);
         }
-    kernels->row_add_backward(t.w, t.e, t.a, ld, m, n);
+    kernels->pair_rows_backward(t.w, t.e, t.d, t.v, t.b, ld, m, n);
     for (size_t j = 0; j < n; j++) {
         double sum = o.w[j];
         for (size_t i = 0; i < m; i++) {
-            sum += o.a[i * ld + j];
-            near(t.e[i * ld + j], o.e[i * ld + j] + (double)o.a[i * ld + j],
-                 2, 1e-6);
+            size_t at = i * ld + j;
+            double first = o.d[2 * i * ld + j];
+            double second = o.d[(2 * i + 1) * ld + j];
+            sum += second * o.b[at];
+            near(t.e[at], o.e[at] + first + second * o.v[j], 3, 1e-6);
         }
         near(t.w[j], sum, (double)m + 1, 1e-6);
     }
-    memcpy(t.w, o.w, SIZE * sizeof *t.w);
-    memcpy(t.e, o.e, SIZE * sizeof *t.e);
-    kernels->row_multiply_backward(t.w, t.e, t.a, t.v, t.b, ld, m, n);
+    data_free(&t), data_free(&o);
+}
+
+static void check_fold(const struct learner_kernels *kernels, size_t m,
+                       size_t n, size_t ld)
+{
+    struct data t = data_new(), o = data_new();
+    kernels->fold_rows(t.c, t.a, t.b, t.v, ld, m, n);
+    kernels->fold_columns(t.d, t.a, t.b, t.v, ld, m, n);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            size_t at = i * ld + j;
+            near(t.c[at], o.a[at] + (double)o.v[i] * o.b[at], 2, 1e-6);
+            near(t.d[at], o.a[at] + (double)o.v[j] * o.b[at], 2, 1e-6);
+        }
+    assert_true(ld == n || (t.c[n] == o.c[n] && t.d[n] == o.d[n]));
+    kernels->fold_columns_backward(t.e, t.a, t.w, o.c, t.b, t.v, ld, m, n);
     for (size_t j = 0; j < n; j++) {
         double sum = o.w[j];
         for (size_t i = 0; i < m; i++) {
             size_t at = i * ld + j;
-            sum += (double)o.a[at] * o.b[at];
-            near(t.e[at], o.e[at] + (double)o.a[at] * o.v[j], 2, 1e-6);
+            sum += (double)o.c[at] * o.b[at];
+            near(t.e[at], o.e[at] + (double)o.c[at], 2, 1e-6);
+            near(t.a[at], o.a[at] + (double)o.c[at] * o.v[j], 2, 1e-6);
         }
         near(t.w[j], sum, (double)m + 1, 1e-6);
     }
@@ -276,6 +292,7 @@ static void rows_and_columns_are_right(void **state)
             for (size_t n = 16; n <= 80; n += 32) {
                 check_sums(kernels, sizes[i], n, n + 16);
                 check_pairs(kernels, sizes[i], n, n);
+                check_fold(kernels, sizes[i], n, n);
                 check_maps(kernels, sizes[i], n, n + 16);
             }
     }
@@ -295,10 +312,11 @@ static void run_all(const struct learner_kernels *k, struct data *t)
     k->row_dot(t->v + 128, t->c, LD, M, N, t->w, 0.5f);
     k->row_spread(t->a, LD, M, N, t->w, t->v);
     k->output_backward(t->b, t->c, LD, M, N, t->v, t->w);
-    k->row_add(t->b + 8192, t->v, t->a, LD, M, N);
-    k->row_multiply(t->b + 16384, t->v, t->c, LD, M, N);
-    k->row_add_backward(t->w, t->d, t->c, LD, M, N);
-    k->row_multiply_backward(t->w, t->d, t->c, t->v, t->a, LD, M, N);
+    k->pair_rows(t->b + 8192, t->v, t->a, LD, M, N);
+    k->pair_rows_backward(t->w, t->d, t->b, t->v, t->a, LD, M, N);
+    k->fold_rows(t->b + 16384, t->a, t->c, t->v, LD, M, N);
+    k->fold_columns(t->e + 16384, t->a, t->d, t->v, LD, M, N);
+    k->fold_columns_backward(t->c, t->d, t->w, t->e, t->a, t->v, LD, M, N);
     k->affine(t->a + 8192, t->d, LD, M, N, t->v, t->w);
     k->affine_backward(t->a, t->w, t->v, t->d, LD, M, N, t->w + 256);
     float *mean = t->v + 512, *variance = t->v + 640, *alpha = t->w + 384;
