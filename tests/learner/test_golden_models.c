@@ -312,15 +312,9 @@ static void update_dense(struct run *run, unsigned number)
     }
 }
 
-static void train(struct run *run, unsigned number)
+static struct learner_step_input input_of(const struct golden_case *c,
+                                          const struct learner_gather *gather)
 {
-    struct golden_case *c = &run->c;
-    struct learner_gather *gather = &run->gather;
-    struct base_error error;
-    golden_load(c, number, false);
-    assert_int_equal(learner_gather_find(gather, &c->batch, &error), 0);
-    assert_int_equal(learner_gather_train(gather, &c->batch, c->negatives,
-                                          &error), 0);
     struct learner_step_input input = c->input;
     input.index = gather->index;
     input.history_index = gather->history_index;
@@ -328,6 +322,27 @@ static void train(struct run *run, unsigned number)
     input.cross_index = gather->cross_index;
     input.rows = gather->rows;
     input.row_count = gather->row_count;
+    input.fresh = gather->fresh;
+    return input;
+}
+
+/* As the trainer does: predicted first, with what a ranker would see. */
+static void train(struct run *run, unsigned number)
+{
+    struct golden_case *c = &run->c;
+    struct learner_gather *gather = &run->gather;
+    struct base_error error;
+    float *probability = malloc(c->batch.samples * sizeof *probability);
+    golden_load(c, number, false);
+    assert_non_null(probability);
+    assert_int_equal(learner_gather_find(gather, &c->batch, &error), 0);
+    struct learner_step_input input = input_of(c, gather);
+    assert_int_equal(learner_step_predict(run->step, &input, probability,
+                                          &error), 0);
+    assert_int_equal(learner_gather_train(gather, &c->batch, c->negatives,
+                                          &error), 0);
+    input = input_of(c, gather);
+    free(probability);
     c->output.drows = gather->drows;
     assert_int_equal(learner_step_train(run->step, &input, &c->output, &error),
                      0);

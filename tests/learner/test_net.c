@@ -142,6 +142,84 @@ static void the_past_does_not_change_a_bit(void **state)
 
 static char program[4096]; /* this test's own path */
 
+/* Whether a cell of the lines from `first` on points at `row` of `table`. */
+static bool any_at(const struct net_case *c, const uint32_t *index,
+                   unsigned field, unsigned fields, size_t lines,
+                   uint32_t row)
+{
+    for (size_t i = 0; i < lines; i++)
+        for (unsigned j = 0; j < fields; j++)
+            if (index[i * fields + j] == row &&
+                c->model->schema.fields[field + j].table == 0)
+                return true;
+    return false;
+}
+
+/* fresh (groups): 1 where a group reads the row of table 0; how many are. */
+static unsigned mark(const struct net_case *c, uint32_t row, uint8_t *fresh)
+{
+    const struct learner_schema *schema = &c->model->schema;
+    unsigned marked = 0;
+    for (uint32_t g = 0; g < c->batch.groups; g++) {
+        uint32_t sample = c->group_begin[g], behavior = c->history_begin[g];
+        fresh[g] = any_at(c, c->index + sample * schema->field_count, 0,
+                          schema->field_count,
+                          c->group_begin[g + 1] - sample, row) ||
+                   any_at(c, c->history_index + behavior * schema->item_count,
+                          schema->profile_count, schema->item_count,
+                          c->history_begin[g + 1] - behavior, row);
+        marked += fresh[g];
+    }
+    return marked;
+}
+
+/* A row that training sees otherwise than the prediction before it did: only
+ * the groups that read it are computed again. */
+static void what_a_prediction_computed_is_kept(void **state)
+{
+    (void)state;
+    unsigned some = 0;
+    for (unsigned i = 0; i < net_variant_count; i++) {
+        struct net_case_spec spec = net_case_usual(&net_variants[i]);
+        struct net_case now, whole;
+        struct learner_step *step;
+        uint8_t fresh[64];
+        net_case_init(&now, &spec);
+        net_case_init(&whole, &spec);
+        size_t W = learner_model_table(now.model, 0)->dimension;
+        for (uint32_t row = 1; row < 4; row++) {
+            unsigned marked = mark(&now, row, fresh);
+            some += marked > 0 && marked < now.batch.groups;
+            assert_int_equal(learner_step_new(now.model, 2, &step, NULL), 0);
+            for (size_t j = 0; j < W; j++)
+                now.rows[0][row * W + j] += 1;
+            assert_int_equal(learner_step_predict(step, &now.input,
+                                                  now.probability, NULL), 0);
+            memcpy(now.rows[0], whole.rows[0],
+                   net_case_table_size(&now, 0) * sizeof(float));
+            memcpy(now.dense, whole.dense,
+                   learner_dense_size(now.model) * sizeof(float));
+            now.input.fresh = fresh;
+            train_with(step, &now);
+            now.input.fresh = NULL;
+            net_case_train(&whole, 1);
+            assert_memory_equal(now.ddense, whole.ddense,
+                                learner_dense_size(now.model) * sizeof(float));
+            for (unsigned t = 0; t < learner_model_tables(now.model); t++)
+                if (memcmp(now.drows[t], whole.drows[t],
+                           net_case_table_size(&now, t) * sizeof(float)) != 0)
+                    fail_msg("%s: table %u", net_variants[i].name, t);
+            assert_true(now.output.loss == whole.output.loss);
+            memcpy(whole.dense, now.dense,
+                   learner_dense_size(now.model) * sizeof(float));
+            learner_step_free(step);
+        }
+        net_case_fini(&now);
+        net_case_fini(&whole);
+    }
+    assert_true(some > net_variant_count);
+}
+
 static void print_digest(struct net_case *c, const char *name)
 {
     (void)name;
@@ -592,6 +670,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(gradients_are_overwritten),
         cmocka_unit_test(threads_do_not_change_a_bit),
         cmocka_unit_test(the_past_does_not_change_a_bit),
+        cmocka_unit_test(what_a_prediction_computed_is_kept),
         cmocka_unit_test(instruction_sets_give_the_same_bits),
         cmocka_unit_test(groups_share_without_a_difference),
         cmocka_unit_test(gradients_are_slopes),
