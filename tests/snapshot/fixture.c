@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/random.h"
+#include "snapshot/row.h"
 
 static void make_schema(struct learner_schema *schema)
 {
@@ -240,6 +241,7 @@ fixture_publish(struct snapshot_publisher *publisher, struct fixture *fixture)
     struct base_error error;
     struct snapshot_content content = fixture_content(fixture);
     fixture_manifest(fixture, &manifest);
+    manifest.row_dtype = snapshot_publisher_dtype(publisher);
     if (snapshot_publisher_put(publisher, &content, &manifest, &announcement,
                                &error))
         fail_msg("%s", error.text);
@@ -268,6 +270,22 @@ void fixture_request(const struct fixture *fixture, uint64_t seed,
         request->history[i] = draw_id(fixture, 1 + i % 2, seed, at++);
     for (uint32_t i = 0; i < 2 * candidates; i++)
         request->items[i] = draw_id(fixture, 1 + i % 2, seed, at++);
+}
+
+void fixture_round(struct fixture *fixture, enum snapshot_dtype dtype)
+{
+    uint8_t bytes[4 * LEARNER_DIMENSION_MAX + 8], row[sizeof bytes];
+    for (unsigned t = 0; t < learner_model_tables(fixture->model); t++) {
+        size_t width = learner_model_table(fixture->model, t)->dimension;
+        for (uint64_t i = 0; i < fixture->rows; i++) {
+            float *values = fixture->values[t] + i * width;
+            float scale = snapshot_row_scale(values, width);
+            assert_true(
+                snapshot_row_encode(dtype, values, width, scale, bytes));
+            snapshot_row_pack(dtype, width, bytes, scale, row);
+            snapshot_row_widen(dtype, width, row, values);
+        }
+    }
 }
 
 void fixture_score(const struct fixture *fixture,

@@ -54,6 +54,8 @@ struct fixture_request {
 void fixture_request(const struct fixture *fixture, uint64_t seed,
                      uint32_t history_size, uint32_t candidates,
                      struct fixture_request *request);
+/* Makes every row what a file of that row type gives back. */
+void fixture_round(struct fixture *fixture, enum snapshot_dtype dtype);
 /* Scores without files; checked. */
 void fixture_score(const struct fixture *fixture,
                    const struct fixture_request *request, float *probability);
