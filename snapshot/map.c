@@ -420,6 +420,23 @@ uint64_t snapshot_map_bytes(const struct snapshot_map *map)
     return map->bytes + map->capacity * sizeof *map->root;
 }
 
+uint64_t snapshot_map_own(const struct snapshot_map *map,
+                          const struct snapshot_map *shared)
+{
+    uint64_t bytes = sizeof *map + map->capacity * sizeof *map->root;
+    for (uint64_t at = 0; at < map->pages * PAGE; at++) {
+        const struct page *page = map->root[at / PAGE];
+        const struct bucket *bucket = page->buckets[at % PAGE];
+        if (has_page(shared, at / PAGE, page))
+            continue;
+        bytes += at % PAGE == 0 ? sizeof *page : 0;
+        bytes += bucket && !has_bucket(shared, at, bucket)
+                     ? bucket_bytes(map, bucket->count)
+                     : 0;
+    }
+    return bytes;
+}
+
 bool snapshot_map_has(const struct snapshot_map *map, uint64_t key)
 {
     return find(*slot_of(map, address(map, key)), key) >= 0;

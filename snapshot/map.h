@@ -53,6 +53,9 @@ void snapshot_map_free(struct snapshot_map *map,
 
 uint64_t snapshot_map_rows(const struct snapshot_map *map);
 uint64_t snapshot_map_bytes(const struct snapshot_map *map); /* with shared */
+/* Bytes that are not part of `shared`. */
+uint64_t snapshot_map_own(const struct snapshot_map *map,
+                          const struct snapshot_map *shared);
 bool snapshot_map_has(const struct snapshot_map *map, uint64_t key);
 /* The row of `key`, or the OOV row, as floats. */
 void snapshot_map_read(const struct snapshot_map *map, uint64_t key,
