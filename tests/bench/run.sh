@@ -53,6 +53,8 @@ one "a row of E 18, Adam, at the worst moment" resident_bytes_per_row_worst \
   bytes "$bench/bench_table" --rows 2000000 --other-rows 0 --runs 1
 one "rank 500 candidates, length 100, median" score_p50_ms ms \
   "$bench/bench_ranker" 100000 100
+one "p99.9 of a score with a swap every second / without" p999_ratio "x" \
+  "$bench/bench_swap" 100000 100000
 
 /usr/bin/python3 - "$results" <<'PY'
 import json
