@@ -2,9 +2,11 @@
 /* Handles and properties; see kafka.h. */
 #include "ingest/kafka.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 
@@ -22,6 +24,7 @@ enum {
     READERS = SOURCE | HELPER,
     PREFETCH_KB = 65536, /* of all partitions together */
     PREFETCH_LEAST_KB = 1024,
+    FREE_SECONDS = 8,
 };
 
 static const struct fixed fixed[] = {
@@ -210,6 +213,32 @@ ingest_kafka_new(const struct ingest_config *config,
     if (!producer)
         rd_kafka_poll_set_consumer(*handle);
     return BASE_OK;
+}
+
+static void *destroy(void *handle)
+{
+    /* Nobody to say good-bye to: there is no group membership. */
+    rd_kafka_destroy_flags(handle, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    return NULL;
+}
+
+void ingest_kafka_free(rd_kafka_t *handle)
+{
+    pthread_t thread;
+    struct timespec until;
+    if (!handle)
+        return;
+    rd_kafka_set_log_level(handle, 0); /* who listens may be gone soon */
+    if (pthread_create(&thread, NULL, destroy, handle)) {
+        destroy(handle);
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += FREE_SECONDS;
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+        return;
+    base_log(BASE_LOG_WARN, "event=kafka_handle_left_behind");
+    pthread_detach(thread);
 }
 
 enum base_status

@@ -41,6 +41,11 @@ ingest_kafka_new(const struct ingest_config *config,
                  const struct ingest_kafka_callbacks *callbacks,
                  rd_kafka_t **handle, struct base_error *error) BASE_MUST_CHECK;
 
+/* Destroys a handle; takes NULL. librdkafka 2.0.2 may wait for ever for one
+ * whose topic had gone: then it is left behind, silent. Waits a few seconds at
+ * most. No queue of it may be held. */
+void ingest_kafka_free(rd_kafka_t *handle);
+
 /* Checks the properties of all roles without a connection. */
 enum base_status ingest_kafka_check(const struct ingest_config *config,
                                     struct base_error *error) BASE_MUST_CHECK;

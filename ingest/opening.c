@@ -275,12 +275,8 @@ void ingest_source_close(struct ingest_source *source)
     rd_kafka_t *consumer = source->consumer;
     source->consumer = NULL;
     pthread_mutex_unlock(&source->mutex);
-    /* Nobody to say good-bye to: there is no group membership. */
-    if (consumer)
-        rd_kafka_destroy_flags(consumer, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    if (source->helper)
-        rd_kafka_destroy_flags(source->helper,
-                               RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    ingest_kafka_free(consumer);
+    ingest_kafka_free(source->helper);
     ingest_merge_free(source->merge);
     free(source->positions);
     free(source->fresh);

@@ -279,9 +279,7 @@ enum base_status ingest_resume(const struct ingest_config *config,
         print_plan(resume);
     if (!status && asked->yes && (resume->moves || resume->other_cluster))
         status = change(resume, error);
-    if (resume->helper)
-        rd_kafka_destroy_flags(resume->helper,
-                               RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    ingest_kafka_free(resume->helper);
     ingest_state_free(resume->state);
     free(resume);
     return status;

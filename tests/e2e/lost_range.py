@@ -27,51 +27,13 @@ import paths
 from daemon import Daemon, check, compare, dump, merge
 from kafka import Kafka
 from paths import Steps, say
-import events
-import state_model
+import parts
 import stream
 import topics
 
 PARTITIONS = 3
 LOST = (0, 1)  # impressions/1
-KEYS = [(topic, number) for topic in (0, 1) for number in range(PARTITIONS)]
-
-
-class Model:
-    """The state model, fed in the parts in which the daemon read."""
-
-    def __init__(self, config, output):
-        self.config, self.output = config, output
-        self.clocks = {key: [0, 0] for key in KEYS}
-        self.lines = []
-        self.model = state_model.Model(config, self.lines.append)
-        for key in KEYS:
-            self.model.start(*key, 0)
-
-    def part(self, logs, decisions):
-        """Applies the logs; decisions: those recorded meanwhile."""
-        floors, stops = {}, []
-        for one in decisions:
-            key = events.TOPICS.index(one["topic"]), one["partition"]
-            if one["kind"] == "floored":
-                floors.setdefault(key, {})[one["offset"]] = one["apply_ms"]
-            elif one["kind"] == "stopped" and key[0] == 0:
-                stops.append((one["apply_ms"], one["own_ms"], key[1]))
-        for event in events.merged(self.config, "/", logs, floors,
-                                   self.clocks):
-            while stops and event[:2] > stops[0][:2]:
-                self.model.stop(stops.pop(0)[2])
-            self.model.apply(event)
-        for *_, number in stops:
-            self.model.stop(number)
-
-    def write(self):
-        os.makedirs(self.output, exist_ok=True)
-        for name, lines in (("ledger", self.model.ledger()),
-                            ("sequences", self.model.sequences()),
-                            ("samples", self.lines)):
-            with open(os.path.join(self.output, name), "w") as file:
-                file.writelines(line + "\n" for line in lines)
+KEYS = parts.keys(PARTITIONS)
 
 
 class Test:
@@ -81,7 +43,7 @@ class Test:
         self.config = merge(stream.config(), {"kafka.brokers": kafka.brokers})
         self.daemon = Daemon(self.interestd, os.path.join(folder, "daemon"),
                              self.config)
-        self.model = Model(self.config, os.path.join(folder, "model"))
+        self.model = parts.Model(self.config, os.path.join(folder, "model"), KEYS)
         records = stream.Stream(5, arguments.pages).in_order()
         size = len(records) // 4
         self.parts = [records[i * size:(i + 1) * size] for i in range(4)]

@@ -143,6 +143,11 @@ class Daemon:
         except (OSError, ValueError, urllib.error.URLError):
             return None
 
+    def page(self, path):
+        """The text of an HTTP page."""
+        with urllib.request.urlopen(self.url(path), timeout=10) as answer:
+            return answer.read().decode()
+
     def wait(self, condition, what, timeout=600):
         """Until condition(status) holds; returns that status."""
         end = time.monotonic() + timeout

@@ -46,7 +46,9 @@ broker.heartbeat.interval.ms=200
 log.retention.ms=-1
 log.segment.delete.delay.ms=0
 log.cleaner.dedupe.buffer.size=2097152
+log.cleaner.backoff.ms=500
 log.index.size.max.bytes=1048576
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 """
 
 
@@ -130,17 +132,54 @@ class Kafka:
                     advertised=f"PLAINTEXT://127.0.0.1:{self.slow.port}",
                     listeners=f"PLAINTEXT://127.0.0.1:{second}",
                     controller=controller))
-            for settings in nodes:
-                if self._java("kafka.tools.StorageTool", "format", "-t",
-                              CLUSTER_ID, "-c", settings).wait(120):
-                    raise RuntimeError("Kafka cannot format its storage:\n" +
-                                       self.log()[-2000:])
-            self.processes = [self._java("kafka.Kafka", x) for x in nodes]
-            self._wait(len(nodes))
+            self.nodes = nodes
+            self._format(CLUSTER_ID)
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _format(self, cluster_id):
+        for settings in self.nodes:
+            if self._java("kafka.tools.StorageTool", "format", "-t",
+                          cluster_id, "-c", settings).wait(120):
+                raise RuntimeError("Kafka cannot format its storage:\n" +
+                                   self.log()[-2000:])
+
+    def start(self):
+        """All brokers, with what they held before."""
+        self.processes = [self._java("kafka.Kafka", x) for x in self.nodes]
+        self._wait(len(self.nodes))
+
+    def stop(self):
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def kill(self):
+        """kill -9"""
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def replace(self, cluster_id):
+        """Another, empty cluster at the same addresses."""
+        self.stop()
+        for folder in glob.glob(os.path.join(self.folder, "data*")):
+            shutil.rmtree(folder)
+        self._format(cluster_id)
+        self.start()
+
+    def segment(self, topic, partition):
+        """The newest file of a partition's log (of the first broker)."""
+        return max(glob.glob(os.path.join(
+            self.folder, "data1", f"{topic}-{partition}", "*.log")))
 
     def _settings(self, node, **values):
         path = os.path.join(self.folder, f"server{node}.properties")
@@ -188,14 +227,7 @@ class Kafka:
             time.sleep(0.1)
 
     def __exit__(self, *_):
-        for process in reversed(self.processes):
-            if process.poll() is None:
-                process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

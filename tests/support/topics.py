@@ -72,6 +72,24 @@ _delete_records = _declare("rd_kafka_DeleteRecords", None, _pointer,
                            ctypes.POINTER(_pointer), ctypes.c_size_t,
                            _pointer, _pointer)
 
+_new_partitions = _declare("rd_kafka_NewPartitions_new", _pointer, _text,
+                           ctypes.c_size_t, _pointer, ctypes.c_size_t)
+_new_partitions_destroy = _declare("rd_kafka_NewPartitions_destroy", None,
+                                   _pointer)
+_create_partitions = _declare("rd_kafka_CreatePartitions", None, _pointer,
+                              ctypes.POINTER(_pointer), ctypes.c_size_t,
+                              _pointer, _pointer)
+_topic_config = _declare("rd_kafka_NewTopic_set_config", _int, _pointer,
+                         _text, _text)
+_transaction = {
+    "init": _declare("rd_kafka_init_transactions", _pointer, _pointer, _int),
+    "begin": _declare("rd_kafka_begin_transaction", _pointer, _pointer),
+    "commit": _declare("rd_kafka_commit_transaction", _pointer, _pointer,
+                       _int),
+    "abort": _declare("rd_kafka_abort_transaction", _pointer, _pointer,
+                      _int)}
+_error_string = _declare("rd_kafka_error_string", _text, _pointer)
+
 PRODUCER = 0
 TOPIC_ALREADY_EXISTS = 36
 QUEUE_FULL = -184
@@ -157,11 +175,30 @@ class Client:
             for wish in wishes:
                 destroy(wish)
 
-    def create(self, partitions, *names):
-        """Makes topics; those that exist stay as they are."""
-        self._admin(_create, [_new_topic(name.encode(), partitions, 1,
-                                         self._error, 512)
-                              for name in names], _new_topic_destroy,
+    def transaction(self, step, timeout_ms=30_000):
+        """init, begin, commit or abort; of a handle with transactional.id."""
+        failure = _transaction[step](
+            self._handle, *(() if step == "begin" else (timeout_ms,)))
+        if failure:
+            raise TopicError(f"{step}: {_error_string(failure).decode()}")
+
+    def grow(self, partitions, *names):
+        """Topics get more partitions."""
+        self._admin(_create_partitions,
+                    [_new_partitions(name.encode(), partitions, self._error,
+                                     512) for name in names],
+                    _new_partitions_destroy)
+
+    def create(self, partitions, *names, **settings):
+        """Makes topics; those that exist stay as they are. settings: of the
+        topics, with _ for each dot."""
+        wishes = [_new_topic(name.encode(), partitions, 1, self._error, 512)
+                  for name in names]
+        for wish in wishes:
+            for name, value in settings.items():
+                _topic_config(wish, name.replace("_", ".").encode(),
+                              str(value).encode())
+        self._admin(_create, wishes, _new_topic_destroy,
                     lambda event, count: _create_topics(_create_result(event),
                                                         count),
                     (0, TOPIC_ALREADY_EXISTS))
@@ -192,11 +229,11 @@ def partitions_of(brokers, topic):
                   for p in t["partitions"] if t["topic"] == topic)
 
 
-def read_log(brokers, topic, partition):
+def read_log(brokers, topic, partition, begin="beginning"):
     """[(offset, timestamp_ms, value or None)] of one partition."""
     dump = subprocess.run(
         ["kcat", "-C", "-q", "-e", "-b", brokers, "-t", topic, "-p",
-         str(partition), "-o", "beginning", "-f", "%o %T %S\n%s"],
+         str(partition), "-o", str(begin), "-f", "%o %T %S\n%s"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     log, at = [], 0
     while at < len(dump):
