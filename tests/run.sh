@@ -138,6 +138,10 @@ kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
 fault=$top/build/release/tests/fault/libfault.so
 program fault.lives "$python" -B tests/fault/lives.py "$fault" "$interestd"
 kafka_program e2e.secure "$python" -B tests/e2e/secure.py "$interestd"
+kafka_program e2e.broker_faults "$python" -B tests/e2e/broker_faults.py \
+  "$interestd"
+kafka_program e2e.transactions "$python" -B tests/e2e/transactions.py \
+  "$interestd"
 programs_end
 
 if [ $slow -eq 1 ]; then

@@ -79,6 +79,14 @@ _new_partitions_destroy = _declare("rd_kafka_NewPartitions_destroy", None,
 _create_partitions = _declare("rd_kafka_CreatePartitions", None, _pointer,
                               ctypes.POINTER(_pointer), ctypes.c_size_t,
                               _pointer, _pointer)
+_resource = _declare("rd_kafka_ConfigResource_new", _pointer, _int, _text)
+_resource_config = _declare("rd_kafka_ConfigResource_set_config", _int,
+                            _pointer, _text, _text)
+_resource_destroy = _declare("rd_kafka_ConfigResource_destroy", None,
+                             _pointer)
+_alter = _declare("rd_kafka_AlterConfigs", None, _pointer,
+                  ctypes.POINTER(_pointer), ctypes.c_size_t, _pointer,
+                  _pointer)
 _topic_config = _declare("rd_kafka_NewTopic_set_config", _int, _pointer,
                          _text, _text)
 _transaction = {
@@ -91,6 +99,7 @@ _transaction = {
 _error_string = _declare("rd_kafka_error_string", _text, _pointer)
 
 PRODUCER = 0
+RESOURCE_TOPIC = 2
 TOPIC_ALREADY_EXISTS = 36
 QUEUE_FULL = -184
 # rd_kafka_vtype_t
@@ -188,6 +197,16 @@ class Client:
                     [_new_partitions(name.encode(), partitions, self._error,
                                      512) for name in names],
                     _new_partitions_destroy)
+
+    def alter(self, *names, **settings):
+        """Settings of topics, with _ for each dot; others go back to their
+        defaults."""
+        wishes = [_resource(RESOURCE_TOPIC, name.encode()) for name in names]
+        for wish in wishes:
+            for name, value in settings.items():
+                _resource_config(wish, name.replace("_", ".").encode(),
+                                 str(value).encode())
+        self._admin(_alter, wishes, _resource_destroy)
 
     def create(self, partitions, *names, **settings):
         """Makes topics; those that exist stay as they are. settings: of the
