@@ -213,6 +213,10 @@ static void place_lines(struct learner_gather *gather,
     for (size_t i = 0; i < count; i++, ids += line->stride)
         for (unsigned j = 0; j < line->count; j++, index++) {
             uint64_t id = id_of(line, fields, ids, j);
+            if (i + AHEAD < count)
+                learner_places_prefetch(
+                    &gather->places[fields[j].table],
+                    ids[AHEAD * line->stride + line->column[j]]);
             *index = LEARNER_NO_ROW;
             if (id == LEARNER_ABSENT)
                 continue;

@@ -82,6 +82,12 @@ void learner_places_begin(struct learner_places *places)
         places->cells[i].epoch = 0;
 }
 
+void learner_places_prefetch(const struct learner_places *places, uint64_t key)
+{
+    __builtin_prefetch(
+        &places->cells[(uint32_t)base_random_mix(key) & places->mask], 1);
+}
+
 uint32_t learner_places_of(struct learner_places *places, uint64_t key)
 {
     uint32_t i = (uint32_t)base_random_mix(key) & places->mask;
@@ -110,12 +116,16 @@ void learner_places_pack(struct learner_places *places, uint32_t at)
 
 void learner_places_find(struct learner_places *places)
 {
-    for (uint32_t i = 0; i < places->count; i++) {
-        if (i + AHEAD < places->count)
-            learner_table_prefetch_row(places->table,
-                                       places->keys[i + AHEAD]);
-        places->slots[i] = learner_table_find(places->table, places->keys[i]);
-        learner_places_pack(places, i);
+    const struct learner_table *table = places->table;
+    for (uint32_t i = 0; i < places->count + AHEAD; i++) {
+        if (i < places->count)
+            places->slots[i] = learner_table_guess(table, places->keys[i]);
+        if (i < AHEAD)
+            continue;
+        uint32_t at = i - AHEAD;
+        places->slots[at] = learner_table_settle(table, places->keys[at],
+                                                 places->slots[at]);
+        learner_places_pack(places, at);
     }
 }
 

@@ -43,6 +43,9 @@ enum base_status learner_places_reserve(struct learner_places *places,
     BASE_MUST_CHECK;
 /* A new batch: no place yet. */
 void learner_places_begin(struct learner_places *places);
+/* Brings near what of() will look at. */
+void learner_places_prefetch(const struct learner_places *places,
+                             uint64_t key);
 /* Place of `key`, made where there was none; its slot is found later. */
 uint32_t learner_places_of(struct learner_places *places, uint64_t key);
 /* Finds the slots and packs the rows of all places. */

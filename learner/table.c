@@ -147,15 +147,26 @@ void learner_table_prefetch(const struct learner_table *table, uint64_t key)
     learner_index_prefetch(&table->index, hash(key));
 }
 
-void learner_table_prefetch_row(const struct learner_table *table,
-                                uint64_t key)
+uint32_t learner_table_guess(const struct learner_table *table, uint64_t key)
 {
     struct learner_index_probe probe;
+    if (key == 0)
+        return 0;
     learner_index_begin(&table->index, hash(key), &probe);
-    const char *row = (const char *)learner_table_row(
-        table, learner_index_next(&probe));
+    uint32_t slot = learner_index_next(&probe);
+    const char *row = (const char *)learner_table_row(table, slot);
     for (size_t i = 0; i < table->stride && i < 256; i += 64)
         __builtin_prefetch(row + i);
+    return slot;
+}
+
+/* No slot at first: none at all. Another key's row: its tag was the same. */
+uint32_t learner_table_settle(const struct learner_table *table, uint64_t key,
+                              uint32_t guess)
+{
+    if (!guess || learner_table_row(table, guess)->key == key)
+        return guess;
+    return learner_table_find(table, key);
 }
 
 /* ---- create and remove --------------------------------------------------- */

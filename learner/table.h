@@ -76,11 +76,14 @@ uint32_t learner_table_run(const struct learner_table *table, uint32_t slot);
 
 /* Slot of `key`; 0, the OOV row, where there is none. */
 uint32_t learner_table_find(const struct learner_table *table, uint64_t key);
-/* Bring near, for a find soon: the index cell of `key`; then, when that has
- * come, the row that it names. */
+/* The same in three steps, for many keys at a time, each with some others
+ * between: prefetch brings the index cell of `key` near; guess reads it and
+ * brings the row near that it names first; settle says the slot, given what
+ * guess said. */
 void learner_table_prefetch(const struct learner_table *table, uint64_t key);
-void learner_table_prefetch_row(const struct learner_table *table,
-                                uint64_t key);
+uint32_t learner_table_guess(const struct learner_table *table, uint64_t key);
+uint32_t learner_table_settle(const struct learner_table *table, uint64_t key,
+                              uint32_t guess);
 
 /* Slot of `key`, its row made where there was none. BASE_SYSTEM where memory
  * is refused, BASE_LIMIT at 2^32 - 1 slots; the table is unchanged then. */
