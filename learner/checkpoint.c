@@ -17,16 +17,12 @@
 
 #include "base/bytes.h"
 #include "base/file.h"
-
-struct keyed {
-    uint64_t key;
-    const struct learner_row *row;
-};
+#include "learner/keyed.h"
 
 struct rows {
     uint32_t slots, room, live;
     const struct learner_row **at; /* by slot, as of the position */
-    struct keyed *sorted;          /* (live) by key */
+    struct learner_keyed *sorted;  /* (live) by key */
     size_t floats;                 /* of a row: weights and state */
     size_t stride;
 };
@@ -258,7 +254,8 @@ static enum base_status read_record(struct learner_checkpoint *checkpoint,
     case LEARNER_CUT_METRICS:
     case LEARNER_CUT_NEGATIVES:
     case LEARNER_CUT_ADMISSION:
-    case LEARNER_CUT_EVICTION: return BASE_OK;
+    case LEARNER_CUT_EVICTION:
+    case LEARNER_CUT_CHANGES: return BASE_OK;
     case LEARNER_CUT_SLICE:
         return read_slice(checkpoint, record, payload, offset, error);
     case LEARNER_CUT_UNDO: return BASE_OK;
@@ -352,41 +349,6 @@ static enum base_status apply_undo(struct learner_checkpoint *checkpoint,
 
 /* ---- order and digest ---------------------------------------------------- */
 
-/* One pass of a radix sort, by byte `byte` of the key; false where all keys
- * have the same there and nothing was moved. */
-static bool sort_by_byte(const struct keyed *from, struct keyed *to, size_t n,
-                         unsigned byte)
-{
-    size_t begin[257] = {0};
-    for (size_t i = 0; i < n; i++)
-        begin[(from[i].key >> 8 * byte & 255) + 1]++;
-    for (unsigned i = 0; i < 256; i++) {
-        if (begin[i + 1] == n)
-            return false;
-        begin[i + 1] += begin[i];
-    }
-    for (size_t i = 0; i < n; i++)
-        to[begin[from[i].key >> 8 * byte & 255]++] = from[i];
-    return true;
-}
-
-/* Sorts rows->sorted; BASE_SYSTEM without memory for a second array. */
-static enum base_status sort_keys(struct rows *rows, struct base_error *error)
-{
-    struct keyed *other = malloc((rows->live + (size_t)1) * sizeof *other);
-    if (!other)
-        return base_fail(error, BASE_SYSTEM, "no memory to sort %u rows",
-                         rows->live);
-    for (unsigned byte = 0; byte < 8; byte++)
-        if (sort_by_byte(rows->sorted, other, rows->live, byte)) {
-            struct keyed *sorted = other;
-            other = rows->sorted;
-            rows->sorted = sorted;
-        }
-    free(other);
-    return BASE_OK;
-}
-
 static enum base_status sort_rows(struct learner_checkpoint *checkpoint,
                                   unsigned table, struct base_error *error)
 {
@@ -398,8 +360,8 @@ static enum base_status sort_rows(struct learner_checkpoint *checkpoint,
     for (uint32_t i = 0; i < rows->slots; i++)
         if (rows->at[i]->live)
             rows->sorted[rows->live++] =
-                (struct keyed){rows->at[i]->key, rows->at[i]};
-    if (sort_keys(rows, error))
+                (struct learner_keyed){rows->at[i]->key, rows->at[i]};
+    if (learner_keyed_sort(&rows->sorted, rows->live, error))
         return base_wrap(error, "%s", checkpoint->path);
     if (rows->live != checkpoint->info.rows[table])
         return CORRUPT(checkpoint, checkpoint->size, "rows are missing");
@@ -491,9 +453,9 @@ wrong_format(const struct learner_checkpoint *checkpoint, unsigned format,
 {
     const char *what =
         format < LEARNER_CUT_FORMAT
-            ? "a development version wrote it, which knew one model; train "
-              "anew: start with a new state folder, or remove this "
-              "checkpoint and the others of its folder"
+            ? "a development version wrote it; train anew: start with a new "
+              "state folder, or remove this checkpoint and the others of its "
+              "folder"
             : "use the program that wrote it, or a newer one";
     return base_fail(error, BASE_CONFIG,
                      "%s: offset 8: format %u, but this program reads %d; %s",

@@ -16,6 +16,8 @@
  *        METRICS   see metrics.c
  *        NEGATIVES, ADMISSION, EVICTION  see negatives.h, admission.h,
  *                  eviction.h; each only where the model uses it
+ *        CHANGES   what changed since the newest version, and since the copy
+ *                  that was to become one (delta.h); only where asked for
  *        SLICE     rows (table.h, struct learner_row) of the model's `table`,
  *                  slots `first` and up, stride apart; slices in order
  *        UNDO      u64 slot and row, as often as fits: the row as it was at
@@ -25,15 +27,16 @@
  *   HEAD, DENSE and METRICS come first, then the parts that may be missing, in
  *   this order, once each; END comes last.
  * When a byte changes its meaning: raise LEARNER_CUT_FORMAT, keep reading the
- * format before it, add its number to the test of old formats. Format 1, of
- * before there were several models, was never in a release; it is refused. */
+ * format before it, add its number to the test of old formats. Formats 1, of
+ * before there were several models, and 2, of before deltas, were never in a
+ * release; they are refused. */
 #ifndef LEARNER_CHECKPOINT_H
 #define LEARNER_CHECKPOINT_H
 
 #include "learner/learner.h"
 #include "learner/table.h"
 
-enum { LEARNER_CUT_FORMAT = 2 };
+enum { LEARNER_CUT_FORMAT = 3 };
 #define LEARNER_CUT_MAGIC "intrCUT\n"
 #define LEARNER_CUT_NAME "cut.bin"
 
@@ -53,6 +56,7 @@ enum learner_cut_type {
     LEARNER_CUT_NEGATIVES,
     LEARNER_CUT_ADMISSION,
     LEARNER_CUT_EVICTION,
+    LEARNER_CUT_CHANGES,
     LEARNER_CUT_PARTS, /* the above number less than this; not a record */
     LEARNER_CUT_SLICE = LEARNER_CUT_PARTS,
     LEARNER_CUT_UNDO,

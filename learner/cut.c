@@ -419,12 +419,17 @@ static bool take_run(struct learner_cut *cut, struct buffer *buffer)
     return true;
 }
 
+bool learner_cut_ready(const struct learner_cut *cut)
+{
+    return base_ring_size(cut->empty) >= 2;
+}
+
 bool learner_cut_step(struct learner_cut *cut, bool wait)
 {
     if (!cut->slicing)
         return false;
     send_small(cut);
-    if (!wait && base_ring_size(cut->empty) < 2)
+    if (!wait && !learner_cut_ready(cut))
         return true;
     struct buffer *buffer = take(cut);
     while (cut->table < cut->config.table_count) {

@@ -76,6 +76,8 @@ void learner_cut_touch(struct learner_cut *cut, unsigned table, uint32_t slot);
 /* Takes the next slice; true while there is one left. Without `wait` only
  * where the writer keeps up: two buffers are empty, one is left for undo. */
 bool learner_cut_step(struct learner_cut *cut, bool wait);
+/* A slice can be taken without waiting. */
+bool learner_cut_ready(const struct learner_cut *cut);
 /* Drops a running cut and its temporary folder; waits for the writer. */
 void learner_cut_abandon(struct learner_cut *cut);
 

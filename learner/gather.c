@@ -541,7 +541,8 @@ static uint32_t add_count(uint32_t count, uint32_t occurrences)
 
 static void apply_table(struct learner_gather *gather, unsigned t,
                         const struct learner_updater *updater,
-                        struct learner_cut *cut, uint64_t number)
+                        struct learner_cut *cut,
+                        struct learner_delta_cut *delta, uint64_t number)
 {
     const struct learner_places *places = &gather->places[t];
     const struct learner_model_config *config = &gather->model->config;
@@ -555,6 +556,7 @@ static void apply_table(struct learner_gather *gather, unsigned t,
             learner_table_row(gather->tables[t], places->slots[i]);
         float *g = places->drows + i * W;
         learner_cut_touch(cut, t, places->slots[i]);
+        learner_delta_touch(delta, t, places->slots[i], places->created[i]);
         row->step += row->step < UINT32_MAX;
         row->count = add_count(row->count, places->occurrences[i]);
         row->touched = (uint32_t)number;
@@ -570,7 +572,8 @@ static void apply_table(struct learner_gather *gather, unsigned t,
 /* adam_every_row: the rows that the batch did not train. */
 static void apply_rest(struct learner_gather *gather, unsigned t,
                        const struct learner_updater *updater,
-                       struct learner_cut *cut, uint64_t number)
+                       struct learner_cut *cut,
+                       struct learner_delta_cut *delta, uint64_t number)
 {
     struct learner_table *table = gather->tables[t];
     for (uint32_t slot = 0; slot < learner_table_slots(table); slot++) {
@@ -578,6 +581,7 @@ static void apply_rest(struct learner_gather *gather, unsigned t,
         if (!row->live || row->touched == (uint32_t)number)
             continue;
         learner_cut_touch(cut, t, slot);
+        learner_delta_touch(delta, t, slot, false);
         learner_optimizer_rest(updater, row->values, gather->places[t].width,
                                number);
     }
@@ -585,13 +589,14 @@ static void apply_rest(struct learner_gather *gather, unsigned t,
 
 void learner_gather_apply(struct learner_gather *gather,
                           const struct learner_updater *updater,
-                          struct learner_cut *cut, uint64_t number,
+                          struct learner_cut *cut,
+                          struct learner_delta_cut *delta, uint64_t number,
                           int64_t event_ms)
 {
     for (unsigned t = 0; t < gather->model->table_count; t++) {
-        apply_table(gather, t, updater, cut, number);
+        apply_table(gather, t, updater, cut, delta, number);
         if (updater->every_row)
-            apply_rest(gather, t, updater, cut, number);
+            apply_rest(gather, t, updater, cut, delta, number);
     }
     if (gather->admission)
         learner_admission_keep(gather->admission);

@@ -32,6 +32,7 @@
 #include "base/status.h"
 #include "learner/admission.h"
 #include "learner/cut.h"
+#include "learner/delta.h"
 #include "learner/eviction.h"
 #include "learner/learner.h"
 #include "learner/optimizer.h"
@@ -96,11 +97,12 @@ enum base_status learner_gather_train(struct learner_gather *gather,
     BASE_MUST_CHECK;
 void learner_gather_discard(struct learner_gather *gather);
 /* `number` of the batch, 1 for the first, goes into the rows' `touched` (its
- * low half); cut sees each row before it changes. event_ms: newest event time
- * trained. The regularizer's part is added to drows. */
+ * low half); cut and delta (NULL: none) see each row before it changes.
+ * event_ms: newest event time trained. The regularizer's part is added to drows. */
 void learner_gather_apply(struct learner_gather *gather,
                           const struct learner_updater *updater,
-                          struct learner_cut *cut, uint64_t number,
+                          struct learner_cut *cut,
+                          struct learner_delta_cut *delta, uint64_t number,
                           int64_t event_ms);
 
 #endif

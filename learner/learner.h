@@ -374,6 +374,16 @@ struct learner_window {
 
 enum { LEARNER_WINDOWS_KEPT = 1024 };
 
+/* Pauses of the train thread: between two batches, the time in which it copied
+ * for a checkpoint or a delta, or waited to be able to. */
+enum { LEARNER_PAUSE_BUCKETS = 11 };
+extern const double learner_pause_bounds[LEARNER_PAUSE_BUCKETS - 1]; /* s */
+struct learner_pauses {
+    uint64_t count[LEARNER_PAUSE_BUCKETS]; /* at most the bound; the last: more
+                                              than all */
+    double seconds; /* sum */
+};
+
 struct learner_status {
     uint64_t begin;         /* a fresh model started here */
     uint64_t position;      /* trained up to here */
@@ -399,12 +409,49 @@ struct learner_status {
     uint64_t checkpoints;   /* written by this process */
     uint64_t checkpoint_position, oldest_checkpoint; /* kept; 0: none */
     uint64_t cut_waits;     /* times the trainer waited for a full buffer */
+    struct learner_pauses pauses; /* by this process */
+    uint64_t deltas, delta_rows;  /* handed over by this process */
+    uint64_t delta_bytes;         /* memory that copies hold now */
     double busy_seconds;    /* in training steps */
     struct learner_window last_samples; /* newest closed sample window */
     struct learner_window last_time;    /* newest closed event-time window */
     struct learner_window total;        /* since the beginning of the model;
                                            user_auc not a number */
 };
+
+/* ---- deltas: what changed since the newest published version -------------- */
+
+struct learner_delta_info {
+    uint64_t position; /* as of this batch end */
+    uint64_t journal_hash[2];
+    int64_t cut_ms; /* wall clock of the copy */
+    struct learner_status status;
+    const struct learner_model *model; /* BORROWS from the trainer */
+    /* The version's batch end, and whether the delta holds all that changed
+     * since. Where it does not, it has no rows: a base must be next. */
+    uint64_t since, since_hash[2];
+    bool complete;
+    /* A checkpoint of the same position comes too, by checkpointed(). */
+    bool checkpoint;
+    uint64_t rows[LEARNER_TABLES_MAX]; /* of the model by then */
+};
+
+struct learner_delta; /* the trainer's; read by one thread */
+const struct learner_delta_info *
+learner_delta_get_info(const struct learner_delta *delta);
+/* (learner_dense_size) floats. BORROWS from the delta. */
+const float *learner_delta_dense(const struct learner_delta *delta);
+/* Once, before the next two are called. */
+enum base_status learner_delta_sort(struct learner_delta *delta,
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* As learner_checkpoint_rows: the rows that changed, and the OOV row. */
+enum base_status learner_delta_rows(
+    const struct learner_delta *delta, unsigned table,
+    enum base_status (*each)(void *self, uint64_t key, const float *weights),
+    void *self, struct base_error *error) BASE_MUST_CHECK;
+/* Keys that the version has and the model no longer, ascending. */
+const uint64_t *learner_delta_keys_gone(const struct learner_delta *delta,
+                                        unsigned table, uint64_t *count);
 
 /* ---- trainer: the train thread, tables, optimizer, checkpoints ----------- */
 
@@ -436,6 +483,13 @@ struct learner_trainer_config {
      * may trim (the older kept one). Train thread's writer thread. */
     void (*checkpointed)(void *self, const char *path, uint64_t position,
                          uint64_t oldest_kept_position, uint64_t request);
+    /* NULL: no note is taken of what changes. Or: the delta that was asked
+     * for; BORROWS until learner_trainer_settle(). Train thread. */
+    void (*changed)(void *self, struct learner_delta *delta);
+    /* The newest published version is of this batch end (as its manifest
+     * says), by which it is found out at start what has changed since. */
+    bool has_version;
+    uint64_t version_position, version_hash[2];
     /* The trainer ended by itself; error says why. */
     void (*failed)(void *self, const struct base_error *error);
 };
@@ -459,7 +513,20 @@ enum base_status learner_trainer_start(struct learner_trainer *trainer,
  * again at once, by the train thread. One that cannot be written is said in
  * the log and tried again; training goes on, within checkpoint_bytes. */
 uint64_t learner_trainer_checkpoint(struct learner_trainer *trainer);
-/* Stops after the current batch; with `checkpoint` writes one first. Waits. */
+/* Asks for a delta as of the first batch end at due_ms (base_monotonic_ms; in
+ * the past: as soon as may be) or later by which something was trained since
+ * the newest version; changed() gets it. With `checkpoint` also for a
+ * checkpoint of that same position; where none can be begun just then the
+ * delta comes without, unless it could not have rows. One stands at a time: a
+ * newer one takes an older one's place. Any thread. */
+void learner_trainer_delta(struct learner_trainer *trainer, int64_t due_ms,
+                           bool checkpoint);
+/* Gives the delta back. `committed`: it, or a base of its position, is the
+ * newest published version now. Otherwise what changed stays changed. Any
+ * thread, once for each call of changed(). */
+void learner_trainer_settle(struct learner_trainer *trainer, bool committed);
+/* Stops after the current batch; with `checkpoint` writes one first, and where
+ * changed() is given hands over a delta of the same position. Waits. */
 enum base_status learner_trainer_stop(struct learner_trainer *trainer,
                                       bool checkpoint,
                                       struct base_error *error);

@@ -111,6 +111,16 @@ static enum base_status eviction_load(struct learner_trainer *trainer,
                                  error);
 }
 
+static size_t changes_size(const struct learner_trainer *trainer)
+{
+    return trainer->delta ? learner_delta_size(trainer->delta) : 0;
+}
+
+static void changes_save(const struct learner_trainer *trainer, void *bytes)
+{
+    learner_delta_save(trainer->delta, bytes);
+}
+
 /* ---- the table ----------------------------------------------------------- */
 
 struct part {
@@ -118,6 +128,7 @@ struct part {
     const char *name;
     size_t (*size)(const struct learner_trainer *trainer);
     void (*save)(const struct learner_trainer *trainer, void *bytes);
+    /* NULL: needs the rows; learner_trainer_follow() takes it. */
     enum base_status (*load)(struct learner_trainer *trainer,
                              const void *bytes, size_t size,
                              struct base_error *error);
@@ -133,6 +144,7 @@ static const struct part table[] = {
      admission_load},
     {LEARNER_CUT_EVICTION, "eviction", eviction_size, eviction_save,
      eviction_load},
+    {LEARNER_CUT_CHANGES, "changes", changes_size, changes_save, NULL},
 };
 enum { PARTS = sizeof table / sizeof table[0] };
 
@@ -214,6 +226,8 @@ learner_trainer_load_parts(struct learner_trainer *trainer,
         const struct part *part = &table[i];
         const struct learner_checkpoint_part *from = &parts->part[part->type];
         bool used = part->size(trainer) != 0;
+        if (!part->load)
+            continue;
         if (used != (from->bytes != NULL))
             return base_fail(error, BASE_CORRUPT, "%s: %s", part->name,
                              used ? "missing" : "not of this model");

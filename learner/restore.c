@@ -172,7 +172,10 @@ static enum base_status load(struct learner_trainer *trainer,
     trainer->newest_position = info->position;
     trainer->has_newest = true;
     snprintf(trainer->newest_path, sizeof trainer->newest_path, "%s", path);
-    return BASE_OK;
+    status = learner_trainer_follow(
+        trainer,
+        &learner_checkpoint_get_parts(from)->part[LEARNER_CUT_CHANGES], error);
+    return status ? base_wrap(error, "%s", path) : BASE_OK;
 }
 
 static enum base_status set_aside(const struct learner_trainer *trainer,
@@ -253,7 +256,7 @@ static enum base_status restore(struct learner_trainer *trainer,
                  (unsigned long long)trainer->config.begin);
     trainer->position = trainer->config.begin;
     trainer->shared.begin = trainer->shared.position = trainer->position;
-    return BASE_OK;
+    return learner_trainer_follow(trainer, NULL, error);
 }
 
 /* ---- open and free ------------------------------------------------------- */
@@ -320,6 +323,11 @@ static enum base_status make_parts(struct learner_trainer *trainer,
         .label = trainer->label,
     };
     learner_optimizer_init(&trainer->updater, &config->model);
+    if (config->changed && !config->frozen)
+        status = learner_delta_new(trainer->model, trainer->tables,
+                                   &trainer->delta, error);
+    if (status)
+        return status;
     learner_trainer_connect(trainer, &cut);
     return learner_cut_new(&cut, &trainer->cut, error);
 }
@@ -371,6 +379,7 @@ void learner_trainer_free(struct learner_trainer *trainer)
         return;
     (void)learner_trainer_stop(trainer, false, NULL);
     learner_cut_free(trainer->cut);
+    learner_delta_free(trainer->delta);
     learner_gather_fini(&trainer->gather);
     for (unsigned t = 0; t < LEARNER_TABLES_MAX; t++)
         learner_table_free(trainer->tables[t]);

@@ -25,6 +25,8 @@ struct learner_table {
     uint32_t slab_count, slab_room;
     void (*before)(void *self, uint32_t slot);
     void *before_self;
+    void (*gone)(void *self, uint32_t slot);
+    void *gone_self;
     struct learner_index index;
 };
 
@@ -238,6 +240,8 @@ static void empty_slot(struct learner_table *table, uint32_t slot)
 
 void learner_table_remove(struct learner_table *table, uint32_t slot)
 {
+    if (table->gone)
+        table->gone(table->gone_self, slot);
     empty_slot(table, slot);
     put_free(table, slot);
 }
@@ -260,6 +264,14 @@ void learner_table_watch(struct learner_table *table,
 {
     table->before = before;
     table->before_self = self;
+}
+
+void learner_table_on_remove(struct learner_table *table,
+                             void (*gone)(void *self, uint32_t slot),
+                             void *self)
+{
+    table->gone = gone;
+    table->gone_self = self;
 }
 
 /* ---- whole tables -------------------------------------------------------- */

@@ -105,6 +105,12 @@ void learner_table_watch(struct learner_table *table,
                          void (*before)(void *self, uint32_t slot),
                          void *self);
 
+/* gone(self, slot) is called ahead of each learner_table_remove(), which is the
+ * one place where rows go; NULL ends it. */
+void learner_table_on_remove(struct learner_table *table,
+                             void (*gone)(void *self, uint32_t slot),
+                             void *self);
+
 /* Empties the table, its OOV row too: a restore must follow. */
 void learner_table_clear(struct learner_table *table);
 /* Appends the next slot with the content of `row` (stride bytes), as read

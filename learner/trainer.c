@@ -24,6 +24,7 @@
 
 enum {
     POLL_MS = 50,       /* the longest that a request waits when idle */
+    WRITER_MS = 2,      /* until the cut's writer may have an empty buffer */
     RETRY_MS = 5 * 1000 /* after a checkpoint could not be written */
 };
 
@@ -33,6 +34,12 @@ static void before_slot(void *self, uint32_t slot)
 {
     const struct learner_trainer_watch *watch = self;
     learner_cut_touch(watch->trainer->cut, watch->table, slot);
+}
+
+static void removed_slot(void *self, uint32_t slot)
+{
+    const struct learner_trainer_watch *watch = self;
+    learner_delta_gone(watch->trainer->delta, watch->table, slot);
 }
 
 /* Writer thread. */
@@ -239,7 +246,8 @@ static void apply(struct learner_trainer *trainer,
                                     tensor_size(tensor), trainer->dense_step);
     }
     learner_gather_apply(&trainer->gather, updater, trainer->cut,
-                         trainer->dense_step, newest_of(batch));
+                         trainer->delta, trainer->dense_step,
+                         newest_of(batch));
     if (trainer->negatives)
         learner_negatives_add(trainer->negatives, batch);
 }
@@ -357,8 +365,9 @@ static enum base_status train_batch(struct learner_trainer *trainer,
 /* ---- checkpoints --------------------------------------------------------- */
 
 BASE_ON(train)
-static enum base_status begin_cut(struct learner_trainer *trainer,
-                                  uint64_t request, struct base_error *error)
+enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
+                                           uint64_t request,
+                                           struct base_error *error)
 {
     const struct learner_status *shared = &trainer->shared;
     if (shared->begin + shared->samples + shared->rejected +
@@ -372,9 +381,11 @@ static enum base_status begin_cut(struct learner_trainer *trainer,
                          (unsigned long long)shared->forgets,
                          (unsigned long long)shared->begin,
                          (unsigned long long)trainer->position);
+    int64_t begin_us = base_monotonic_us();
     enum base_status status = learner_trainer_save(trainer, request, error);
     if (status)
         return status;
+    trainer->pause_us += base_monotonic_us() - begin_us;
     trainer->cut_position = trainer->position;
     trainer->cut_request = request;
     trainer->cut_bytes = trainer->trained_bytes;
@@ -409,7 +420,7 @@ static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
 }
 
 /* A frozen trainer is always: it has nothing new to write. */
-static bool up_to_date(const struct learner_trainer *trainer)
+bool learner_trainer_up_to_date(const struct learner_trainer *trainer)
 {
     return trainer->config.frozen ||
            (trainer->has_newest &&
@@ -427,7 +438,8 @@ static bool too_far(const struct learner_trainer *trainer)
 
 /* Nothing was trained since the newest checkpoint: it answers the request. */
 BASE_ON(train)
-static void name_again(struct learner_trainer *trainer, uint64_t request)
+void learner_trainer_name_again(struct learner_trainer *trainer,
+                                uint64_t request)
 {
     char path[sizeof trainer->newest_path];
     pthread_mutex_lock(&trainer->mutex);
@@ -459,10 +471,11 @@ static enum base_status tend_checkpoints(struct learner_trainer *trainer,
                (trainer->config.checkpoint_seconds &&
                 now_ms - trainer->cut_begin_ms >=
                     (int64_t)trainer->config.checkpoint_seconds * 1000);
-    if (asked && up_to_date(trainer))
-        name_again(trainer, requested);
-    else if (asked || (due && !up_to_date(trainer)))
-        return begin_cut(trainer, asked ? requested : 0, error);
+    if (asked && learner_trainer_up_to_date(trainer))
+        learner_trainer_name_again(trainer, requested);
+    else if (asked || (due && !learner_trainer_up_to_date(trainer)))
+        return learner_trainer_begin_cut(trainer, asked ? requested : 0,
+                                         error);
     return BASE_OK;
 }
 
@@ -477,14 +490,14 @@ static enum base_status last_checkpoint(struct learner_trainer *trainer,
     uint64_t requested = trainer->requested;
     pthread_mutex_unlock(&trainer->mutex);
     uint64_t request = requested > trainer->served ? requested : 0;
-    if (!up_to_date(trainer)) {
-        status = begin_cut(trainer, request, error);
-        if (!status)
-            status = end_cut(trainer, true, error);
-    } else if (request) {
-        name_again(trainer, request);
-    }
-    return status;
+    if (!learner_trainer_up_to_date(trainer))
+        status = learner_trainer_begin_cut(trainer, request, error);
+    else if (request)
+        learner_trainer_name_again(trainer, request);
+    if (status)
+        return status;
+    learner_trainer_last_delta(trainer);
+    return end_cut(trainer, true, error);
 }
 
 /* ---- the thread ---------------------------------------------------------- */
@@ -497,17 +510,28 @@ static bool stopping(struct learner_trainer *trainer)
     return stop;
 }
 
-/* True while nothing may be trained; waits a little then, unless slices are to
- * be taken. */
+/* The longest that the thread may wait for a batch. */
+BASE_ON(train)
+static int wait_of(struct learner_trainer *trainer)
+{
+    int most_ms = POLL_MS;
+    if (learner_cut_slicing(trainer->cut))
+        most_ms = learner_cut_ready(trainer->cut) ? 0 : WRITER_MS;
+    return learner_trainer_delta_timeout(trainer, most_ms);
+}
+
+/* True while nothing may be trained; waits a little then, unless rows are to
+ * be copied. */
 BASE_ON(train)
 static bool rest(struct learner_trainer *trainer)
 {
+    int wait_ms = wait_of(trainer);
     pthread_mutex_lock(&trainer->mutex);
     bool paused = trainer->paused || too_far(trainer);
-    if (paused && !trainer->stop && !learner_cut_slicing(trainer->cut)) {
+    if (paused && !trainer->stop && wait_ms) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += POLL_MS * 1000000L;
+        until.tv_nsec += wait_ms * 1000000L;
         if (until.tv_nsec >= 1000000000L) {
             until.tv_sec++;
             until.tv_nsec -= 1000000000L;
@@ -518,30 +542,38 @@ static bool rest(struct learner_trainer *trainer)
     return paused;
 }
 
-/* One turn: at most one batch and one slice. */
+BASE_ON(train)
+static void take_slice(struct learner_trainer *trainer)
+{
+    if (!learner_cut_slicing(trainer->cut))
+        return;
+    int64_t begin_us = base_monotonic_us();
+    learner_cut_step(trainer->cut, false);
+    trainer->pause_us += base_monotonic_us() - begin_us;
+}
+
+/* One turn: at most one batch and one slice of each cut. */
 BASE_ON(train)
 static enum base_status turn(struct learner_trainer *trainer,
                              struct base_error *error)
 {
     enum base_status status = tend_checkpoints(trainer, error);
+    if (!status)
+        status = learner_trainer_tend_deltas(trainer, error);
     if (status)
         return status;
-    bool trained = false;
-    if (!rest(trainer)) {
-        struct learner_batch batch = {0};
-        int timeout_ms = learner_cut_slicing(trainer->cut) ? 0 : POLL_MS;
-        status = trainer->config.source.next(trainer->config.source.self,
-                                             trainer->position, timeout_ms,
-                                             &batch, error);
-        atomic_store(&trainer->idle, status == BASE_AGAIN);
-        if (!status)
-            status = train_batch(trainer, &batch, error);
-        if (status && status != BASE_AGAIN)
-            return status;
-        trained = !status;
-    }
-    learner_cut_step(trainer->cut, !trained);
-    return BASE_OK;
+    take_slice(trainer);
+    learner_trainer_paused(trainer);
+    if (rest(trainer))
+        return BASE_OK;
+    struct learner_batch batch = {0};
+    status = trainer->config.source.next(trainer->config.source.self,
+                                         trainer->position, wait_of(trainer),
+                                         &batch, error);
+    atomic_store(&trainer->idle, status == BASE_AGAIN);
+    if (!status)
+        status = train_batch(trainer, &batch, error);
+    return status == BASE_AGAIN ? BASE_OK : status;
 }
 
 static void *train_thread(void *argument)
@@ -665,6 +697,8 @@ void learner_trainer_connect(struct learner_trainer *trainer,
         trainer->watches[t] = (struct learner_trainer_watch){trainer, t};
         learner_table_watch(trainer->tables[t], before_slot,
                             &trainer->watches[t]);
+        learner_table_on_remove(trainer->tables[t], removed_slot,
+                                &trainer->watches[t]);
     }
 }
 

@@ -12,6 +12,7 @@
 #include "base/role.h"
 #include "learner/checkpoint.h"
 #include "learner/cut.h"
+#include "learner/delta.h"
 #include "learner/gather.h"
 #include "learner/learner.h"
 #include "learner/metrics.h"
@@ -36,6 +37,7 @@ struct learner_trainer {
     struct learner_updater updater;
     struct learner_metrics *metrics; /* changed under mutex */
     struct learner_cut *cut;
+    struct learner_delta_cut *delta; /* NULL: nobody is told what changed */
     struct learner_negatives *negatives; /* NULL: no auxiliary loss */
     /* One slab (4, dense_size): weights, the optimizer's state, gradient. */
     float *dense, *state[LEARNER_DENSE_STATES], *gradient;
@@ -56,6 +58,12 @@ struct learner_trainer {
      * the newest checkpoint. */
     uint64_t trained_bytes, cut_bytes, newest_bytes;
 
+    /* Deltas, train thread. */
+    bool handed;   /* the copy that flies, to changed() */
+    bool awaiting; /* training has yet to come to the version's position */
+    struct learner_delta_info delta_info; /* scratch */
+    int64_t pause_us; /* of this turn */
+
     pthread_t thread;
     bool started;
     enum base_status status; /* of the ended thread, with error */
@@ -66,6 +74,9 @@ struct learner_trainer {
     pthread_cond_t changed;
     bool stop, stop_checkpoint, paused;
     uint64_t requested;
+    bool delta_wanted, delta_checkpoint; /* learner_trainer_delta() */
+    int64_t delta_due_ms;
+    bool settled, settled_committed; /* learner_trainer_settle() */
     uint64_t oldest_kept;
     char newest_path[1200];
     struct learner_status shared;
@@ -83,6 +94,33 @@ enum base_status learner_trainer_save(struct learner_trainer *trainer,
                                       uint64_t request,
                                       struct base_error *error)
     BASE_ON(train) BASE_MUST_CHECK;
+/* Begins a checkpoint's cut; none is running. */
+enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
+                                           uint64_t request,
+                                           struct base_error *error)
+    BASE_ON(train) BASE_MUST_CHECK;
+/* Nothing was trained since the newest checkpoint: it answers the request. */
+bool learner_trainer_up_to_date(const struct learner_trainer *trainer);
+void learner_trainer_name_again(struct learner_trainer *trainer,
+                                uint64_t request) BASE_ON(train);
+/* After a restore: what is known of the newest version. `notes`: of the
+ * checkpoint, or NULL. */
+enum base_status
+learner_trainer_follow(struct learner_trainer *trainer,
+                       const struct learner_checkpoint_part *notes,
+                       struct base_error *error) BASE_MUST_CHECK;
+/* Between two batches: begins, copies, hands over. */
+enum base_status learner_trainer_tend_deltas(struct learner_trainer *trainer,
+                                             struct base_error *error)
+    BASE_ON(train) BASE_MUST_CHECK;
+/* How long the thread may wait for a batch, at most most_ms. */
+int learner_trainer_delta_timeout(struct learner_trainer *trainer, int most_ms)
+    BASE_ON(train);
+/* At a stop, behind the last batch. */
+void learner_trainer_last_delta(struct learner_trainer *trainer)
+    BASE_ON(train);
+/* Counts what this turn took, if anything. */
+void learner_trainer_paused(struct learner_trainer *trainer) BASE_ON(train);
 /* All but rows; BASE_CORRUPT where a part is missing or makes no sense. */
 enum base_status
 learner_trainer_load_parts(struct learner_trainer *trainer,

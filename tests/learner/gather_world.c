@@ -305,5 +305,5 @@ void world_put_gradients(void)
 void world_apply(uint32_t number)
 {
     world_put_gradients();
-    learner_gather_apply(&world.gather, &world.updater, world.cut, number, 0);
+    learner_gather_apply(&world.gather, &world.updater, world.cut, NULL, number, 0);
 }

@@ -389,7 +389,7 @@ static void foreign_and_newer_files_are_named_as_such(void **state)
     file.hash = learner_cut_file_hash(&file);
     memcpy(bytes, &file, sizeof file);
     assert_int_equal(open_bytes(bytes, size, &error), BASE_CONFIG);
-    assert_non_null(strstr(error.text, "format 3"));
+    assert_non_null(strstr(error.text, "format 4"));
     assert_non_null(strstr(error.text, "or a newer one"));
     memcpy(bytes, "PK\3\4zipf", 8);
     assert_int_equal(open_bytes(bytes, size, &error), BASE_CORRUPT);
@@ -405,7 +405,8 @@ static void old_formats_are_refused_with_advice(void **state)
     static const struct {
         uint32_t format;
         const char *text;
-    } old[] = {{1, "start with a new state folder"}};
+    } old[] = {{1, "start with a new state folder"},
+             {2, "start with a new state folder"}};
     assert_int_equal(sizeof old / sizeof old[0], LEARNER_CUT_FORMAT - 1);
     char *bytes;
     struct base_error error;

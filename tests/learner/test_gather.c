@@ -453,14 +453,14 @@ static void old_rows_leave_by_event_time(void **state)
     world_find(1);
     world_train(false);
     world_put_gradients();
-    learner_gather_apply(&world.gather, &world.updater, world.cut, 1, 5000);
+    learner_gather_apply(&world.gather, &world.updater, world.cut, NULL, 1, 5000);
     uint32_t rows = learner_table_rows(world.tables[1]);
     assert_true(rows > 25);
     for (uint32_t n = 2; n <= 128; n++) {
         world_find(2);
         world_train(false);
         world_put_gradients();
-        learner_gather_apply(&world.gather, &world.updater, world.cut, n,
+        learner_gather_apply(&world.gather, &world.updater, world.cut, NULL, n,
                              n < 100 ? 5000 : 6100);
         assert_true(n == 128 || world.gather.eviction.evicted[1] == 0);
     }

@@ -348,7 +348,7 @@ static void train(struct run *run, unsigned number)
                      0);
     assert_true(c->output.finite);
     learner_optimizer_seek(run->updater, c->batch.first);
-    learner_gather_apply(gather, run->updater, run->cut, number + 1,
+    learner_gather_apply(gather, run->updater, run->cut, NULL, number + 1,
                          (int64_t)number);
     update_dense(run, number);
 }
