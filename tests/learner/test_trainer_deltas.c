@@ -36,8 +36,8 @@ struct reader {
     bool has_base;
     uint64_t position, hash[2], step; /* of its version */
     unsigned deltas, bases, held, gone, hold_every;
-    uint64_t await; /* position of the base that comes as a checkpoint */
-    struct learner_delta *delta; /* of that position */
+    pthread_mutex_t mutex; /* of the next, and of run.path and run.position */
+    struct learner_delta *awaiting; /* of a base that comes as a checkpoint */
     _Atomic uint64_t seen; /* position of the newest that came */
     struct learner_source inner;
     uint64_t poison_at; /* batch with POISON; 0: none */
@@ -213,14 +213,31 @@ static void check_same_as(struct reader *reader, const char *path)
 static void settle(struct reader *reader, const struct learner_delta_info *info,
                    bool committed)
 {
+    uint64_t position = info->position;
     if (committed) {
-        reader->position = info->position;
+        const struct learner_status *status = &info->status;
+        reader->position = position;
         memcpy(reader->hash, info->journal_hash, sizeof reader->hash);
-        reader->step = reader->run.trainer->dense_step;
+        reader->step = status->batches - status->rejected_batches;
     }
     learner_trainer_settle(reader->run.trainer, committed);
     learner_trainer_delta(reader->run.trainer, 0, false);
-    atomic_store(&reader->seen, info->position);
+    atomic_store(&reader->seen, position);
+}
+
+/* Delta and checkpoint of the base came, in whatever order. */
+static void try_base(struct reader *reader)
+{
+    pthread_mutex_lock(&reader->mutex);
+    const struct learner_delta_info *info =
+        reader->awaiting ? learner_delta_get_info(reader->awaiting) : NULL;
+    bool come = info && info->position == reader->run.position;
+    if (come) {
+        load_base(reader, reader->run.path);
+        reader->awaiting = NULL;
+        settle(reader, info, true);
+    }
+    pthread_mutex_unlock(&reader->mutex);
 }
 
 /* By the train thread. */
@@ -230,10 +247,11 @@ static void changed(void *self, struct learner_delta *delta)
     const struct learner_delta_info *info = learner_delta_get_info(delta);
     struct base_error error;
     if (!info->complete) {
-        if (info->checkpoint) { /* checkpointed() goes on */
-            reader->delta = delta;
-            reader->await = info->position;
-            reader->step = reader->run.trainer->dense_step;
+        if (info->checkpoint) {
+            pthread_mutex_lock(&reader->mutex);
+            reader->awaiting = delta;
+            pthread_mutex_unlock(&reader->mutex);
+            try_base(reader);
             return;
         }
         learner_trainer_settle(reader->run.trainer, false);
@@ -258,19 +276,11 @@ static void checkpointed(void *self, const char *path, uint64_t position,
 {
     struct reader *reader = self;
     (void)oldest_kept, (void)request;
+    pthread_mutex_lock(&reader->mutex);
     snprintf(reader->run.path, sizeof reader->run.path, "%s", path);
-    if (reader->await && position == reader->await) {
-        const struct learner_delta_info *info =
-            learner_delta_get_info(reader->delta);
-        load_base(reader, path);
-        reader->await = 0;
-        reader->position = info->position;
-        memcpy(reader->hash, info->journal_hash, sizeof reader->hash);
-        learner_trainer_settle(reader->run.trainer, true);
-        learner_trainer_delta(reader->run.trainer, 0, false);
-        atomic_store(&reader->seen, position);
-    }
-    atomic_store(&reader->run.position, position);
+    reader->run.position = position;
+    pthread_mutex_unlock(&reader->mutex);
+    try_base(reader);
 }
 
 /* ---- runs ---------------------------------------------------------------- */
@@ -303,6 +313,7 @@ static struct reader *reader_new(bool eviction)
     struct reader *reader = calloc(1, sizeof *reader);
     assert_non_null(reader);
     run_init(&reader->run, false);
+    pthread_mutex_init(&reader->mutex, NULL);
     struct learner_trainer_config *config = &reader->run.config;
     config->model.eviction_ms = eviction ? 20000 : 0;
     run_stream(&reader->run, &stream);
@@ -329,6 +340,7 @@ static struct reader *reader_new(bool eviction)
 static void reader_free(struct reader *reader)
 {
     run_fini(&reader->run);
+    pthread_mutex_destroy(&reader->mutex);
     free(reader->dense);
     free(reader);
 }
@@ -352,7 +364,9 @@ static void run_on(struct reader *reader, uint64_t limit)
     while (at < limit) {
         at = limit - at > 4 * B ? at + 4 * B : limit;
         stream_set_limit(reader->run.stream, at);
-        while (atomic_load(&reader->seen) < at)
+        run_wait(&reader->run, at);
+        while (at > reader->run.config.version_position &&
+               atomic_load(&reader->seen) < at)
             usleep(200);
     }
 }
