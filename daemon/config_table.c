@@ -110,6 +110,15 @@ static const struct base_setting settings[] = {
           "impressions",
           "Open impressions; beyond, the one that would close first leaves "
           "without a label."),
+    COUNT("ingest.waiting_clicks_max", IN(waiting_clicks_max), "1000000", 0, 1e9,
+          "clicks",
+          "Clicks that wait for their impression; beyond, the one that has waited "
+          "out first counts as evicted and is a behavior at once; 0: no cap."),
+    COUNT("ingest.remembered_max", IN(remembered_max), "20000000", 0, 1e9,
+          "events",
+          "Newest events of each topic whose ids are remembered at most, as long "
+          "as ingest.lateness_ms asks for it; an id sent again later is taken for "
+          "a new one; 0: no cap."),
     REAL("ingest.negative_keep", IN(negative_keep), "1", 1e-6, 1,
          "Share of negatives that become samples (window mode), chosen by "
          "the hash of the impression's id."),

@@ -53,6 +53,18 @@ static const struct metric metrics[] = {
      "Records in Kafka that are not applied yet."},
     {"ingest_pending_impressions", GAUGE, IN(ingest.pending),
      "Impressions whose window is open."},
+    {"ingest_waiting_clicks", GAUGE, IN(ingest.waiting_clicks),
+     "Clicks that wait for their impression."},
+    {"ingest_evicted_total", COUNTER, IN(ingest.evicted),
+     "Impressions beyond ingest.pending_max, which left without their label."},
+    {"ingest_evicted_clicks_total", COUNTER, IN(ingest.evicted_clicks),
+     "Clicks beyond ingest.waiting_clicks_max, which no longer waited for "
+     "their impression."},
+    {"ingest_ids", GAUGE, IN(ingest.ids),
+     "Ids that wait or are remembered, of both topics."},
+    {"ingest_ids_forgotten_total", COUNTER, IN(ingest.ids_forgotten),
+     "Ids beyond ingest.remembered_max that went before their time, in this "
+     "process."},
     {"ingest_users", GAUGE, IN(ingest.users), "Users with a sequence."},
     {"ingest_journal_end_positions", GAUGE, IN(ingest.journal_end),
      "Samples written to the journal."},

@@ -102,6 +102,9 @@ struct ingest_config {
     uint32_t history_slack; /* >= 64 */
     int64_t history_ttl_ms; /* 0: none */
     uint64_t pending_max;
+    uint64_t waiting_clicks_max; /* 0: bounded by event time only */
+    uint64_t remembered_max;     /* newest events of a topic whose ids are
+                                    remembered; 0: likewise */
     double negative_keep;   /* 1: no down-sampling; window mode */
     uint32_t idle_ms;       /* 100 */
     char decisions[1024];   /* file of recorded decisions to take as input */
@@ -172,7 +175,9 @@ struct ingest_status {
     int64_t unaccounted;    /* offsets in no bucket; 0, or the daemon ends */
     uint64_t users, pending, history_cut, floored_records, clamped_records,
         late_labels_lost, dead_letters_dropped, decisions, crossed_partitions,
-        evicted, damaged_sequences;
+        evicted, evicted_clicks, waiting_clicks, damaged_sequences;
+    uint64_t ids; /* remembered or waiting, of both topics */
+    uint64_t ids_forgotten; /* before their time, in this process */
     int64_t applied_ms;     /* apply_ms of the last applied event */
     int64_t lag_records;    /* sum of high - next; -1 unknown */
     uint64_t disk_free_bytes, disk_reserve_bytes; /* where the store lies */

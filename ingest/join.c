@@ -182,9 +182,10 @@ static enum base_status join_click(struct ingest_state *state,
     return behave(state, click, error);
 }
 
-/* The impression never came. */
-static enum base_status time_out_click(struct ingest_state *state,
-                                       uint64_t ref, struct base_error *error)
+/* The impression never came, or is not waited for any longer. */
+static enum base_status release_click(struct ingest_state *state, uint64_t ref,
+                                      enum ingest_bucket bucket,
+                                      struct base_error *error)
 {
     struct ingest_waiting waiting;
     uint64_t ids[LEARNER_FIELDS_MAX], front;
@@ -199,7 +200,7 @@ static enum base_status time_out_click(struct ingest_state *state,
            !ingest_pending_waits(&state->clicks, front))
         ingest_early_take(&state->early, waiting.link, &front);
     ingest_ledger_settle(&state->ledger, INGEST_CLICKS, waiting.partition,
-                         INGEST_ORGANIC);
+                         bucket);
     return behave(state, &click, error);
 }
 
@@ -257,6 +258,19 @@ static enum base_status wait_for_impression(struct ingest_state *state,
         status = ingest_early_add(&state->early, event->impression, ref,
                                   error);
     return status;
+}
+
+/* Above waiting_clicks_max the one that would be organic first is a behavior
+ * now. */
+static enum base_status evict_click(struct ingest_state *state,
+                                    struct base_error *error)
+{
+    struct ingest_timer timer;
+    if (state->config.waiting_clicks_max == 0 ||
+        state->clicks.open <= state->config.waiting_clicks_max ||
+        !ingest_pending_first(&state->clicks, &timer))
+        return BASE_OK;
+    return release_click(state, timer.ref, INGEST_EVICTED, error);
 }
 
 /* Not late, not seen before. */
@@ -415,7 +429,7 @@ enum base_status ingest_join_fire(struct ingest_state *state, int64_t apply_ms,
             (!has_click || impression.due_ms <= click.due_ms)) {
             status = close_impression(state, impression.ref, error);
         } else {
-            status = time_out_click(state, click.ref, error);
+            status = release_click(state, click.ref, INGEST_ORGANIC, error);
         }
         if (status)
             return status;
@@ -445,7 +459,9 @@ enum base_status ingest_join_apply(struct ingest_state *state,
     }
     if (!status)
         ingest_ledger_count(partition, bucket);
-    return status;
+    /* Counted first: it may be this very click that leaves. */
+    return status || bucket != INGEST_WAITING ? status
+                                              : evict_click(state, error);
 }
 
 /* ---- stop ---------------------------------------------------------------- */
@@ -472,7 +488,7 @@ enum base_status ingest_join_stop(struct ingest_state *state,
         status =
             ingest_pending_get(&state->clicks, ref, &waiting, NULL, error);
         if (!status && waiting.partition == partition)
-            status = time_out_click(state, ref, error);
+            status = release_click(state, ref, INGEST_ORGANIC, error);
         if (status)
             return status;
     }

@@ -69,6 +69,16 @@ static int64_t remembered_until(const struct ingest_pending *pending,
     return until;
 }
 
+/* Whether the event is of the newest whose ids are remembered: refs are dense
+ * in the order of application. */
+static bool is_recent(const struct ingest_pending *pending, uint64_t ref)
+{
+    uint64_t next = pending->tail_number << SLOT_BITS |
+                    (pending->tail ? pending->tail->count : 0);
+    return pending->remembered_max == 0 ||
+           next - ref <= pending->remembered_max;
+}
+
 /* ---- life ---------------------------------------------------------------- */
 
 enum base_status ingest_pending_init(struct ingest_pending *pending,
@@ -458,6 +468,8 @@ enum base_status ingest_pending_remembers(struct ingest_pending *pending,
         *remembered = true;
         return BASE_OK;
     }
+    if (!is_recent(pending, *found) && !ingest_pending_waits(pending, *found))
+        return BASE_OK;
     struct ingest_waiting waiting;
     enum base_status status =
         ingest_pending_get(pending, *found, &waiting, NULL, error);
@@ -660,6 +672,10 @@ static enum base_status drop_block(struct ingest_pending *pending,
         const uint64_t *newest = base_map_get(pending->index, waiting.id);
         if (newest && *newest == ref)
             base_map_remove(pending->index, waiting.id);
+        pending->forgotten += ingest_ledger_own(pending->ledger,
+                                                pending->topic,
+                                                waiting.partition) <=
+                              remembered_until(pending, &waiting);
     }
     base_put_u64_be(key, block->number);
     enum base_status status =
@@ -682,8 +698,11 @@ static enum base_status retire(struct ingest_pending *pending,
                                      block->blocker_partition) <=
                        block->blocker_ms;
     enum base_status status = BASE_OK;
+    uint64_t last = block->number << SLOT_BITS | (INGEST_PENDING_BLOCK - 1);
     *gone = false;
-    if (!blocked)
+    if (!is_recent(pending, last))
+        blocked = false;
+    else if (!blocked)
         status = find_blocker(pending, block, &blocked, error);
     if (status || blocked)
         return status;

@@ -7,7 +7,8 @@
  *    have a record of their own, so that closing a window writes 136 bytes.
  * 2. A block goes when all in it is resolved and forgotten (rule: an id is
  *    remembered while it waits, or while own_ms of the partition that brought
- *    it is not above event_ms + lateness). The answer to "remembered?"
+ *    it is not above event_ms + lateness, if it is of the newest
+ *    remembered_max events of its topic). The answer to "remembered?"
  *    follows the rule, whether or not the block is still there.
  * 3. Index and timers are in memory, rebuilt from the blocks at open. A ref
  *    is block number << 9 | slot; it grows in the order of application.
@@ -48,6 +49,8 @@ struct ingest_pending {
     uint8_t topic;
     uint32_t id_count; /* of each event */
     int64_t lateness_ms;
+    uint64_t remembered_max; /* 0: none; set behind init */
+    uint64_t forgotten;      /* ids that went before their time */
     uint64_t open; /* events not resolved */
     struct ingest_timers timers;
     struct base_map *index;  /* id -> ref, newest */

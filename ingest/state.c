@@ -154,6 +154,8 @@ static enum base_status make_parts(struct ingest_state *state,
                                      error);
     if (!status)
         status = ingest_early_init(&state->early, error);
+    state->impressions.remembered_max = config->remembered_max;
+    state->clicks.remembered_max = config->remembered_max;
     if (!status)
         status = ingest_sequence_init(
             &state->user, schema->item_count,

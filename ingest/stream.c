@@ -14,6 +14,7 @@ static const char *const free_names[] = {
     "window_ms",     "lateness_ms",    "skew_ms",
     "history_max",   "history_slack",  "history_ttl_ms",
     "pending_max",   "negative_keep",  "batch_size",
+    "waiting_clicks_max", "remembered_max",
 };
 static const char label[] = "label."; /* names of groups are free too */
 
@@ -98,6 +99,9 @@ enum base_status ingest_stream_text(const struct ingest_config *config,
             config->skew_ms, config->history_max, config->history_slack);
     fprintf(out, "history_ttl_ms=%" PRId64 "\npending_max=%" PRIu64 "\n",
             config->history_ttl_ms, config->pending_max);
+    fprintf(out,
+            "waiting_clicks_max=%" PRIu64 "\nremembered_max=%" PRIu64 "\n",
+            config->waiting_clicks_max, config->remembered_max);
     fprintf(out, "negative_keep=%.17g\nbatch_size=%u\n",
             config->negative_keep, config->batch_size);
     if (fclose(out)) {

@@ -133,6 +133,15 @@ static void publish_totals(struct ingest_status *status,
     status->applied_ms = totals->last_apply_ms;
 }
 
+static uint64_t clicks_evicted(const struct ingest_ledger *ledger)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < ledger->count; i++)
+        if (ledger->partitions[i].position.topic == INGEST_CLICKS)
+            count += ledger->partitions[i].buckets[INGEST_EVICTED];
+    return count;
+}
+
 void ingest_totals_publish(struct ingest_state *state, uint64_t users,
                            int64_t commit_us)
 {
@@ -148,6 +157,12 @@ void ingest_totals_publish(struct ingest_state *state, uint64_t users,
     status->partition_count = state->ledger.count;
     status->unaccounted = ingest_ledger_unaccounted(&state->ledger);
     status->pending = state->impressions.open + state->clicks.open;
+    status->waiting_clicks = state->clicks.open;
+    status->evicted_clicks = clicks_evicted(&state->ledger);
+    status->ids = base_map_size(state->impressions.index) +
+                  base_map_size(state->clicks.index);
+    status->ids_forgotten =
+        state->impressions.forgotten + state->clicks.forgotten;
     status->lag_records = -1;
     status->map_used_bytes = ingest_store_used(state->store);
     status->map_bytes = ingest_store_map_bytes(state->store);

@@ -245,14 +245,15 @@ static bool fires_before(const struct plain_event *a,
     return a->event.offset < b->event.offset;
 }
 
+/* topic INGEST_TOPICS: of both. */
 static struct plain_event *first_waiting(struct plain_state *plain,
-                                         bool impressions_only)
+                                         uint8_t topic)
 {
     struct plain_event *first = NULL;
     for (unsigned i = 0; i < plain->count; i++) {
         struct plain_event *one = &plain->events[i];
         if (one->waits &&
-            (!impressions_only || one->event.topic == INGEST_IMPRESSIONS) &&
+            (topic == INGEST_TOPICS || one->event.topic == topic) &&
             (!first || fires_before(one, first)))
             first = one;
     }
@@ -278,6 +279,15 @@ static void fire_one(struct plain_state *plain, struct plain_event *one)
     }
 }
 
+static uint64_t accepted_of(const struct plain_state *plain, uint8_t topic)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < plain->count; i++)
+        count += plain->events[i].accepted &&
+                 plain->events[i].event.topic == topic;
+    return count;
+}
+
 static bool remembered(const struct plain_state *plain,
                        const struct ingest_event *event)
 {
@@ -288,6 +298,10 @@ static bool remembered(const struct plain_state *plain,
             continue;
         if (one->waits && event->topic == INGEST_IMPRESSIONS)
             return true;
+        if (plain->config->remembered_max && !one->waits &&
+            accepted_of(plain, event->topic) - one->number >
+                plain->config->remembered_max)
+            continue;
         if (plain->own[event->topic][one->event.partition] <=
             one->event.event_ms + plain->config->lateness_ms)
             return true;
@@ -325,12 +339,27 @@ static void evict(struct plain_state *plain)
                 plain->events[i].event.topic == INGEST_IMPRESSIONS;
     if (open <= plain->config->pending_max)
         return;
-    struct plain_event *one = first_waiting(plain, true);
+    struct plain_event *one = first_waiting(plain, INGEST_IMPRESSIONS);
     one->waits = false;
     if (fnw(plain))
         final(plain, one);
     else
         settle(plain, one, INGEST_EVICTED);
+}
+
+static void evict_click(struct plain_state *plain)
+{
+    uint64_t open = 0;
+    for (unsigned i = 0; i < plain->count; i++)
+        open += plain->events[i].waits &&
+                plain->events[i].event.topic == INGEST_CLICKS;
+    if (plain->config->waiting_clicks_max == 0 ||
+        open <= plain->config->waiting_clicks_max)
+        return;
+    struct plain_event *one = first_waiting(plain, INGEST_CLICKS);
+    one->waits = false;
+    settle(plain, one, INGEST_EVICTED);
+    behave(plain, one, one->event.event_ms, one->ids);
 }
 
 static void apply_impression(struct plain_state *plain,
@@ -348,6 +377,7 @@ static void apply_impression(struct plain_state *plain,
         sample(plain, impression, LEARNER_FNW_NEGATIVE, 0);
     ++*bucket(plain, impression,
               fnw(plain) ? INGEST_NEGATIVE : INGEST_WAITING);
+    impression->number = accepted_of(plain, INGEST_IMPRESSIONS);
     impression->accepted = impression->waits = true;
     for (unsigned i = 0; i < plain->count; i++) {
         struct plain_event *click = &plain->events[i];
@@ -378,6 +408,7 @@ static void apply_click(struct plain_state *plain, struct plain_event *click)
     const struct ingest_event *event = &click->event;
     struct plain_event *impression =
         open_impression(plain, event->impression);
+    click->number = accepted_of(plain, INGEST_CLICKS);
     click->accepted = true;
     if (event->impression == 0) {
         ++*bucket(plain, click, INGEST_BEHAVIOR);
@@ -391,13 +422,14 @@ static void apply_click(struct plain_state *plain, struct plain_event *click)
             event->event_ms + config->lateness_ms + config->skew_ms;
         if (click->due < event->apply_ms)
             click->due = event->apply_ms;
+        evict_click(plain);
     }
 }
 
 void plain_apply(struct plain_state *plain, const struct ingest_event *event)
 {
     struct plain_event *first, *one = &plain->events[plain->count];
-    while ((first = first_waiting(plain, false)) != NULL &&
+    while ((first = first_waiting(plain, INGEST_TOPICS)) != NULL &&
            first->due < event->apply_ms)
         fire_one(plain, first);
     memset(one, 0, sizeof *one);

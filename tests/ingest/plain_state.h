@@ -17,6 +17,7 @@ struct plain_event {
     struct ingest_event event;
     uint64_t ids[FIXTURE_FIELDS];
     bool accepted; /* opened, or remembered */
+    uint64_t number; /* of the accepted of its topic */
     bool waits, clicked;
     int64_t due;
     uint32_t seen;     /* impression: behaviors of the user before it */

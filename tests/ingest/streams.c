@@ -26,6 +26,10 @@ void stream_draw_config(struct stream_draw *draw,
         stream_draw(draw, 3) ? 1000 : 1 + stream_draw(draw, 12);
     config->negative_keep = stream_draw(draw, 3) ? 1 : 0.5;
     config->batch_size = 1 + (uint32_t)stream_draw(draw, 9);
+    config->waiting_clicks_max =
+        stream_draw(draw, 3) ? 0 : 1 + stream_draw(draw, 5);
+    config->remembered_max =
+        stream_draw(draw, 3) ? 0 : 1 + stream_draw(draw, 20);
 }
 
 void stream_draw_event(struct stream_draw *draw, struct fixture_event *made,
