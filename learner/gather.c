@@ -275,7 +275,7 @@ enum base_status learner_gather_find(struct learner_gather *gather,
         place_crosses(gather);
     for (unsigned t = 0; t < model->table_count; t++) {
         struct learner_places *places = &gather->places[t];
-        learner_places_find(places);
+        learner_places_find(places, 0);
         gather->rows[t] = places->rows;
         gather->drows[t] = places->drows;
         gather->row_count[t] = places->count;
@@ -401,17 +401,7 @@ static void move_all(struct learner_gather *gather)
         gather->cross_index[i] = places->moved[gather->cross_index[i]];
 }
 
-/* Place of a negative's id: that of its row, or the OOV row's. */
-static uint32_t place_negative(struct learner_places *places, uint64_t id)
-{
-    uint32_t at = learner_places_add(places, id);
-    if (!places->slots[at])
-        at = learner_places_unknown(places);
-    places->negative[at] = 1;
-    return at;
-}
-
-/* One cell; nothing in it where all ids are absent. */
+/* The places of one cell's ids; none where all of them are absent. */
 static void place_cell(struct learner_gather *gather, const uint64_t *ids,
                        uint32_t *index)
 {
@@ -425,8 +415,24 @@ static void place_cell(struct learner_gather *gather, const uint64_t *ids,
         uint64_t id = out ? LEARNER_ABSENT : id_of(line, fields, ids, j);
         index[j] = id == LEARNER_ABSENT
                        ? LEARNER_NO_ROW
-                       : place_negative(item_places(gather, j), id);
+                       : learner_places_of(item_places(gather, j), id);
     }
+}
+
+/* Without a row of its own a negative's id has the OOV row's place. */
+static void settle_negatives(struct learner_gather *gather)
+{
+    size_t f = gather->negative_line.count;
+    for (size_t i = 0; i < gather->behaviors; i++)
+        for (unsigned j = 0; j < f; j++) {
+            uint32_t *index = &gather->negatives[i * f + j];
+            struct learner_places *places = item_places(gather, j);
+            if (*index == LEARNER_NO_ROW)
+                continue;
+            if (!places->slots[*index])
+                *index = learner_places_unknown(places);
+            places->negative[*index] = 1;
+        }
 }
 
 /* The first behavior of a history has no cell. */
@@ -435,6 +441,9 @@ static void place_negatives(struct learner_gather *gather, const uint64_t *ids)
     const struct learner_batch *batch = &gather->batch;
     size_t f = gather->negative_line.count;
     gather->negative_index = gather->negatives;
+    uint32_t known[LEARNER_TABLES_MAX];
+    for (unsigned t = 0; t < gather->model->table_count; t++)
+        known[t] = gather->places[t].count;
     for (uint32_t g = 0; g < batch->groups; g++) {
         uint32_t begin = batch->history_begin[g];
         if (begin == batch->history_begin[g + 1])
@@ -444,6 +453,9 @@ static void place_negatives(struct learner_gather *gather, const uint64_t *ids)
         for (uint32_t k = begin + 1; k < batch->history_begin[g + 1]; k++)
             place_cell(gather, ids + k * f, gather->negatives + k * f);
     }
+    for (unsigned t = 0; t < gather->model->table_count; t++)
+        learner_places_find(&gather->places[t], known[t]);
+    settle_negatives(gather);
 }
 
 /* Whether a row was made for one of the cells. (An id that is not admitted

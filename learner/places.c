@@ -114,43 +114,37 @@ void learner_places_pack(struct learner_places *places, uint32_t at)
            places->width * sizeof(float));
 }
 
-void learner_places_find(struct learner_places *places)
+void learner_places_find(struct learner_places *places, uint32_t first)
 {
     const struct learner_table *table = places->table;
-    for (uint32_t i = 0; i < places->count + AHEAD; i++) {
+    for (uint32_t i = first; i < places->count + AHEAD; i++) {
         if (i < places->count)
             places->slots[i] = learner_table_guess(table, places->keys[i]);
-        if (i < AHEAD)
+        if (i < first + AHEAD)
             continue;
         uint32_t at = i - AHEAD;
         places->slots[at] = learner_table_settle(table, places->keys[at],
                                                  places->slots[at]);
+        places->moved[at] = at;
         learner_places_pack(places, at);
     }
 }
 
-uint32_t learner_places_add(struct learner_places *places, uint64_t key)
+uint32_t learner_places_unknown(struct learner_places *places)
 {
     uint32_t count = places->count;
-    uint32_t at = learner_places_of(places, key);
+    uint32_t at = learner_places_of(places, 0);
     if (at == count) {
-        places->slots[at] = learner_table_find(places->table, key);
+        places->slots[at] = 0;
         places->moved[at] = at;
         learner_places_pack(places, at);
     }
     return at;
 }
 
-uint32_t learner_places_unknown(struct learner_places *places)
-{
-    return learner_places_add(places, 0);
-}
-
 void learner_places_move(struct learner_places *places, uint32_t at)
 {
     uint32_t to = learner_places_unknown(places);
-    for (uint32_t i = 0; !places->moved_any && i < places->count; i++)
-        places->moved[i] = i;
     places->moved_any = true;
     places->moved[at] = to;
     places->occurrences[to] += places->occurrences[at];

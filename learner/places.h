@@ -27,7 +27,7 @@ struct learner_places {
     uint64_t *keys;
     uint32_t *slots;       /* 0 where there is no row */
     uint32_t *occurrences; /* cells that point here, negatives apart */
-    uint32_t *moved;       /* where moved_any: place that stands for this */
+    uint32_t *moved;       /* place that stands for this */
     uint8_t *created;      /* the row was made for this batch */
     uint8_t *negative;     /* a negative points here */
     float *rows, *drows;   /* (U,W) */
@@ -48,11 +48,9 @@ void learner_places_prefetch(const struct learner_places *places,
                              uint64_t key);
 /* Place of `key`, made where there was none; its slot is found later. */
 uint32_t learner_places_of(struct learner_places *places, uint64_t key);
-/* Finds the slots and packs the rows of all places. */
-void learner_places_find(struct learner_places *places);
-/* Place of `key` as of(), with slot and row. */
-uint32_t learner_places_add(struct learner_places *places, uint64_t key);
-/* Place of id 0, the OOV row's. */
+/* Finds the slots and packs the rows of all places from `first` on. */
+void learner_places_find(struct learner_places *places, uint32_t first);
+/* Place of id 0, the OOV row's, with its row. */
 uint32_t learner_places_unknown(struct learner_places *places);
 /* Copies the row of place `at`. */
 void learner_places_pack(struct learner_places *places, uint32_t at);
