@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # test_install.sh BUILD SOURCE MAKE_MODEL: installs libinterest into a
 # temporary prefix, builds the example rankers against it with pkg-config and
-# with CMake, in C and in C++, runs all four, and looks at what is exported.
+# with CMake, in C, C++ and Python, runs all five, and looks at what is exported.
 set -eu
 build=$1 source=$2 make_model=$3
 work=$(mktemp -d "${TMPDIR:-/tmp}/interestd-XXXXXX")
@@ -48,10 +48,22 @@ cmake -G Ninja -S "$example" -B "$work/build" -DCMAKE_PREFIX_PATH="$prefix" \
     >/dev/null
 cmake --build "$work/build" >/dev/null
 
-LD_LIBRARY_PATH=$libdir
-export LD_LIBRARY_PATH
+# Every function of the header has its line in the man page.
+page=$(find "$prefix" -name interest.3)
+[ -n "$page" ] || fail "no man page in the prefix"
+for name in $(grep -o 'interest_[a-z_]*(' "$prefix/include/interest.h" |
+    tr -d '(' | sort -u); do
+    nm -D --defined-only "$library" | grep -q " T $name$" ||
+        fail "$name is not exported"
+    grep -q "$name(" "$page" || fail "$name is not in interest.3"
+done
+module=$(dirname "$(find "$prefix" -name interest.py)")
+[ -f "$module/interest.py" ] || fail "no interest.py in the prefix"
+
+LD_LIBRARY_PATH=$libdir PYTHONPATH=$module PYTHONDONTWRITEBYTECODE=1
+export LD_LIBRARY_PATH PYTHONPATH PYTHONDONTWRITEBYTECODE
 for ranker in "$work/pc_c" "$work/pc_cpp" "$work/build/ranker_c" \
-    "$work/build/ranker_cpp"; do
+    "$work/build/ranker_cpp" "$example/ranker.py"; do
     "$ranker" "$model" 'shoe7,sport;hat3,sport;,x' \
         'shoe7,sport;shoe8,sport;pan1,kitchen' >"$work/out"
     [ "$(grep -c '^v[0-9]*-1 candidate [012]: 0\.[0-9]*$' "$work/out")" = 3 ] ||
@@ -69,4 +81,4 @@ INTERESTD_KERNELS=plain "$work/pc_c" "$model" 'shoe7,sport' 'shoe7,sport' \
 # shoe7 has a row of its own; the others and all categories have none.
 [ "$(cut -d: -f2 "$work/first" | sort -u | wc -l)" = 2 ] ||
     fail "not two different scores: $(cat "$work/first")"
-echo "installed library: 4 rankers agree"
+echo "installed library: 5 rankers agree"
