@@ -18,8 +18,7 @@ enum { FILE_MAX = 256 << 20 };
 struct ingest_decisions {
     size_t count, room;
     struct ingest_decision *items;
-    size_t forget_count, forget_room;
-    struct ingest_decision *forgets; /* as they stand in the file */
+    struct ingest_repeats repeats;
 };
 
 static int order(const void *left, const void *right)
@@ -45,6 +44,10 @@ static uint8_t kinds_of(const char *text)
         kinds |= INGEST_UNREGISTERED;
     if (strcmp(text, "forget") == 0)
         kinds = INGEST_DECISION_FORGET;
+    if (strcmp(text, "stopped") == 0)
+        kinds = INGEST_DECISION_STOPPED;
+    if (strcmp(text, "skipped") == 0)
+        kinds = INGEST_DECISION_SKIPPED;
     return kinds;
 }
 
@@ -55,10 +58,6 @@ static const char *parse(json_t *line, struct ingest_decision *decision)
     const char *topic = json_string_value(json_object_get(line, "topic"));
     if (!kind)
         return "\"kind\" is missing";
-    if (strcmp(kind, "skipped") == 0)
-        return "a range that an operator skipped (interestd skip) cannot be "
-               "repeated from the topics; without this line the rebuild is "
-               "another history";
     *decision = (struct ingest_decision){.kinds = kinds_of(kind)};
     if (!decision->kinds)
         return NULL;
@@ -79,37 +78,45 @@ static const char *parse(json_t *line, struct ingest_decision *decision)
     decision->offset = values[1];
     decision->own_ms = values[2];
     decision->apply_ms = values[3];
-    const char *text = json_string_value(json_object_get(line, "text"));
-    if (decision->kinds == INGEST_DECISION_FORGET &&
-        (!text || !ingest_forget_parse(text, &decision->forget)))
-        return "\"text\" of a forget must be the user's 16 hex digits and "
-               "TABLE:KEY for each row";
     return NULL;
 }
 
-static bool append(struct ingest_decision **items, size_t *count,
-                   size_t *room, const struct ingest_decision *decision)
+static bool append(struct ingest_decisions *decisions,
+                   const struct ingest_decision *decision)
 {
-    if (*count == *room) {
-        size_t larger = *room ? 2 * *room : 64;
-        void *grown = realloc(*items, larger * sizeof *decision);
-        if (!grown)
+    if (decisions->count == decisions->room) {
+        size_t room = decisions->room ? 2 * decisions->room : 64;
+        void *items = realloc(decisions->items, room * sizeof *decision);
+        if (!items)
             return false;
-        *items = grown;
-        *room = larger;
+        decisions->items = items;
+        decisions->room = room;
     }
-    (*items)[(*count)++] = *decision;
+    decisions->items[decisions->count++] = *decision;
     return true;
 }
 
-static bool keep(struct ingest_decisions *decisions,
-                 const struct ingest_decision *decision)
+static bool is_about_a_record(const struct ingest_decision *decision)
 {
-    if (decision->kinds == INGEST_DECISION_FORGET)
-        return append(&decisions->forgets, &decisions->forget_count,
-                      &decisions->forget_room, decision);
-    return append(&decisions->items, &decisions->count, &decisions->room,
-                  decision);
+    return !(decision->kinds & (INGEST_DECISION_STOPPED |
+                                INGEST_DECISION_SKIPPED |
+                                INGEST_DECISION_FORGET));
+}
+
+/* Text of what is wrong, or NULL. */
+static const char *keep(struct ingest_decisions *decisions, json_t *line,
+                        const struct ingest_decision *decision)
+{
+    if (is_about_a_record(decision))
+        return append(decisions, decision) ? NULL : "no memory";
+    const struct ingest_repeat_line repeat = {
+        .kind = decision->kinds,
+        .at = {.topic = decision->topic, .partition = decision->partition,
+               .offset = decision->offset, .own_ms = decision->own_ms,
+               .apply_ms = decision->apply_ms},
+        .text = json_string_value(json_object_get(line, "text")),
+        .behind = json_string_value(json_object_get(line, "behind"))};
+    return ingest_repeats_add(&decisions->repeats, &repeat);
 }
 
 static enum base_status read_line(struct ingest_decisions *decisions,
@@ -122,12 +129,10 @@ static enum base_status read_line(struct ingest_decisions *decisions,
         return base_fail(error, BASE_DATA, "%s", where.text);
     struct ingest_decision decision;
     const char *wrong = parse(line, &decision);
+    if (!wrong && decision.kinds)
+        wrong = keep(decisions, line, &decision);
     json_decref(line);
-    if (wrong)
-        return base_fail(error, BASE_DATA, "%s", wrong);
-    if (decision.kinds && !keep(decisions, &decision))
-        return base_fail(error, BASE_SYSTEM, "no memory");
-    return BASE_OK;
+    return wrong ? base_fail(error, BASE_DATA, "%s", wrong) : BASE_OK;
 }
 
 static enum base_status read_lines(struct ingest_decisions *decisions,
@@ -173,7 +178,7 @@ void ingest_decisions_free(struct ingest_decisions *decisions)
 {
     if (decisions) {
         free(decisions->items);
-        free(decisions->forgets);
+        ingest_repeats_fini(&decisions->repeats);
     }
     free(decisions);
 }
@@ -183,12 +188,10 @@ size_t ingest_decisions_count(const struct ingest_decisions *decisions)
     return decisions->count;
 }
 
-const struct ingest_decision *
-ingest_decisions_forgets(const struct ingest_decisions *decisions,
-                         size_t *count)
+const struct ingest_repeats *
+ingest_decisions_repeats(const struct ingest_decisions *decisions)
 {
-    *count = decisions->forget_count;
-    return decisions->forgets;
+    return &decisions->repeats;
 }
 
 const struct ingest_decision *

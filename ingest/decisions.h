@@ -5,10 +5,9 @@
  *   {"topic": "impressions", "partition": 0, "offset": 12,
  *    "kind": "floored", "own_ms": 1, "apply_ms": 2}
  * kind is "floored", "clamped", "ahead", "unregistered" or several joined by
- * '+', or "forget" with the "text" that forget.h prints: it is repeated behind
- * the record at its place; lines of other kinds are left out, but for
- * "skipped": a range that an operator gave up is missing from the samples of that run, at a moment that
- * the logs do not hold, so no rebuild can be the same; such a file is refused.
+ * '+', decided about this record; or "stopped", "skipped" or "forget", which
+ * came between records (repeat.h) and have a "text", and "behind" which of them
+ * where that is not the place itself. Lines of other kinds are left out.
  * Immutable once read: any thread. */
 #ifndef INGEST_DECISIONS_H
 #define INGEST_DECISIONS_H
@@ -17,7 +16,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "learner/learner.h"
+#include "ingest/repeat.h"
 
 struct ingest_decision {
     uint8_t topic;
@@ -26,7 +25,6 @@ struct ingest_decision {
     int64_t offset;
     int64_t own_ms;   /* of a clamped record: its stamp after the clamp */
     int64_t apply_ms; /* of a floored record */
-    struct learner_forget forget;
 };
 
 struct ingest_decisions;
@@ -39,10 +37,9 @@ enum base_status ingest_decisions_read(const char *path,
 void ingest_decisions_free(struct ingest_decisions *decisions);
 size_t ingest_decisions_count(const struct ingest_decisions *decisions);
 
-/* Forgets, in the order in which they were made. BORROWS. */
-const struct ingest_decision *
-ingest_decisions_forgets(const struct ingest_decisions *decisions,
-                         size_t *count);
+/* Those that came between records. BORROWS. */
+const struct ingest_repeats *
+ingest_decisions_repeats(const struct ingest_decisions *decisions);
 
 /* The decision on exactly this record, or NULL. *cursor starts at 0, one a
  * partition; offsets of a partition are asked in rising order. */

@@ -100,6 +100,19 @@ static enum base_status make_chunks(struct ingest *ingest,
     return BASE_OK;
 }
 
+static enum base_status read_decisions(struct ingest *ingest,
+                                       struct base_error *error)
+{
+    struct ingest_event last;
+    if (ingest_decisions_read(ingest->config.decisions, &ingest->decisions,
+                              error))
+        return error->status;
+    ingest_state_last(ingest->state, &last);
+    ingest->repeated = ingest_repeats_done(
+        ingest_decisions_repeats(ingest->decisions), &last);
+    return BASE_OK;
+}
+
 enum base_status ingest_open(const struct ingest_config *config,
                              struct ingest **ingest, struct base_error *error)
 {
@@ -117,8 +130,7 @@ enum base_status ingest_open(const struct ingest_config *config,
     if (!status)
         status = ingest_journal_new(made->state, &made->journal, error);
     if (!status && config->decisions[0])
-        status = ingest_decisions_read(config->decisions, &made->decisions,
-                                       error);
+        status = read_decisions(made, error);
     if (!status)
         status = base_ring_new(&made->out, INGEST_CHUNKS, error);
     if (!status)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "ingest/repeat.h"
 #include "ingest/stream.h"
 #include "ingest/view.h"
 
@@ -482,9 +483,17 @@ static enum base_status print_decision(struct dump *dump,
             topics[decision.topic], (int)decision.partition, decision.offset,
             decision_name(decision.what), decision.first_ms,
             decision.second_ms);
-    if (decision.bytes_kept) {
+    const uint8_t *behind =
+        memchr(decision.bytes, INGEST_BEHIND, decision.bytes_kept);
+    uint32_t size = behind ? (uint32_t)(behind - decision.bytes)
+                           : decision.bytes_kept;
+    if (size) {
         fputs(",\"text\":", dump->out);
-        print_text(dump->out, decision.bytes, decision.bytes_kept);
+        print_text(dump->out, decision.bytes, size);
+    }
+    if (behind) {
+        fputs(",\"behind\":", dump->out);
+        print_text(dump->out, behind + 1, decision.bytes_kept - size - 1);
     }
     fputs("}\n", dump->out);
     return BASE_OK;

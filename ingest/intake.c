@@ -384,6 +384,18 @@ void ingest_source_unpark(struct ingest_source *source)
     }
 }
 
+/* In a range that the given decisions pass over. */
+static bool given_up(struct ingest_source *source, unsigned i, int64_t offset)
+{
+    if (!source->decisions ||
+        !ingest_repeats_passed(ingest_decisions_repeats(source->decisions),
+                               (uint8_t)(i / source->per_topic),
+                               (int32_t)(i % source->per_topic), offset))
+        return false;
+    reach(source, i, offset + 1);
+    return true;
+}
+
 static enum base_status on_message(struct ingest_source *source,
                                    const rd_kafka_message_t *message,
                                    struct base_error *error)
@@ -408,6 +420,8 @@ static enum base_status on_message(struct ingest_source *source,
     if (message->offset < slot->next)
         return BASE_OK; /* read before: left over from an assignment */
     if (skipped_loss(source, i, message->offset))
+        return BASE_OK;
+    if (given_up(source, i, message->offset))
         return BASE_OK;
     if (park(source, i, message))
         return BASE_OK;

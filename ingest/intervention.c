@@ -5,6 +5,9 @@
 #include "ingest/join.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#include "ingest/repeat.h"
 
 enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              int32_t partition,
@@ -15,7 +18,10 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
     if (status)
         return status;
     struct ingest_event event;
+    char text[600], behind[INGEST_BEHIND_TEXT];
     ingest_state_last(state, &event);
+    ingest_repeat_place(&event, behind);
+    snprintf(text, sizeof text, "%.500s%s", reason, behind);
     for (uint8_t topic = 0; !status && topic < INGEST_TOPICS; topic++) {
         struct ingest_partition *found =
             ingest_ledger_find(&state->ledger, topic, partition);
@@ -26,7 +32,7 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
         event.offset = found->position.next;
         status =
             ingest_decision_put(state->store, &state->totals.letters, &event,
-                                INGEST_DECISION_STOPPED, reason, error);
+                                INGEST_DECISION_STOPPED, text, error);
     }
     if (!status)
         status = ingest_join_stop(state, partition, error);
@@ -80,13 +86,15 @@ enum base_status ingest_state_skip(struct ingest_state *state,
                              "state: partition %d of topic %d was "
                              "never read",
                              (int)skip->partition, skip->topic));
-    char text[200];
+    char text[300], behind[INGEST_BEHIND_TEXT];
     struct ingest_event event;
     ingest_state_last(state, &event);
+    ingest_repeat_place(&event, behind);
     event.topic = skip->topic;
     event.partition = skip->partition;
     event.offset = partition->position.next;
     describe_skip(skip, partition->position.next, text, sizeof text);
+    strcat(text, behind);
     status = ingest_ledger_skip(partition, skip->start, skip->to, error);
     if (!status)
         status =

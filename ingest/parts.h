@@ -53,7 +53,7 @@ struct ingest {
     size_t row_size;
     struct ingest_mail *forgetting; /* OWNS: wait until no event is half done */
     struct ingest_decisions *decisions; /* OWNS; given, or NULL */
-    size_t repeated; /* its forgets so far */
+    size_t repeated; /* of those between records, so far */
     uint64_t row_epoch, row_version;
 };
 

@@ -346,31 +346,21 @@ static enum base_status wait_for_room(struct ingest *ingest,
     }
 }
 
+/* Given decisions that came before this record, or right behind it. */
 BASE_ON(store)
-static bool same_place(const struct ingest_decision *decision,
-                       const struct ingest_event *last)
+static enum base_status repeat(struct ingest *ingest,
+                               const struct ingest_event *event, bool behind,
+                               struct base_error *error)
 {
-    return decision->topic == last->topic &&
-           decision->partition == last->partition &&
-           decision->offset == last->offset &&
-           decision->apply_ms == last->apply_ms;
-}
-
-/* Forgets of the given decisions that came behind the last applied event. */
-BASE_ON(store)
-static enum base_status repeat_forgets(struct ingest *ingest,
-                                       struct base_error *error)
-{
-    size_t count;
-    struct ingest_event last;
-    const struct ingest_decision *all =
-        ingest_decisions_forgets(ingest->decisions, &count);
-    ingest_state_last(ingest->state, &last);
-    while (ingest->repeated < count &&
-           same_place(&all[ingest->repeated], &last)) {
+    const struct ingest_repeats *all =
+        ingest_decisions_repeats(ingest->decisions);
+    while (ingest->repeated < all->count) {
+        const struct ingest_repeat *one = &all->items[ingest->repeated];
+        int order = ingest_event_order(&one->behind, event);
+        if (order > 0 || (order == 0 && !behind))
+            break;
         if (begin(ingest, error) ||
-            ingest_state_forget(ingest->state,
-                                &all[ingest->repeated].forget, 1, error))
+            ingest_repeat_apply(one, ingest->state, error))
             return error->status;
         ingest->repeated++;
     }
@@ -383,7 +373,7 @@ static enum base_status apply(struct ingest *ingest,
                               struct base_error *error)
 {
     enum base_status status;
-    if (ingest->decisions && repeat_forgets(ingest, error))
+    if (ingest->decisions && repeat(ingest, event, false, error))
         return error->status;
     do {
         status = begin(ingest, error);
@@ -394,6 +384,8 @@ static enum base_status apply(struct ingest *ingest,
     } while (status == BASE_AGAIN);
     if (!status)
         ingest->pending++;
+    if (!status && ingest->decisions)
+        status = repeat(ingest, event, true, error);
     return status;
 }
 
@@ -458,8 +450,7 @@ static enum base_status say_farewell(struct ingest *ingest,
                                      struct base_error *error)
 {
     int64_t until = base_monotonic_ms() + FAREWELL_MS;
-    if (read_forgets(ingest, error) ||
-        (ingest->decisions && repeat_forgets(ingest, error)))
+    if (read_forgets(ingest, error))
         return error->status;
     do {
         if (serve_others(ingest, error))

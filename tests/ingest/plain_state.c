@@ -462,6 +462,33 @@ void plain_apply(struct plain_state *plain, const struct ingest_event *event)
     }
 }
 
+void plain_stop(struct plain_state *plain, int32_t partition)
+{
+    for (int topic = 0; topic < INGEST_TOPICS; topic++)
+        for (unsigned i = 0; i < plain->count; i++) {
+            struct plain_event *one = &plain->events[i];
+            if (!one->waits || one->event.topic != topic ||
+                one->event.partition != partition)
+                continue;
+            one->waits = false;
+            if (topic == INGEST_CLICKS) {
+                settle(plain, one, INGEST_ORGANIC);
+                behave(plain, one, one->event.event_ms, one->ids);
+            } else if (!fnw(plain)) {
+                settle(plain, one, INGEST_UNLABELLED);
+            }
+        }
+}
+
+void plain_skip(struct plain_state *plain, unsigned topic, int32_t partition,
+                int64_t to)
+{
+    int64_t *next = &plain->next[topic][partition];
+    plain->buckets[topic][partition][INGEST_LOST] += (uint64_t)(to - *next);
+    *next = to;
+    plain_stop(plain, partition);
+}
+
 /* ---- printing ------------------------------------------------------------ */
 
 static void print_buckets(const uint64_t *buckets, FILE *out)

@@ -57,6 +57,11 @@ struct plain_state {
 
 void plain_apply(struct plain_state *plain, const struct ingest_event *event);
 void plain_end_batch(struct plain_state *plain);
+/* All that waits from partitions of this number leaves. */
+void plain_stop(struct plain_state *plain, int32_t partition);
+/* And the partition of this topic goes on at `to`. */
+void plain_skip(struct plain_state *plain, unsigned topic, int32_t partition,
+                int64_t to);
 void plain_print_ledger(const struct plain_state *plain, unsigned partitions,
                         FILE *out);
 void plain_print_sequences(const struct plain_state *plain, FILE *out);

@@ -5,8 +5,8 @@
  * 1. read to their ends in a random interleaving, with commits, restarts and
  *    kills: the model's ledger, sequences, samples, their order and hash, and
  *    no decision recorded;
- * 2. with idle partitions and lying clocks: the model's, given the decisions
- *    that were recorded;
+ * 2. with idle partitions, lying clocks, and partitions that stop and go on
+ *    behind what is given up: the model's, given the decisions recorded;
  * 3. those decisions given, another interleaving, a later clock: the same.
  *
  * A case that fails is cut down to few records before it is printed.
@@ -24,41 +24,24 @@
 
 #include "base/file.h"
 #include "ingest/merge.h"
-#include "plain_state.h"
+#include "plain_logs.h"
 #include "state_fixture.h"
 #include "streams.h"
 
 enum {
     CASES = 2500,
-    RECORDS = 100,
-    SLOTS = INGEST_TOPICS * STREAM_PARTITIONS,
     IDLE_MS = 5,
     KILLS = 3,
-    DECISIONS = 1024,
+    STOPS = 3,
     TEXT = 2048,
 };
 static const int64_t LATER_MS = INT64_MAX / 4; /* a clock that clamps nothing */
 
-/* One record of a partition's log; `written_ms` is the clock's time when it
- * came. */
-struct record {
-    struct fixture_event made;
-    int64_t written_ms;
-};
-
-struct logs {
-    uint64_t seed;
-    struct record records[RECORDS];
-    unsigned count; /* of a slot: those of its topic and partition, in order */
-};
-
 static uint64_t cases = CASES, first_seed = 1;
 
-static unsigned slot_of(const struct record *record)
-{
-    return record->made.event.topic * STREAM_PARTITIONS +
-           (unsigned)record->made.event.partition;
-}
+static const char *const view_names[] = {"ledger", "samples", "sequences",
+                                         "chain"};
+static uint64_t seen[INGEST_BUCKET_COUNT]; /* of all models */
 
 /* ---- drawing ------------------------------------------------------------ */
 
@@ -81,12 +64,12 @@ static void draw_clocks(struct stream_draw *draw, struct ingest_event *event)
             INGEST_FUTURE_MS + INGEST_AHEAD_MS + 500;
 }
 
-static void draw_logs(struct stream_draw *draw, struct logs *logs)
+static void draw_logs(struct stream_draw *draw, struct plain_logs *logs)
 {
-    int64_t now = 50, next[SLOTS] = {0};
-    logs->count = RECORDS / 4 + (unsigned)stream_draw(draw, 3 * RECORDS / 4);
+    int64_t now = 50, next[PLAIN_SLOTS] = {0};
+    logs->count = PLAIN_RECORDS / 4 + (unsigned)stream_draw(draw, 3 * PLAIN_RECORDS / 4);
     for (unsigned i = 0; i < logs->count; i++) {
-        struct record *record = &logs->records[i];
+        struct plain_record *record = &logs->records[i];
         struct ingest_event *event = &record->made.event;
         now += stream_draw(draw, 30) ? (int64_t)stream_draw(draw, 4)
                                      : (int64_t)stream_draw(draw, 150);
@@ -94,153 +77,10 @@ static void draw_logs(struct stream_draw *draw, struct logs *logs)
         event->partition = (int32_t)stream_draw(draw, STREAM_PARTITIONS);
         draw_clocks(draw, event);
         record->written_ms = now;
-        int64_t *offset = &next[slot_of(record)];
+        int64_t *offset = &next[plain_slot(record)];
         event->offset = *offset + (stream_draw(draw, 10) ? 0 : 2);
         *offset = event->offset + 1;
     }
-}
-
-/* ---- the model ---------------------------------------------------------- */
-
-struct decision {
-    unsigned slot;
-    int64_t offset, own_ms, apply_ms;
-    bool floored, clamped, ahead;
-};
-
-struct decided {
-    struct decision items[DECISIONS];
-    unsigned count;
-};
-
-/* Reads the lines of `inspect decisions`. */
-static void read_decisions(const char *text, struct decided *decided)
-{
-    decided->count = 0;
-    for (; *text; text += strcspn(text, "\n") + 1) {
-        struct decision *one = &decided->items[decided->count++];
-        char topic[16], kind[40];
-        unsigned partition;
-        assert_true(decided->count <= DECISIONS);
-        assert_int_equal(
-            sscanf(text,
-                   "{\"topic\":\"%15[a-z]\",\"partition\":%u,\"offset\":"
-                   "%" SCNd64 ",\"kind\":\"%39[a-z+]\",\"own_ms\":%" SCNd64
-                   ",\"apply_ms\":%" SCNd64 "}",
-                   topic, &partition, &one->offset, kind, &one->own_ms,
-                   &one->apply_ms),
-            6);
-        one->slot = (topic[0] == 'c') * STREAM_PARTITIONS + partition;
-        one->floored = strstr(kind, "floored");
-        one->clamped = strstr(kind, "clamped");
-        one->ahead = strstr(kind, "ahead");
-    }
-}
-
-static const struct decision *decision_on(const struct decided *decided,
-                                          const struct record *record)
-{
-    static const struct decision none;
-    for (unsigned i = 0; decided && i < decided->count; i++)
-        if (decided->items[i].slot == slot_of(record) &&
-            decided->items[i].offset == record->made.event.offset)
-            return &decided->items[i];
-    return &none;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int in_order(const void *left, const void *right)
-{
-    const struct ingest_event *a = left, *b = right;
-    const int64_t x[] = {a->apply_ms, a->own_ms, a->topic, a->partition,
-                         a->offset};
-    const int64_t y[] = {b->apply_ms, b->own_ms, b->topic, b->partition,
-                         b->offset};
-    for (unsigned i = 0; i < 5; i++)
-        if (x[i] != y[i])
-            return x[i] < y[i] ? -1 : 1;
-    return 0;
-}
-
-/* STATE a: times a record has by its own log and the decisions. */
-static void order_logs(const struct logs *logs, const struct decided *decided,
-                       struct ingest_event *events)
-{
-    int64_t own[SLOTS] = {0}, apply[SLOTS] = {0};
-    for (unsigned i = 0; i < logs->count; i++) {
-        const struct record *record = &logs->records[i];
-        const struct decision *decision = decision_on(decided, record);
-        unsigned slot = slot_of(record);
-        events[i] = record->made.event;
-        events[i].ids = record->made.ids;
-        if (decision->ahead) {
-            events[i].kind = INGEST_EVENT_DEAD;
-            events[i].reason = INGEST_REASON_TIME;
-        }
-        if (events[i].kind != INGEST_EVENT_DEAD) {
-            int64_t stamp = events[i].event_ms;
-            if (events[i].kafka_ms > 0 && events[i].kafka_ms < stamp)
-                stamp = events[i].kafka_ms;
-            own[slot] = larger(
-                own[slot], decision->clamped ? decision->own_ms : stamp);
-        }
-        apply[slot] = larger(apply[slot], own[slot]);
-        if (decision->floored)
-            apply[slot] = larger(apply[slot], decision->apply_ms);
-        events[i].own_ms = own[slot];
-        events[i].apply_ms = apply[slot];
-    }
-    qsort(events, logs->count, sizeof *events, in_order);
-}
-
-enum { LEDGER, SAMPLES, SEQUENCES, CHAIN, VIEWS };
-static const char *const view_names[] = {"ledger", "samples", "sequences",
-                                         "chain"};
-
-struct views {
-    char *text[VIEWS];
-};
-
-static void free_views(struct views *views)
-{
-    for (int i = 0; i < VIEWS; i++)
-        free(views->text[i]);
-    *views = (struct views){0};
-}
-
-static uint64_t seen[INGEST_BUCKET_COUNT]; /* of all models */
-
-static void run_model(const struct ingest_config *config,
-                      const struct logs *logs, const struct decided *decided,
-                      struct views *views)
-{
-    static struct plain_state plain;
-    static struct ingest_event events[RECORDS];
-    size_t size;
-    memset(&plain, 0, sizeof plain);
-    plain.config = config;
-    plain.samples = open_memstream(&views->text[SAMPLES], &size);
-    order_logs(logs, decided, events);
-    for (unsigned i = 0; i < logs->count; i++)
-        plain_apply(&plain, &events[i]);
-    fclose(plain.samples);
-    FILE *out = open_memstream(&views->text[LEDGER], &size);
-    plain_print_ledger(&plain, STREAM_PARTITIONS, out);
-    fclose(out);
-    out = open_memstream(&views->text[SEQUENCES], &size);
-    plain_print_sequences(&plain, out);
-    fclose(out);
-    out = open_memstream(&views->text[CHAIN], &size);
-    fprintf(out, "%016" PRIx64 "%016" PRIx64, plain.chain[1], plain.chain[0]);
-    fclose(out);
-    for (unsigned i = 0; i < SLOTS; i++)
-        for (int b = 0; b < INGEST_BUCKET_COUNT; b++)
-            seen[b] += plain.buckets[i / STREAM_PARTITIONS]
-                                    [i % STREAM_PARTITIONS][b];
 }
 
 /* ---- merge and state ---------------------------------------------------- */
@@ -248,13 +88,15 @@ static void run_model(const struct ingest_config *config,
 /* One run over the logs; `draw` decides what happens when. */
 struct run {
     struct state_fixture fixture;
-    const struct logs *logs;
+    const struct plain_logs *logs;
     const struct ingest_decisions *given;
     bool clocked; /* partitions fall idle, the clock is the records' own */
     struct stream_draw draw;
     struct ingest_merge *merge;
     int64_t now_ms; /* monotonic */
-    unsigned kills;
+    unsigned kills, stops;
+    bool stopped[STREAM_PARTITIONS];
+    size_t repeated; /* given decisions between records */
     char *failure; /* (TEXT) */
 };
 
@@ -266,30 +108,40 @@ static bool must(struct run *run, enum base_status status, const char *what)
 }
 
 /* The first record of the slot at or behind `offset`, or NULL. */
-static const struct record *record_at(const struct logs *logs, unsigned slot,
+static const struct plain_record *record_at(const struct plain_logs *logs, unsigned slot,
                                       int64_t offset)
 {
     for (unsigned i = 0; i < logs->count; i++)
-        if (slot_of(&logs->records[i]) == slot &&
+        if (plain_slot(&logs->records[i]) == slot &&
             logs->records[i].made.event.offset >= offset)
             return &logs->records[i];
     return NULL;
 }
 
-static const struct record *next_of(const struct run *run, unsigned slot)
+/* What the slot reads next; what is given up is passed over. */
+static const struct plain_record *next_of(const struct run *run, unsigned slot)
 {
-    return record_at(run->logs, slot, ingest_merge_position(run->merge, slot));
+    const struct plain_record *next;
+    while ((next = record_at(run->logs, slot,
+                             ingest_merge_position(run->merge, slot))) &&
+           run->given &&
+           ingest_repeats_passed(ingest_decisions_repeats(run->given),
+                                 next->made.event.topic,
+                                 next->made.event.partition,
+                                 next->made.event.offset))
+        ingest_merge_reached(run->merge, slot, next->made.event.offset + 1);
+    return next;
 }
 
 /* A merge that goes on where the state is. */
 static bool make_merge(struct run *run)
 {
-    struct ingest_merge_start starts[SLOTS];
+    struct ingest_merge_start starts[PLAIN_SLOTS];
     struct ingest_event last;
     unsigned count;
     const struct ingest_position *positions =
         ingest_state_positions(run->fixture.state, &count);
-    for (unsigned i = 0; i < SLOTS; i++) {
+    for (unsigned i = 0; i < PLAIN_SLOTS; i++) {
         starts[i] = (struct ingest_merge_start){
             .topic = (uint8_t)(i / STREAM_PARTITIONS),
             .partition = (int32_t)(i % STREAM_PARTITIONS)};
@@ -302,7 +154,7 @@ static bool make_merge(struct run *run)
             }
     }
     ingest_state_last(run->fixture.state, &last);
-    struct ingest_merge_config config = {.slots = SLOTS,
+    struct ingest_merge_config config = {.slots = PLAIN_SLOTS,
                                          .ids = FIXTURE_FIELDS,
                                          .depth = 8,
                                          .idle_ms = IDLE_MS,
@@ -312,8 +164,16 @@ static bool make_merge(struct run *run)
                                          .decisions = run->given};
     ingest_merge_free(run->merge);
     run->merge = NULL;
-    return must(run, ingest_merge_new(&config, &run->merge,
-                                      &run->fixture.error), "merge");
+    if (!must(run, ingest_merge_new(&config, &run->merge, &run->fixture.error),
+              "merge"))
+        return false;
+    for (unsigned i = 0; i < PLAIN_SLOTS; i++)
+        if (run->stopped[i % STREAM_PARTITIONS])
+            ingest_merge_stop(run->merge, i);
+    if (run->given)
+        run->repeated = ingest_repeats_done(
+            ingest_decisions_repeats(run->given), &last);
+    return true;
 }
 
 static bool open_state(struct run *run)
@@ -326,7 +186,7 @@ static bool open_state(struct run *run)
         return false;
     unsigned known;
     ingest_state_positions(fixture->state, &known);
-    for (unsigned i = known; i < SLOTS; i++)
+    for (unsigned i = known; i < PLAIN_SLOTS; i++)
         if (!must(run, ingest_state_start_partition(
                            fixture->state, (uint8_t)(i / STREAM_PARTITIONS),
                            (int32_t)(i % STREAM_PARTITIONS), 0,
@@ -335,7 +195,7 @@ static bool open_state(struct run *run)
     return make_merge(run);
 }
 
-static void push(struct run *run, unsigned slot, const struct record *record)
+static void push(struct run *run, unsigned slot, const struct plain_record *record)
 {
     uint64_t *ids;
     int64_t wall_ms = run->clocked ? record->written_ms : LATER_MS;
@@ -358,13 +218,33 @@ static void push(struct run *run, unsigned slot, const struct record *record)
     ingest_merge_push(run->merge, slot, run->now_ms, wall_ms);
 }
 
+/* What the store thread does around a record where decisions are given. */
+static bool repeat(struct run *run, const struct ingest_event *event,
+                   bool behind)
+{
+    const struct ingest_repeats *all =
+        run->given ? ingest_decisions_repeats(run->given) : NULL;
+    for (; all && run->repeated < all->count; run->repeated++) {
+        const struct ingest_repeat *one = &all->items[run->repeated];
+        int order = ingest_event_order(&one->behind, event);
+        if (order > 0 || (order == 0 && !behind))
+            break;
+        if (!must(run, ingest_repeat_apply(one, run->fixture.state,
+                                           &run->fixture.error), "repeat"))
+            return false;
+    }
+    return true;
+}
+
 /* Applies at most `most` of what may go. */
 static bool apply(struct run *run, unsigned most)
 {
     const struct ingest_event *event;
     while (most-- > 0 && (event = ingest_merge_peek(run->merge))) {
-        if (!must(run, ingest_state_apply(run->fixture.state, event,
-                                          &run->fixture.error), "apply"))
+        if (!repeat(run, event, false) ||
+            !must(run, ingest_state_apply(run->fixture.state, event,
+                                          &run->fixture.error), "apply") ||
+            !repeat(run, event, true))
             return false;
         ingest_merge_pop(run->merge);
     }
@@ -394,11 +274,65 @@ static void answer(struct run *run, unsigned slot)
                         ingest_merge_position(run->merge, slot));
 }
 
+static bool begin(struct run *run)
+{
+    return must(run, ingest_state_begin(run->fixture.state,
+                                        &run->fixture.error), "begin");
+}
+
+/* A fault stops both partitions of a number. */
+static bool stop(struct run *run, unsigned number)
+{
+    if (!must(run, ingest_state_stop_partition(run->fixture.state,
+                                               (int32_t)number, "a fault",
+                                               &run->fixture.error), "stop"))
+        return false;
+    run->stopped[number] = true;
+    for (unsigned i = 0; i < PLAIN_SLOTS; i++)
+        if (i % STREAM_PARTITIONS == number)
+            ingest_merge_stop(run->merge, i);
+    return commit(run) && begin(run);
+}
+
+static int64_t next_offset(struct run *run, unsigned slot)
+{
+    unsigned count;
+    const struct ingest_position *positions =
+        ingest_state_positions(run->fixture.state, &count);
+    for (unsigned k = 0; k < count; k++)
+        if (positions[k].topic == slot / STREAM_PARTITIONS &&
+            positions[k].partition == (int32_t)(slot % STREAM_PARTITIONS))
+            return positions[k].next;
+    return 0;
+}
+
+/* An operator lets them go on, giving up what one or both have next. */
+static bool resume(struct run *run, unsigned number)
+{
+    run->stopped[number] = false;
+    if (!restart(run, true))
+        return false;
+    for (unsigned i = number; i < PLAIN_SLOTS; i += STREAM_PARTITIONS) {
+        struct ingest_skip skip = {.topic = (uint8_t)(i / STREAM_PARTITIONS),
+                                   .partition = (int32_t)number, .start = -1,
+                                   .to = next_offset(run, i)};
+        skip.to += (int64_t)stream_draw(&run->draw, 5);
+        if (stream_draw(&run->draw, 3) &&
+            !must(run, ingest_state_skip(run->fixture.state, &skip,
+                                         &run->fixture.error), "skip"))
+            return false;
+    }
+    return commit(run) && begin(run) && make_merge(run);
+}
+
 static bool do_something(struct run *run)
 {
-    unsigned slot = (unsigned)stream_draw(&run->draw, SLOTS);
+    unsigned slot = (unsigned)stream_draw(&run->draw, PLAIN_SLOTS);
     uint64_t what = stream_draw(&run->draw, 160);
-    const struct record *next = next_of(run, slot);
+    unsigned number = slot % STREAM_PARTITIONS;
+    if (run->stopped[number])
+        return stream_draw(&run->draw, 30) || resume(run, number);
+    const struct plain_record *next = next_of(run, slot);
     run->now_ms += (int64_t)stream_draw(&run->draw, 4);
     if (what >= 60 && next)
         push(run, slot, next);
@@ -409,11 +343,11 @@ static bool do_something(struct run *run)
     else if (what >= 8 && next)
         ingest_merge_reached(run->merge, slot, next->made.event.offset);
     else if (what >= 5)
-        return commit(run) && must(run, ingest_state_begin(
-                                            run->fixture.state,
-                                            &run->fixture.error), "begin");
+        return commit(run) && begin(run);
     else if (what >= 3)
         return restart(run, true);
+    else if (what == 2 && run->clocked && run->stops++ < STOPS)
+        return stop(run, number);
     else if (what == 0 && run->kills++ < KILLS)
         return restart(run, false);
     return true;
@@ -421,8 +355,8 @@ static bool do_something(struct run *run)
 
 static bool all_read(const struct run *run)
 {
-    for (unsigned i = 0; i < SLOTS; i++)
-        if (next_of(run, i))
+    for (unsigned i = 0; i < PLAIN_SLOTS; i++)
+        if (run->stopped[i % STREAM_PARTITIONS] || next_of(run, i))
             return false;
     return true;
 }
@@ -435,10 +369,10 @@ static bool run_through(struct run *run)
         if (!do_something(run))
             return false;
     run->now_ms += 2 * IDLE_MS;
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < PLAIN_SLOTS; i++)
         ingest_merge_answer(run->merge, i, run->now_ms,
                             ingest_merge_position(run->merge, i));
-    if (!apply(run, RECORDS))
+    if (!apply(run, PLAIN_RECORDS))
         return false;
     if (ingest_merge_size(run->merge))
         snprintf(run->failure, TEXT, "records wait though all is read");
@@ -462,16 +396,16 @@ static bool same_view(const struct run *run, const char *got,
     return false;
 }
 
-static bool same_as(struct run *run, const struct views *model)
+static bool same_as(struct run *run, const struct plain_views *model)
 {
     static const enum ingest_inspect inspected[] = {
         INGEST_INSPECT_LEDGER, INGEST_INSPECT_SAMPLES,
         INGEST_INSPECT_SEQUENCES, INGEST_INSPECT_META};
     bool same = true;
-    for (int i = 0; same && i < VIEWS; i++) {
+    for (int i = 0; same && i < PLAIN_VIEWS; i++) {
         char *got = state_fixture_dump(&run->fixture, inspected[i]);
         const char *from = got;
-        if (i == CHAIN) {
+        if (i == PLAIN_CHAIN) {
             from = strstr(got, "\"chain\":\"");
             assert_non_null(from);
             from += 9;
@@ -506,11 +440,11 @@ static bool check_run(const struct ingest_config *config, struct run *run,
                       const struct ingest_config *model_config,
                       char **decisions)
 {
-    static struct decided decided;
-    struct views model = {0};
+    static struct plain_decided decided;
+    struct plain_views model = {0};
     bool well = run_once(config, run, decisions);
     if (well) {
-        read_decisions(*decisions, &decided);
+        plain_decisions_read(*decisions, &decided);
         if (decided.count && !run->clocked && !run->given) {
             snprintf(run->failure, TEXT, "decided without a cause: %s",
                      *decisions);
@@ -518,9 +452,9 @@ static bool check_run(const struct ingest_config *config, struct run *run,
         }
     }
     if (well) {
-        run_model(model_config, run->logs, &decided, &model);
+        plain_logs_run(model_config, run->logs, &decided, &model, seen);
         well = same_as(run, &model);
-        free_views(&model);
+        plain_views_fini(&model);
     }
     state_fixture_fini(&run->fixture);
     return well;
@@ -543,24 +477,26 @@ static struct ingest_decisions *given_by(const char *text)
 
 /* Records of all cases that a clock decided about. */
 static struct {
-    uint64_t floored, clamped, ahead;
+    uint64_t floored, clamped, ahead, stopped, skipped;
 } given_records;
 
 static void count_given(const char *text)
 {
-    static struct decided decided;
-    read_decisions(text, &decided);
+    static struct plain_decided decided;
+    plain_decisions_read(text, &decided);
     for (unsigned i = 0; i < decided.count; i++) {
         given_records.floored += decided.items[i].floored;
         given_records.clamped += decided.items[i].clamped;
         given_records.ahead += decided.items[i].ahead;
+        given_records.stopped += decided.items[i].stopped;
+        given_records.skipped += decided.items[i].skipped;
     }
 }
 
 /* Case `logs`: false with the reason in failure (TEXT). */
 static bool check_case(const struct ingest_config *config,
                        const struct ingest_config *model_config,
-                       const struct logs *logs, char *failure)
+                       const struct plain_logs *logs, char *failure)
 {
     char *none = NULL, *decided = NULL, *again = NULL;
     struct ingest_decisions *given = NULL;
@@ -589,8 +525,8 @@ static bool check_case(const struct ingest_config *config,
 
 /* ---- shrinking ---------------------------------------------------------- */
 
-static void without(const struct logs *logs, unsigned from, unsigned count,
-                    struct logs *less)
+static void without(const struct plain_logs *logs, unsigned from, unsigned count,
+                    struct plain_logs *less)
 {
     *less = *logs;
     if (from + count > logs->count)
@@ -605,9 +541,9 @@ static void without(const struct logs *logs, unsigned from, unsigned count,
 /* Leaves out what the failure does not need. */
 static void shrink(const struct ingest_config *config,
                    const struct ingest_config *model_config,
-                   struct logs *logs, char *failure)
+                   struct plain_logs *logs, char *failure)
 {
-    static struct logs less;
+    static struct plain_logs less;
     char text[TEXT];
     for (unsigned size = logs->count; size > 0; size /= 2)
         for (unsigned from = 0; from < logs->count;) {
@@ -622,7 +558,7 @@ static void shrink(const struct ingest_config *config,
 }
 
 static void print_case(const struct ingest_config *config,
-                       const struct logs *logs)
+                       const struct plain_logs *logs)
 {
     print_error("stream %" PRIu64 ": %s, window %d, lateness %d, skew %d, "
                 "history %u + %u, ttl %d, pending %d, keep %g, batch %u\n",
@@ -647,7 +583,7 @@ static void print_case(const struct ingest_config *config,
 }
 
 static void make_case(uint64_t seed, struct ingest_config *config,
-                      struct logs *logs)
+                      struct plain_logs *logs)
 {
     struct stream_draw draw = {.seed = seed};
     struct state_fixture fixture;
@@ -665,7 +601,7 @@ static void make_case(uint64_t seed, struct ingest_config *config,
 
 static void any_interleaving_ends_the_same(void **unused)
 {
-    static struct logs logs;
+    static struct plain_logs logs;
     static struct ingest_config config;
     char failure[TEXT];
     (void)unused;
@@ -680,22 +616,25 @@ static void any_interleaving_ends_the_same(void **unused)
         fail_msg("%s", failure);
     }
     print_message("given: %" PRIu64 " floored, %" PRIu64 " clamped, %" PRIu64
-                  " ahead\n", given_records.floored, given_records.clamped,
-                  given_records.ahead);
+                  " ahead, %" PRIu64 " stopped, %" PRIu64 " skipped\n",
+                  given_records.floored, given_records.clamped,
+                  given_records.ahead, given_records.stopped,
+                  given_records.skipped);
     /* The streams must have met every rule that a stream can meet. */
     assert_true(given_records.floored > 0);
     assert_true(given_records.clamped > 0);
     assert_true(given_records.ahead > 0);
+    assert_true(given_records.stopped > 0);
+    assert_true(given_records.skipped > 0);
     for (int i = 0; i < INGEST_BUCKET_COUNT; i++)
-        if (i != INGEST_UNLABELLED && i != INGEST_FORGOTTEN &&
-            i != INGEST_LOST)
+        if (i != INGEST_FORGOTTEN)
             assert_true(seen[i] > 0);
 }
 
 /* A model with another rule is told from the daemon, by a few records. */
 static void a_difference_is_found_and_cut_down(void **unused)
 {
-    static struct logs logs;
+    static struct plain_logs logs;
     static struct ingest_config config, other;
     char failure[TEXT];
     (void)unused;

@@ -77,7 +77,7 @@ static void a_lost_range_is_counted(void **state)
     assert_true(dump_has(fixture, INGEST_INSPECT_DECISIONS,
                          "{\"topic\":\"impressions\",\"partition\":0,"
                          "\"offset\":3,\"kind\":\"skipped\",\"own_ms\":1004,"
-                         "\"apply_ms\":1004,\"text\":\"lost [3, 150)\"}"));
+                         "\"apply_ms\":1004,\"text\":\"lost [3, 150)\""));
 }
 
 static void another_log_counts_anew(void **state)
@@ -152,25 +152,57 @@ static void backwards_is_refused_and_nothing_stays(void **state)
     free(ledger);
 }
 
-static void a_rebuild_refuses_skipped_ranges(void **state)
+static enum base_status read_own_decisions(struct state_fixture *fixture,
+                                           struct ingest_decisions **given)
 {
-    struct state_fixture *fixture = *state;
-    struct ingest_decisions *given = NULL;
     char path[300];
-    start(fixture);
-    show(fixture, 0, 1000, 1, 1, 1);
-    give_up(fixture, INGEST_IMPRESSIONS, -1, 5);
-    state_fixture_commit(fixture);
-    state_fixture_close(fixture);
     char *text = state_fixture_dump(fixture, INGEST_INSPECT_DECISIONS);
     snprintf(path, sizeof path, "%s/decisions", fixture->folder);
     assert_int_equal(base_file_replace(path, text, strlen(text), NULL),
                      BASE_OK);
     free(text);
-    assert_int_equal(ingest_decisions_read(path, &given, &fixture->error),
-                     BASE_DATA);
-    assert_non_null(strstr(fixture->error.text, "decisions:1: a range that an "
-                                                "operator skipped"));
+    return ingest_decisions_read(path, given, &fixture->error);
+}
+
+/* What a rebuild is to pass over, and behind which record. */
+static void a_rebuild_takes_skipped_ranges(void **state)
+{
+    struct state_fixture *fixture = *state;
+    struct ingest_decisions *given = NULL;
+    start(fixture);
+    show(fixture, 0, 1000, 1, 1, 1);
+    give_up(fixture, INGEST_IMPRESSIONS, -1, 5);
+    state_fixture_commit(fixture);
+    state_fixture_close(fixture);
+    if (read_own_decisions(fixture, &given))
+        fail_msg("%s", fixture->error.text);
+    const struct ingest_repeats *all = ingest_decisions_repeats(given);
+    assert_int_equal(all->count, 1);
+    assert_int_equal(all->items[0].behind.topic, INGEST_IMPRESSIONS);
+    assert_int_equal(all->items[0].behind.partition, 0);
+    assert_int_equal(all->items[0].behind.offset, 0);
+    assert_int_equal(all->items[0].behind.apply_ms, 1000);
+    assert_int_equal(all->items[0].from, 1);
+    assert_int_equal(all->items[0].to, 5);
+    assert_true(ingest_repeats_passed(all, INGEST_IMPRESSIONS, 0, 1));
+    assert_true(ingest_repeats_passed(all, INGEST_IMPRESSIONS, 0, 4));
+    assert_false(ingest_repeats_passed(all, INGEST_IMPRESSIONS, 0, 5));
+    assert_false(ingest_repeats_passed(all, INGEST_CLICKS, 0, 2));
+    ingest_decisions_free(given);
+}
+
+static void a_rebuild_refuses_another_log(void **state)
+{
+    struct state_fixture *fixture = *state;
+    struct ingest_decisions *given = NULL;
+    start(fixture);
+    show(fixture, 0, 1000, 1, 1, 1);
+    give_up(fixture, INGEST_IMPRESSIONS, 0, 5);
+    state_fixture_commit(fixture);
+    state_fixture_close(fixture);
+    assert_int_equal(read_own_decisions(fixture, &given), BASE_DATA);
+    assert_non_null(strstr(fixture->error.text,
+                           "decisions:1: another log was taken"));
 }
 
 /* ---- with brokers -------------------------------------------------------- */
@@ -482,6 +514,72 @@ static void another_cluster_is_accepted(void **state)
     close_scene(&scene);
 }
 
+/* All that may not differ; OWNS. */
+static char *views_of(struct scene *scene)
+{
+    static const enum ingest_inspect views[] = {
+        INGEST_INSPECT_LEDGER, INGEST_INSPECT_SAMPLES,
+        INGEST_INSPECT_SEQUENCES, INGEST_INSPECT_WAITING,
+        INGEST_INSPECT_DECISIONS};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    for (unsigned i = 0; i < sizeof views / sizeof *views; i++)
+        assert_int_equal(ingest_inspect(scene->config.folder, views[i], out,
+                                        &scene->error),
+                         BASE_OK);
+    fclose(out);
+    return text;
+}
+
+/* The range that was given up is in the log still; a rebuild that is given the
+ * decisions passes it over, and lets go of what waited when the first did. */
+static void a_rebuild_given_the_decisions_ends_the_same(void **state)
+{
+    struct scene scene;
+    char *decisions = NULL;
+    size_t size;
+    (void)state;
+    open_scene(&scene);
+    send_some(&scene, 10);
+    run_to_end(&scene);
+    send_some(&scene, 10);
+    assert_int_equal(resume(&scene, (struct ingest_resume){
+                                        .partition = 0,
+                                        .topic = INGEST_IMPRESSIONS,
+                                        .from = INGEST_LATEST,
+                                        .yes = true}),
+                     BASE_OK);
+    send_some(&scene, 200);
+    run_to_end(&scene);
+    assert_int_equal(seen_of(INGEST_IMPRESSIONS, 0)->buckets[INGEST_LOST], 10);
+    assert_true(seen_of(INGEST_IMPRESSIONS, 0)->buckets[INGEST_UNLABELLED] > 0);
+    assert_true(seen_of(INGEST_IMPRESSIONS, 0)->buckets[INGEST_NEGATIVE] > 0);
+    char *first = views_of(&scene);
+    FILE *out = open_memstream(&decisions, &size);
+    assert_int_equal(ingest_inspect(scene.config.folder,
+                                    INGEST_INSPECT_DECISIONS, out,
+                                    &scene.error), BASE_OK);
+    fclose(out);
+    snprintf(scene.config.decisions, sizeof scene.config.decisions,
+             "%s/decisions", scene.folder);
+    assert_int_equal(base_file_replace(scene.config.decisions, decisions, size,
+                                       &scene.error), BASE_OK);
+    strcat(scene.config.folder, "/again");
+    run_to_end(&scene);
+    char *again = views_of(&scene);
+    assert_string_equal(again, first);
+    /* Opened once more, nothing is repeated a second time. */
+    run_to_end(&scene);
+    free(again);
+    again = views_of(&scene);
+    assert_string_equal(again, first);
+    free(again);
+    free(first);
+    free(decisions);
+    close_scene(&scene);
+}
+
 int main(void)
 {
     base_log_set_level(getenv("VERBOSE") ? BASE_LOG_DEBUG : BASE_LOG_ERROR);
@@ -489,11 +587,13 @@ int main(void)
         TEST(a_lost_range_is_counted),
         TEST(another_log_counts_anew),
         TEST(backwards_is_refused_and_nothing_stays),
-        TEST(a_rebuild_refuses_skipped_ranges),
+        TEST(a_rebuild_takes_skipped_ranges),
+        TEST(a_rebuild_refuses_another_log),
         cmocka_unit_test(retention_overtakes_and_it_goes_on),
         cmocka_unit_test(wrong_places_are_refused),
         cmocka_unit_test(a_topic_made_anew),
         cmocka_unit_test(another_cluster_is_accepted),
+        cmocka_unit_test(a_rebuild_given_the_decisions_ends_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
