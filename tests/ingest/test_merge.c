@@ -578,7 +578,7 @@ static void test_decision_lines(void **state)
     struct ingest_decisions *given = decisions_of(
         "{\"topic\": \"clicks\", \"partition\": 1, \"offset\": 9,"
         " \"kind\": \"floored+clamped\", \"own_ms\": 5, \"apply_ms\": 6}\n\n"
-        "{\"kind\": \"stopped\", \"partition\": 1}\n"
+        "{\"kind\": \"configuration\", \"partition\": 1}\n"
         "{\"topic\": \"clicks\", \"partition\": 1, \"offset\": 4,"
         " \"kind\": \"clamped\", \"own_ms\": 3, \"apply_ms\": 3}\n", BASE_OK);
     assert_int_equal(ingest_decisions_count(given), 2);
@@ -596,13 +596,27 @@ static void test_decision_lines(void **state)
                                       &cursor));
     ingest_decisions_free(given);
     static const char *const wrong[] = {
-        "{\"kind\": \"stopped\"}\nnonsense\n",
-        "{\"kind\": \"stopped\"}\n{\"topic\": \"clicks\"}\n",
-        "{\"kind\": \"stopped\"}\n{\"kind\": \"floored\", \"topic\": \"x\"}\n",
-        ("{\"kind\": \"stopped\"}\n{\"kind\": \"floored\", \"topic\":"
+        "{\"kind\": \"configuration\"}\nnonsense\n",
+        "{\"kind\": \"configuration\"}\n{\"topic\": \"clicks\"}\n",
+        "{\"kind\": \"configuration\"}\n{\"kind\": \"floored\", \"topic\": \"x\"}\n",
+        ("{\"kind\": \"configuration\"}\n{\"kind\": \"floored\", \"topic\":"
          " \"clicks\", \"partition\": \"1\"}\n")};
     for (unsigned i = 0; i < 4; i++)
         assert_null(decisions_of(wrong[i], BASE_DATA));
+    static const char *const between[] = {
+        "\"stopped\", \"text\": \"why\", \"behind\": \"clicks/1@\"}\n",
+        "\"stopped\", \"text\": \"why\", \"behind\": \"x/1@2\"}\n",
+        "\"stopped\", \"text\": \"why\", \"behind\": \"clicks/1@2x\"}\n",
+        "\"skipped\", \"text\": \"lost\", \"behind\": \"clicks/1@2\"}\n",
+        "\"skipped\", \"text\": \"lost [4, 3)\"}\n",
+        "\"skipped\"}\n"};
+    for (unsigned i = 0; i < 6; i++) {
+        char line[300];
+        snprintf(line, sizeof line,
+                 "\n{\"topic\": \"clicks\", \"partition\": 1, \"offset\": 4, "
+                 "\"own_ms\": 3, \"apply_ms\": 3, \"kind\": %s", between[i]);
+        assert_null(decisions_of(line, BASE_DATA));
+    }
 }
 
 /* ---- speed: printed, not asserted --------------------------------------- */
