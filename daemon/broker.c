@@ -32,7 +32,11 @@ static const char help[] =
     "  --topics LIST  topics to make, e.g. impressions:4,clicks:4\n"
     "  --stdin        end when standard input ends; obey there, one a line:\n"
     "                   down BROKER | up BROKER | rtt BROKER MS |\n"
-    "                   topic NAME COUNT | leader TOPIC PARTITION BROKER\n";
+    "                   topic NAME COUNT | leader TOPIC PARTITION BROKER |\n"
+    "                   coordinator GROUP BROKER | errors API COUNT CODE\n"
+    "                   (API: number of the request, CODE: Kafka's error for\n"
+    "                   the next COUNT of these, 0: no more; -195 cuts the\n"
+    "                   connection)\n";
 
 struct broker {
     rd_kafka_t *handle;
@@ -114,12 +118,42 @@ static const char *set_leader(struct broker *broker, char **words)
         broker->cluster, words[0], partition, id));
 }
 
+static const char *set_coordinator(struct broker *broker, char **words)
+{
+    int id;
+    if (!number(words[1], 1, broker->brokers, &id))
+        return "no such broker";
+    return outcome(rd_kafka_mock_coordinator_set(broker->cluster, "group",
+                                                 words[0], id));
+}
+
+static const char *push_errors(struct broker *broker, char **words)
+{
+    enum { MOST = 1000 };
+    rd_kafka_resp_err_t codes[MOST];
+    int api, count, code;
+    if (!number(words[0], 0, 67, &api))
+        return "no such request";
+    if (!number(words[1], 0, MOST, &count))
+        return "errors must be 0 to 1000";
+    if (!number(words[2], -200, 120, &code))
+        return "no such error";
+    for (int i = 0; i < count; i++)
+        codes[i] = (rd_kafka_resp_err_t)code;
+    if (count == 0)
+        rd_kafka_mock_clear_request_errors(broker->cluster, (int16_t)api);
+    rd_kafka_mock_push_request_errors_array(broker->cluster, (int16_t)api,
+                                            (size_t)count, codes);
+    return NULL;
+}
+
 static const struct {
     const char *name;
     const char *(*run)(struct broker *broker, char **words);
 } commands[] = {
     {"down", set_down},   {"up", set_up},         {"rtt", set_rtt},
     {"topic", make_topic}, {"leader", set_leader},
+    {"coordinator", set_coordinator}, {"errors", push_errors},
 };
 
 static void obey(struct broker *broker, char *line)

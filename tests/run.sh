@@ -126,6 +126,7 @@ interestd=$top/build/release/daemon/interestd
 program e2e.demo "$python" -B tests/e2e/demo.py "$interestd"
 program e2e.bad_input "$python" -B tests/e2e/bad_input.py "$interestd"
 program e2e.mock "$python" -B tests/e2e/mock.py "$interestd"
+program e2e.outages "$python" -B tests/e2e/outages.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
 program e2e.backup "$python" -B tests/e2e/backup.py "$interestd"
 program e2e.disk "$python" -B tests/e2e/disk.py "$interestd"

@@ -40,10 +40,7 @@ class Test:
         self.config = merge(stream.config(), {"kafka.brokers": kafka.brokers})
         self.daemon = Daemon(self.interestd, os.path.join(folder, "daemon"),
                              self.config)
-        self.model = parts.Model(self.config, os.path.join(folder, "model"),
-                                 parts.keys(PARTITIONS))
-        self.read = dict.fromkeys(parts.keys(PARTITIONS), 0)
-        self.decided = self.applied = 0
+        self.follower = parts.Follower(self.daemon, folder, PARTITIONS)
         records = stream.Stream(13, arguments.pages).in_order()
         size = len(records) // 3 + 1
         self.parts = [records[at:at + size]
@@ -84,41 +81,6 @@ class Test:
     def logs(self):
         return topics.read_logs(self.kafka.brokers, stream.TOPICS)
 
-    # ---- the daemon ----------------------------------------------------
-
-    def decisions(self):
-        lines = self.daemon.inspect("decisions")
-        fresh = [json.loads(line) for line in lines[self.decided:]]
-        self.decided = len(lines)
-        return fresh
-
-    def catch_up(self, logs):
-        """Until all of the logs is applied; everything compared."""
-        part = {key: [x for x in log if x[0] >= self.read[key]]
-                for key, log in logs.items()}
-        self.applied += sum(map(len, part.values()))
-        for key, log in part.items():
-            if log:
-                self.read[key] = log[-1][0] + 1
-        status = self.daemon.wait(
-            lambda s: s["ingest"]["at_end"]
-            and s["ingest"]["events"] == self.applied,
-            f"{self.applied} events", 90)
-        self.sound(status)
-        self.model.part(part, self.decisions())
-        self.model.write()
-        out = os.path.join(self.folder, "out")
-        dump(self.daemon, out)
-        compare("model and daemon", self.model.output, out)
-        return status
-
-    @staticmethod
-    def sound(status):
-        check(not any(x["stopped"] for x in status["ingest"]["partitions"]),
-              "a partition has stopped")
-        check(status["ingest"]["unaccounted"] == 0, "unaccounted offsets")
-        check(status["ingest"]["buckets"].get("lost", 0) == 0, "losses")
-
     # ---- 1 -------------------------------------------------------------
 
     def transactions(self):
@@ -139,7 +101,7 @@ class Test:
         given = sum(map(len, logs.values()))
         check(aborted > 0 and given <= held - aborted,
               f"{given} of {held} records, {aborted} of them aborted")
-        status = self.catch_up(logs)
+        status = self.follower.catch_up(logs)
         gaps = status["ingest"]["buckets"]["control"]
         say(f"  {given} committed, {aborted} aborted, {gaps} offsets without "
             "a record")
@@ -168,7 +130,7 @@ class Test:
             check([(x["topic"], x["partition"]) for x in found]
                   == [("impressions", 1)], f"waiting: {found}")
             check(not status["ingest"]["at_end"], "at the end")
-            self.sound(status)
+            parts.sound(status)
             before = status["ingest"]["events"]
             self.daemon.wait(lambda s: "event=transaction_open" in
                              self.daemon.log(1_000_000), "the log's line", 60)
@@ -180,7 +142,7 @@ class Test:
                   and self.waits(status), "it did not wait")
             say(f"  waits at {found[0]['next']} of {found[0]['high']}")
             client.transaction("abort")
-        self.catch_up(self.logs())
+        self.follower.catch_up(self.logs())
         self.daemon.wait(lambda s: not self.waits(s), "nothing to wait", 60)
 
     # ---- 3 -------------------------------------------------------------
@@ -205,12 +167,12 @@ class Test:
         logs = self.logs()
         held = {key: {x[0] for x in log} for key, log in logs.items()}
         gone = sum(offset - 1 not in held[key]
-                   for key, offset in self.read.items())
+                   for key, offset in self.follower.read.items())
         say(f"  {before} records, {self.length()} after compaction; "
-            f"{gone} anchors of {len(self.read)} are gone")
+            f"{gone} anchors of {len(self.follower.read)} are gone")
         check(gone > 0, "no anchor is gone")
         self.daemon.start()
-        status = self.catch_up(logs)
+        status = self.follower.catch_up(logs)
         check(status["ready"], "not ready")
 
     def settled(self):
@@ -232,7 +194,7 @@ class Test:
                         self.config)
         try:
             kill_again_and_again(daemon, 4, events, events // 2, 3)
-            self.sound(daemon.wait_applied(events, 90))
+            parts.sound(daemon.wait_applied(events, 90))
             daemon.stop()
         finally:
             daemon.end()

@@ -3,9 +3,11 @@
 ranges that were given up, other logs. Each part is what was applied between
 two looks at the daemon, with the decisions recorded meanwhile."""
 
+import json
 import os
 
 import paths  # noqa: F401  (finds the model)
+from daemon import check, compare, dump
 import events
 import state_model
 
@@ -53,3 +55,48 @@ class Model:
                             ("samples", self.lines)):
             with open(os.path.join(self.output, name), "w") as file:
                 file.writelines(line + "\n" for line in lines)
+
+
+class Follower:
+    """A daemon beside its model; nothing is ever lost in its logs."""
+
+    def __init__(self, daemon, folder, partitions):
+        self.daemon, self.folder = daemon, folder
+        self.model = Model(daemon.config, os.path.join(folder, "model"),
+                           keys(partitions))
+        self.read = dict.fromkeys(keys(partitions), 0)
+        self.decided = self.applied = 0
+
+    def decisions(self):
+        """Those recorded since the last look."""
+        lines = self.daemon.inspect("decisions")
+        fresh = [json.loads(line) for line in lines[self.decided:]]
+        self.decided = len(lines)
+        return fresh
+
+    def catch_up(self, logs, timeout=90):
+        """Until all of the logs is applied; everything compared."""
+        part = {key: [x for x in log if x[0] >= self.read[key]]
+                for key, log in logs.items()}
+        self.applied += sum(map(len, part.values()))
+        for key, log in part.items():
+            if log:
+                self.read[key] = log[-1][0] + 1
+        status = self.daemon.wait(
+            lambda s: s["ingest"]["at_end"]
+            and s["ingest"]["events"] == self.applied,
+            f"{self.applied} events", timeout)
+        sound(status)
+        self.model.part(part, self.decisions())
+        self.model.write()
+        out = os.path.join(self.folder, "out")
+        dump(self.daemon, out)
+        compare("model and daemon", self.model.output, out)
+        return status
+
+
+def sound(status):
+    check(not any(x["stopped"] for x in status["ingest"]["partitions"]),
+          "a partition has stopped")
+    check(status["ingest"]["unaccounted"] == 0, "unaccounted offsets")
+    check(status["ingest"]["buckets"].get("lost", 0) == 0, "losses")
