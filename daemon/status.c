@@ -108,7 +108,7 @@ static const struct member ingest_members[] = {
     IN(applied_ms),       IN(lag_records),
     IN(evicted),          IN(evicted_clicks),
     IN(waiting_clicks),   IN(ids),
-    IN(ids_forgotten),
+    IN(ids_forgotten),    IN(decisions_trimmed),
     IN(disk_free_bytes),  IN(disk_reserve_bytes),
     IN(disk_low),         IN(disk_stops),
     IN(map_used_bytes),   IN(map_bytes),

@@ -171,6 +171,9 @@ static void take_check(struct ingest_source *source,
         judge_stall(source, i, answer->stable[k], answer->ends[k]);
     }
     judge_count(source, answer->partitions);
+    if (source->wiring.begins)
+        source->wiring.begins(source->wiring.self, answer->positions,
+                              answer->begins, answer->count);
     if (judged)
         source->settled = answer->mark;
 }

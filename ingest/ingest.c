@@ -36,6 +36,23 @@ static void on_opened(void *self, const char *cluster,
     ingest_mailbox_post(&ingest->mailbox, mail);
 }
 
+/* Role ingest: what has left Kafka needs no decisions any more. */
+static void on_begins(void *self, const struct ingest_position *positions,
+                      const int64_t *begins, unsigned count)
+{
+    struct ingest *ingest = self;
+    struct ingest_mail *mail = ingest_mail_new();
+    mail->kind = INGEST_MAIL_BEGINS;
+    mail->fresh = calloc(count + 1, sizeof *mail->fresh);
+    BASE_ASSERT(mail->fresh);
+    for (unsigned i = 0; i < count; i++) {
+        mail->fresh[i] = positions[i];
+        mail->fresh[i].next = begins[i];
+    }
+    mail->fresh_count = count;
+    ingest_mailbox_post(&ingest->mailbox, mail);
+}
+
 void ingest_announce(struct ingest *ingest,
                      const struct ingest_announcement *announcement)
 {
@@ -78,7 +95,7 @@ static enum base_status open_source(struct ingest *ingest,
     struct ingest_event last;
     struct ingest_source_config config = {
         .config = &ingest->config, .out = ingest->out, .back = ingest->back,
-        .self = ingest, .opened = on_opened,
+        .self = ingest, .opened = on_opened, .begins = on_begins,
         .cluster = ingest_state_cluster(ingest->state)};
     config.positions =
         ingest_state_positions(ingest->state, &config.position_count);
@@ -210,6 +227,7 @@ void ingest_free(struct ingest *ingest)
     free_chunks(ingest->out);
     free_chunks(ingest->back);
     ingest_mailbox_fini(&ingest->mailbox);
+    free(ingest->begins);
     ingest_followers_fini(&ingest->followers);
     while (ingest->forgetting) {
         struct ingest_mail *next = ingest->forgetting->next;

@@ -176,6 +176,8 @@ struct ingest_status {
     uint64_t users, pending, history_cut, floored_records, clamped_records,
         late_labels_lost, dead_letters_dropped, decisions, crossed_partitions,
         evicted, evicted_clicks, waiting_clicks, damaged_sequences;
+    uint64_t decisions_trimmed; /* their records have left Kafka; in this
+                                   process */
     uint64_t ids; /* remembered or waiting, of both topics */
     uint64_t ids_forgotten; /* before their time, in this process */
     int64_t applied_ms;     /* apply_ms of the last applied event */

@@ -122,3 +122,16 @@ enum base_status ingest_state_accept_cluster(struct ingest_state *state,
         state, ingest_decision_put(state->store, &state->totals.letters, &last,
                                    INGEST_DECISION_CONFIGURATION, text, error));
 }
+
+enum base_status
+ingest_state_trim_decisions(struct ingest_state *state,
+                            const struct ingest_position *begins,
+                            unsigned count, uint64_t *at, uint64_t *gone,
+                            struct base_error *error)
+{
+    enum base_status status = ingest_state_check_begun(state, error);
+    return status ? status
+                  : ingest_state_note(
+                        state, ingest_decisions_trim(state->store, begins,
+                                                     count, at, gone, error));
+}

@@ -7,8 +7,9 @@
 
 #include "base/bytes.h"
 #include "ingest/digest.h"
+#include "ingest/state.h"
 
-enum { PLACE = 24, LETTER_HEAD = 40, DECISION_HEAD = 40 };
+enum { PLACE = 24, LETTER_HEAD = 40, DECISION_HEAD = 40, TRIM_LOOKS = 500 };
 
 /* hash, topic, what, partition, offset: the first 24 bytes of both. */
 static uint8_t *put_place(uint8_t *value, const struct ingest_event *event,
@@ -234,4 +235,80 @@ bool ingest_decision_decode(struct ingest_bytes key, struct ingest_bytes value,
     letter->bytes = (const uint8_t *)value.data + DECISION_HEAD;
     letter->bytes_kept = (uint32_t)(value.size - DECISION_HEAD);
     return true;
+}
+
+static bool has_left(const struct ingest_letter *decision,
+                     const struct ingest_position *begins, unsigned count)
+{
+    uint8_t of_records = INGEST_FLOORED | INGEST_CLAMPED | INGEST_AHEAD |
+                         INGEST_UNREGISTERED;
+    if (decision->what & ~of_records)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (begins[i].topic == decision->topic &&
+            begins[i].partition == decision->partition)
+            return decision->offset < begins[i].next;
+    return false;
+}
+
+/* The first serial from `from` on whose record has left; UINT64_MAX: none.
+ * *left counts down what may still be looked at; where it ends, *next is where
+ * to go on. */
+static enum base_status find_left(struct ingest_store *store,
+                                  const struct ingest_position *begins,
+                                  unsigned count, uint64_t from,
+                                  unsigned *left, uint64_t *next, bool *found,
+                                  struct base_error *error)
+{
+    struct ingest_cursor cursor;
+    uint8_t key[8];
+    base_put_u64_be(key, from);
+    *next = UINT64_MAX;
+    *found = false;
+    enum base_status status = ingest_cursor_open(
+        store, NULL, INGEST_DB_DECISIONS, &cursor, error);
+    if (!status)
+        status = ingest_cursor_seek(
+            &cursor, (struct ingest_bytes){key, sizeof key}, error);
+    while (!status && !*found && cursor.key.data && cursor.key.size == 8) {
+        struct ingest_letter decision;
+        *next = base_get_u64_be(cursor.key.data);
+        if (*left == 0)
+            break;
+        --*left;
+        *found = ingest_decision_decode(cursor.key, cursor.value, &decision) &&
+                 has_left(&decision, begins, count);
+        if (*found)
+            break;
+        *next = UINT64_MAX;
+        status = ingest_cursor_move(&cursor, INGEST_MOVE_NEXT, error);
+    }
+    ingest_cursor_close(&cursor);
+    return status;
+}
+
+enum base_status ingest_decisions_trim(struct ingest_store *store,
+                                       const struct ingest_position *begins,
+                                       unsigned count, uint64_t *at,
+                                       uint64_t *gone,
+                                       struct base_error *error)
+{
+    unsigned left = TRIM_LOOKS;
+    bool found = true;
+    *gone = 0;
+    while (found) {
+        uint8_t key[8];
+        enum base_status status = find_left(store, begins, count, *at, &left,
+                                            at, &found, error);
+        if (status || !found)
+            return status;
+        base_put_u64_be(key, *at);
+        status = ingest_store_remove(store, INGEST_DB_DECISIONS,
+                                     (struct ingest_bytes){key, sizeof key},
+                                     error);
+        if (status)
+            return status;
+        ++*gone;
+    }
+    return BASE_OK;
 }

@@ -8,7 +8,8 @@
  * u32 bytes kept | bytes. Capped by the sum of all values; the oldest go first.
  * Decision: u64 XXH3-64 of the rest | u8 topic, u8 kind, u16 0, i32 partition
  * | i64 offset | i64 own_ms | i64 apply_ms | text (may be empty).
- * Decisions are kept: they are the input of a rebuild. Thread: store. */
+ * Decisions are kept as long as the record is in Kafka, those of operators for
+ * good: they are the input of a rebuild. Thread: store. */
 #ifndef INGEST_LETTER_H
 #define INGEST_LETTER_H
 
@@ -50,6 +51,15 @@ enum base_status ingest_decision_put(struct ingest_store *store,
                                      const struct ingest_event *event,
                                      uint8_t kind, const char *text,
                                      struct base_error *error) BASE_MUST_CHECK;
+
+/* See ingest_state_trim_decisions. */
+struct ingest_position;
+enum base_status ingest_decisions_trim(struct ingest_store *store,
+                                       const struct ingest_position *begins,
+                                       unsigned count, uint64_t *at,
+                                       uint64_t *gone,
+                                       struct base_error *error)
+    BASE_MUST_CHECK;
 
 /* A stored one of either list. */
 struct ingest_letter {

@@ -13,6 +13,7 @@
 enum ingest_mail_kind {
     INGEST_MAIL_OPENED, /* the source is open */
     INGEST_MAIL_ANNOUNCEMENT,
+    INGEST_MAIL_BEGINS, /* of the logs, in `next` of fresh */
     INGEST_MAIL_FORGET, /* serial 0: a mark alone */
     INGEST_MAIL_FORGOTTEN,
 };

@@ -49,6 +49,11 @@ struct ingest {
     uint64_t pending; /* events applied in the open transaction */
     uint64_t trimmed_to, trim_tried; /* done; of the step before */
     uint64_t trim_begin;             /* the journal's begin before it */
+    struct ingest_position *begins; /* OWNS: of the logs, in `next` */
+    unsigned begin_count;
+    uint64_t decisions_at; /* decisions before this serial were looked at;
+                              UINT64_MAX: all */
+    _Atomic uint64_t decisions_trimmed;
     void *row; /* OWNS: goes out after the commit */
     size_t row_size;
     struct ingest_mail *forgetting; /* OWNS: wait until no event is half done */

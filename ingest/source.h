@@ -41,6 +41,10 @@ struct ingest_source_config {
      * never read before with their first offset in `start`. */
     void (*opened)(void *self, const char *cluster,
                    const struct ingest_position *fresh, unsigned count);
+    /* Now and then: what the logs of these partitions begin with (-1: not
+     * known). NULL: nobody asks. */
+    void (*begins)(void *self, const struct ingest_position *positions,
+                   const int64_t *begins, unsigned count);
 };
 
 /* Compiles schemas and checks properties; connects nowhere. Any thread. */

@@ -120,6 +120,15 @@ uint32_t ingest_state_open_samples(const struct ingest_state *state,
 enum base_status ingest_state_trim(struct ingest_state *state,
                                    uint64_t position,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Decisions on records (floored, clamped, ..) below `next` of their partition
+ * in `begins` may go: their records are in no log any more. Looks at a few
+ * hundred from the serial *at on, which becomes UINT64_MAX behind the last;
+ * *gone is how many went. What an operator decided stays. */
+enum base_status
+ingest_state_trim_decisions(struct ingest_state *state,
+                            const struct ingest_position *begins,
+                            unsigned count, uint64_t *at, uint64_t *gone,
+                            struct base_error *error) BASE_MUST_CHECK;
 enum base_status ingest_state_commit(struct ingest_state *state,
                                      struct base_error *error) BASE_MUST_CHECK;
 

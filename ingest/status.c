@@ -14,6 +14,7 @@ void ingest_get_status(struct ingest *ingest, struct ingest_status *status)
     ingest_source_status(ingest->source, status, &handed);
     ingest_followers_status(&ingest->followers, status);
     status->at_end = status->at_end && handed == committed;
+    status->decisions_trimmed = atomic_load(&ingest->decisions_trimmed);
     status->disk_free_bytes = atomic_load(&ingest->disk.free_bytes);
     status->disk_reserve_bytes = ingest->disk.reserve_bytes;
     status->disk_low = atomic_load(&ingest->disk.low);

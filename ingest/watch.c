@@ -27,7 +27,7 @@ struct ingest_watch {
     struct ingest_position *positions;
     unsigned *slots, *places; /* places: 0, 1, .. */
     enum ingest_anchor *anchors;
-    int64_t *stable, *ends;
+    int64_t *stable, *ends, *begins;
 };
 
 static enum base_status look(struct ingest_watch *watch,
@@ -42,7 +42,10 @@ static enum base_status look(struct ingest_watch *watch,
                             watch->anchors, error) ||
         ingest_kafka_offsets(wiring->helper, wiring->config, watch->positions,
                              watch->places, count, RD_KAFKA_OFFSET_END,
-                             INGEST_ANSWER_MS, watch->ends, error))
+                             INGEST_ANSWER_MS, watch->ends, error) ||
+        ingest_kafka_offsets(wiring->helper, wiring->config, watch->positions,
+                             watch->places, count, RD_KAFKA_OFFSET_BEGINNING,
+                             INGEST_ANSWER_MS, watch->begins, error))
         return error->status;
     return ingest_kafka_offsets(wiring->consumer, wiring->config,
                                 watch->positions, watch->places, count,
@@ -92,6 +95,7 @@ static void release(struct ingest_watch *watch)
     free(watch->anchors);
     free(watch->stable);
     free(watch->ends);
+    free(watch->begins);
     free(watch);
 }
 
@@ -110,8 +114,9 @@ enum base_status ingest_watch_new(const struct ingest_watch_config *config,
     made->anchors = calloc(slots, sizeof *made->anchors);
     made->stable = calloc(slots, sizeof *made->stable);
     made->ends = calloc(slots, sizeof *made->ends);
+    made->begins = calloc(slots, sizeof *made->begins);
     if (!made->positions || !made->slots || !made->places || !made->anchors ||
-        !made->stable || !made->ends) {
+        !made->stable || !made->ends || !made->begins) {
         release(made);
         return base_fail(error, BASE_SYSTEM, "watch: no memory");
     }
@@ -205,6 +210,7 @@ bool ingest_watch_answered(struct ingest_watch *watch,
     answer->anchors = watch->anchors;
     answer->stable = watch->stable;
     answer->ends = watch->ends;
+    answer->begins = watch->begins;
     return true;
 }
 

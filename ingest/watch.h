@@ -50,6 +50,7 @@ struct ingest_watch_answer {
     /* Where readers of committed records end, and the true end asked before
      * it; -1: not known. */
     const int64_t *stable, *ends;
+    const int64_t *begins; /* what the logs begin with; -1: not known */
     unsigned partitions[INGEST_TOPICS];
     int64_t damage_end; /* first offset behind it that can be read */
     enum base_status status;

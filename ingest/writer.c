@@ -185,6 +185,22 @@ static enum base_status read_forgets(struct ingest *ingest,
     return status;
 }
 
+/* Where a log begins further on than before, decisions may go. */
+BASE_ON(store)
+static void read_begins(struct ingest *ingest, struct ingest_mail *mail)
+{
+    bool same = ingest->begins && ingest->begin_count == mail->fresh_count;
+    for (unsigned i = 0; same && i < mail->fresh_count; i++)
+        same = ingest->begins[i].next == mail->fresh[i].next;
+    if (same)
+        return;
+    free(ingest->begins);
+    ingest->begins = mail->fresh;
+    ingest->begin_count = mail->fresh_count;
+    ingest->decisions_at = 0;
+    mail->fresh = NULL;
+}
+
 BASE_ON(store)
 static enum base_status read_mails(struct ingest *ingest,
                                      struct base_error *error)
@@ -203,7 +219,9 @@ static enum base_status read_mails(struct ingest *ingest,
             mail = next;
             continue;
         }
-        if (!status)
+        if (mail->kind == INGEST_MAIL_BEGINS)
+            read_begins(ingest, mail);
+        else if (!status)
             status = mail->kind == INGEST_MAIL_OPENED
                          ? read_opened(ingest, mail, error)
                          : read_announcement(ingest, mail, error);
@@ -261,6 +279,23 @@ static enum base_status trim(struct ingest *ingest, struct base_error *error)
     return ingest_state_trim(ingest->state, to, error);
 }
 
+/* A step of letting decisions go whose records have left Kafka. */
+BASE_ON(store)
+static enum base_status trim_decisions(struct ingest *ingest,
+                                       struct base_error *error)
+{
+    uint64_t gone = 0;
+    if (!ingest->begins || ingest->decisions_at == UINT64_MAX)
+        return BASE_OK;
+    if (begin(ingest, error) ||
+        ingest_state_trim_decisions(ingest->state, ingest->begins,
+                                    ingest->begin_count,
+                                    &ingest->decisions_at, &gone, error))
+        return error->status;
+    atomic_fetch_add(&ingest->decisions_trimmed, gone);
+    return BASE_OK;
+}
+
 /* Ends a batch by time: only where the trainer waits for it. */
 BASE_ON(store)
 static enum base_status flush(struct ingest *ingest, struct base_error *error)
@@ -286,7 +321,8 @@ static enum base_status serve_others(struct ingest *ingest,
 {
     (void)ingest_disk_low(&ingest->disk); /* for the status */
     if (read_mails(ingest, error) || announce(ingest, error) ||
-        trim(ingest, error) || flush(ingest, error))
+        trim(ingest, error) || trim_decisions(ingest, error) ||
+        flush(ingest, error))
         return error->status;
     return due(ingest) ? commit(ingest, error) : BASE_OK;
 }

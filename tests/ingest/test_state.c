@@ -543,6 +543,47 @@ static void inspecting_nothing_says_so(void **state)
                      BASE_NO_INPUT);
 }
 
+/* Decisions go with their records; those of operators stay. */
+static void decisions_go_with_their_records(void **state)
+{
+    struct state_fixture *fixture = *state;
+    struct ingest_position begins[] = {
+        {.topic = INGEST_CLICKS, .partition = 0, .next = 900},
+        {.topic = INGEST_IMPRESSIONS, .partition = 0, .next = 1200}};
+    uint64_t at = 0, gone, all = 0;
+    unsigned steps = 0;
+    start(fixture);
+    for (int64_t i = 0; i < 2000; i++) {
+        struct fixture_event made;
+        fixture_impression(&made, i, 1000, (uint64_t)i % 7, (uint64_t)i + 1,
+                           1);
+        made.event.decisions = INGEST_FLOORED;
+        state_fixture_apply(fixture, &made.event);
+        if (i == 600)
+            assert_int_equal(ingest_state_stop_partition(fixture->state, 1,
+                                                         "test",
+                                                         &fixture->error),
+                             BASE_OK);
+    }
+    state_fixture_commit(fixture);
+    state_fixture_begin(fixture);
+    for (; at != UINT64_MAX; steps++) {
+        assert_int_equal(ingest_state_trim_decisions(fixture->state, begins, 2,
+                                                     &at, &gone,
+                                                     &fixture->error),
+                         BASE_OK);
+        all += gone;
+    }
+    state_fixture_commit(fixture);
+    assert_int_equal(all, 1200);
+    assert_true(steps > 1);
+    state_fixture_close(fixture);
+    assert_int_equal(lines_with(fixture, INGEST_INSPECT_DECISIONS, "floored"),
+                     800);
+    assert_int_equal(lines_with(fixture, INGEST_INSPECT_DECISIONS, "stopped"),
+                     2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +605,7 @@ int main(void)
         TEST(a_quiet_night_ends_in_several_transactions),
         TEST(a_timed_end_closes_the_open_batch),
         TEST(meta_and_names_are_printed),
+        TEST(decisions_go_with_their_records),
         TEST(inspecting_nothing_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
