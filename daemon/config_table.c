@@ -143,7 +143,7 @@ static const struct base_setting settings[] = {
     COUNT("ingest.dead_letter_max_mb", AT(dead_letter_max_mb), "256", 0, 1e6,
           "MiB", "Dead letters kept; the oldest go first, counted."),
     COUNT("ingest.event_max", IN(event_max), "1048576", 64, 1e8, "bytes",
-          "A larger record is a dead letter."),
+          "A record that is larger with its key and headers is a dead letter."),
     PATH("ingest.decisions", IN(decisions), "", 0,
          "File of recorded decisions to take as input; empty: none."),
 

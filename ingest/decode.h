@@ -2,14 +2,14 @@
 /* Avro records to slots: a writer's schema is compiled once into a program of
  * bounds-checked operations that runs over each record's bytes.
  *
- * Targets name paths in the writer's record ("user_id", "user.id"); each
- * fills one 64-bit slot: an id (learner_id of the value's canonical bytes; a
- * null or absent value is 0) or an integer; or a run of slots, from the
- * elements of an array. A component behind a map is a key. Slots stand in the order of the targets. Running a
- * program allocates nothing, reads nothing outside the bytes given, and ends
- * in a time bounded by their number. libavro only parses the schema (FACTS 2:
- * it cannot be let near foreign bytes). A compiled program is immutable: any
- * thread. */
+ * Targets name paths in the writer's record ("user_id", "user.id"); each fills
+ * one 64-bit slot: an id (learner_id of the value's canonical bytes; a null or
+ * absent value is 0) or an integer; or a run of slots, from the elements of an
+ * array. A component behind a map is a key. Slots stand in the order of the
+ * targets. Running a program allocates nothing, reads nothing outside the bytes
+ * given, and ends in a time bounded by their number. libavro only parses the
+ * schema (FACTS 2: it cannot be let near foreign bytes). A compiled program is
+ * immutable: any thread. */
 #ifndef INGEST_DECODE_H
 #define INGEST_DECODE_H
 
@@ -54,10 +54,10 @@ struct ingest_program;
 struct ingest_schema;
 
 /* BASE_CONFIG where a path does not exist in the schema or has a type that
- * its kind cannot take, ends at a map, leads into an array and is no target of
- * several values, or into a map and is required; BASE_DATA where the schema itself is not usable,
- * BASE_LIMIT where it is too large. The text names the path and what was
- * found. A target may use the path of another. */
+ * its kind cannot take, ends at a map, leads into an array and is no target
+ * of several values, or into a map and is required; BASE_DATA where the
+ * schema itself is not usable, BASE_LIMIT where it is too large. The text
+ * names the path and what was found. A target may use the path of another. */
 enum base_status ingest_program_new(const char *schema_json, size_t size,
                                     const struct ingest_target *targets,
                                     unsigned target_count,

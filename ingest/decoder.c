@@ -421,6 +421,7 @@ void ingest_decoder_bury(const struct ingest_decoder *decoder,
 {
     event->kind = INGEST_EVENT_DEAD;
     event->reason = (uint8_t)reason;
+    event->crc = bytes ? (uint32_t)XXH3_64bits(bytes, size) : 0;
     size_t kept = size < decoder->event_max ? size : decoder->event_max;
     uint8_t *payload = bytes && kept ? malloc(kept) : NULL;
     if (!payload)

@@ -49,8 +49,8 @@ void ingest_decoder_read(struct ingest_decoder *decoder, const uint8_t *bytes,
                         size_t size, struct ingest_event *event,
                         uint64_t *ids);
 
-/* Makes the event just read from these bytes a dead letter, with its payload
- * as above. */
+/* Makes the event just read from these bytes, or not read yet, a dead letter,
+ * with crc and payload as above. */
 void ingest_decoder_bury(const struct ingest_decoder *decoder,
                          enum ingest_reason reason, const uint8_t *bytes,
                          size_t size, struct ingest_event *event);

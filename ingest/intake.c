@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "ingest/envelope.h"
 
 enum {
     BATCH = 512,      /* records of one poll of a partition */
@@ -315,9 +316,10 @@ static void on_message_error(struct ingest_source *source, unsigned i,
     }
 }
 
-/* Decodes a record and queues it for the merge. */
+/* Decodes a record, unless it is judged already, and queues it for the merge. */
 static enum base_status take(struct ingest_source *source, unsigned i,
                              const rd_kafka_message_t *message,
+                             enum ingest_reason judged,
                              struct base_error *error)
 {
     uint64_t *ids;
@@ -331,57 +333,16 @@ static enum base_status take(struct ingest_source *source, unsigned i,
     if (type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
         event->kafka_ms = -1;
     struct ingest_decoder *decoder = source->decoders[event->topic];
-    ingest_decoder_read(decoder, message->payload, message->len, event, ids);
-    enum ingest_reason judged =
-        ingest_merge_judge(source->merge, i, source->wall_ms);
+    if (!judged) {
+        ingest_decoder_read(decoder, message->payload, message->len, event,
+                            ids);
+        judged = ingest_merge_judge(source->merge, i, source->wall_ms);
+    }
     if (judged)
         ingest_decoder_bury(decoder, judged, message->payload, message->len,
                             event);
     ingest_merge_push(source->merge, i, source->now_ms, source->wall_ms);
     return BASE_OK;
-}
-
-static void count_parked(struct ingest_source *source, int change)
-{
-    pthread_mutex_lock(&source->mutex);
-    source->parked += (unsigned)change;
-    pthread_mutex_unlock(&source->mutex);
-}
-
-/* A record whose schema the registry is being asked for: its partition is read
- * no further until that is known, then again from this record on. */
-static bool park(struct ingest_source *source, unsigned i,
-                 const rd_kafka_message_t *message)
-{
-    struct ingest_slot *slot = &source->slots[i];
-    unsigned topic = i / source->per_topic;
-    if (!ingest_decoder_waits(source->decoders[topic], message->payload,
-                              message->len, &slot->parked_schema))
-        return false;
-    slot->parked = true;
-    count_parked(source, 1);
-    base_log(BASE_LOG_INFO,
-             "event=partition_parked topic=%s partition=%d offset=%lld "
-             "schema_id=%u", ingest_source_topic(source, i),
-             message->partition, (long long)message->offset,
-             slot->parked_schema);
-    return true;
-}
-
-void ingest_source_unpark(struct ingest_source *source)
-{
-    if (!source->registry)
-        return;
-    for (unsigned i = 0; i < source->slot_count; i++) {
-        struct ingest_slot *slot = &source->slots[i];
-        if (!slot->parked ||
-            ingest_registry_ask(source->registry, slot->parked_schema) ==
-                INGEST_REGISTRY_WANTED)
-            continue;
-        slot->parked = false;
-        count_parked(source, -1);
-        source->reassign_ms = source->now_ms;
-    }
 }
 
 /* In a range that the given decisions pass over. */
@@ -396,23 +357,13 @@ static bool given_up(struct ingest_source *source, unsigned i, int64_t offset)
     return true;
 }
 
-static enum base_status on_message(struct ingest_source *source,
-                                   const rd_kafka_message_t *message,
-                                   struct base_error *error)
+enum base_status ingest_source_judge(struct ingest_source *source, unsigned i,
+                                     const rd_kafka_message_t *message,
+                                     struct base_error *error)
 {
-    int found = slot_of(source, message);
-    if (found < 0) {
-        if (message->err)
-            ingest_source_note(source, rd_kafka_message_errstr(message));
-        return BASE_OK;
-    }
-    unsigned i = (unsigned)found;
     struct ingest_slot *slot = &source->slots[i];
-    if (slot->stopped || slot->parked || slot->cause || slot->damaged)
-        return BASE_OK; /* parked: what follows is read again */
-    if (!slot->fetched)
-        ingest_source_doubt(source); /* since our last look, perhaps */
-    slot->fetched = true;
+    if (slot->stopped || slot->cause || slot->damaged)
+        return BASE_OK;
     if (message->err) {
         on_message_error(source, i, message);
         return BASE_OK;
@@ -423,12 +374,42 @@ static enum base_status on_message(struct ingest_source *source,
         return BASE_OK;
     if (given_up(source, i, message->offset))
         return BASE_OK;
-    if (park(source, i, message))
+    enum ingest_reason judged = ingest_envelope_judge(
+        message, source->config->event_max,
+        source->config->topics[i / source->per_topic].framing);
+    if (!judged && ingest_source_park(source, i, message))
         return BASE_OK;
     slot->next = message->offset + 1;
     slot->failures = 0;
     slot->suspicious = false;
-    return take(source, i, message, error);
+    return take(source, i, message, judged, error);
+}
+
+/* TAKES the message. */
+static enum base_status on_message(struct ingest_source *source,
+                                   rd_kafka_message_t *message,
+                                   struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    int i = slot_of(source, message);
+    bool holds = false;
+    if (i >= 0) {
+        struct ingest_slot *slot = &source->slots[i];
+        if (!slot->fetched)
+            ingest_source_doubt(source); /* since our last look, perhaps */
+        slot->fetched = true;
+        holds = ingest_source_holds(slot);
+        if (!holds)
+            status = ingest_source_judge(source, (unsigned)i, message, error);
+        holds |= slot->parked;
+    } else if (message->err) {
+        ingest_source_note(source, rd_kafka_message_errstr(message));
+    }
+    if (!status && holds)
+        status = ingest_source_hold(source, (unsigned)i, message, error);
+    if (status || !holds)
+        rd_kafka_message_destroy(message);
+    return status;
 }
 
 /* Empties the common queue; see the top of this file. */
@@ -443,7 +424,6 @@ static enum base_status poll_common(struct ingest_source *source,
         if (slot >= 0 && source->slots[slot].queue)
             rd_kafka_queue_forward(source->slots[slot].queue, NULL);
         status = on_message(source, message, error);
-        rd_kafka_message_destroy(message);
         source->polled = true;
     }
     return status;
@@ -454,17 +434,20 @@ static enum base_status poll_slot(struct ingest_source *source, unsigned i,
 {
     rd_kafka_message_t *batch[BATCH];
     struct ingest_slot *slot = &source->slots[i];
+    if (ingest_source_release(source, i, error))
+        return error->status;
     unsigned room = ingest_merge_room(source->merge, i);
-    if (!slot->queue || room == 0 || rd_kafka_queue_length(slot->queue) == 0)
+    if (!slot->queue || ingest_source_holds(slot) || room == 0 ||
+        rd_kafka_queue_length(slot->queue) == 0)
         return BASE_OK;
     ssize_t count = rd_kafka_consume_batch_queue(slot->queue, 0, batch,
                                                  room < BATCH ? room : BATCH);
     enum base_status status = BASE_OK;
-    for (ssize_t k = 0; k < count; k++) {
+    for (ssize_t k = 0; k < count; k++)
         if (!status)
             status = on_message(source, batch[k], error);
-        rd_kafka_message_destroy(batch[k]);
-    }
+        else
+            rd_kafka_message_destroy(batch[k]);
     source->polled = source->polled || count > 0;
     return status;
 }

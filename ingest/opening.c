@@ -268,9 +268,11 @@ void ingest_source_close(struct ingest_source *source)
 {
     ingest_ends_free(source->ends);
     ingest_watch_free(source->watch);
-    for (unsigned i = 0; source->slots && i < source->slot_count; i++)
+    for (unsigned i = 0; source->slots && i < source->slot_count; i++) {
+        ingest_source_drop_held(&source->slots[i]);
         if (source->slots[i].queue)
             rd_kafka_queue_destroy(source->slots[i].queue);
+    }
     pthread_mutex_lock(&source->mutex); /* the store thread commits to it */
     rd_kafka_t *consumer = source->consumer;
     source->consumer = NULL;

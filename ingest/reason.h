@@ -7,7 +7,8 @@
 #define INGEST_REASON_LIST(X)                                               \
     X(INGEST_REASON_NONE, "none", "decoded")                                \
     X(INGEST_REASON_TOMBSTONE, "tombstone", "the record has no value")      \
-    X(INGEST_REASON_OVERSIZE, "oversize", "larger than kafka.event_max")    \
+    X(INGEST_REASON_OVERSIZE, "oversize",                                   \
+      "larger than ingest.event_max, or more than 1,000 headers")           \
     X(INGEST_REASON_WIRE, "wire", "not in the configured framing")          \
     X(INGEST_REASON_SCHEMA_UNKNOWN, "schema_unknown",                       \
       "the schema id is not known here")                                    \

@@ -17,16 +17,20 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/random.h"
 
 enum {
     ANSWER_MAX = 2 << 20, /* bytes of an HTTP answer */
-    TIMEOUT_S = 10,
-    SPACING_MS = 100,   /* between requests: RATE is ten a second */
+    TIMEOUT_MS = 10000,
+    SPACING_MS = 100,   /* between requests: RATE is ten a second .. */
+    BURST = 10,         /* .. after so many at once */
     BACKOFF_MS = 1000,  /* doubles .. */
     BACKOFF_MAX_MS = 60000,
-    BELIEVED_AFTER = 3, /* answers "not found" until ABSENT .. */
-    FLOOD = 16,         /* .. or one, while so many ids are ABSENT */
+    BELIEVED_AFTER = 3, /* answers "not found" until ABSENT */
+    FLOOD = 16,         /* ids found to be ABSENT, of which .. */
+    FORGOTTEN_MS = 10000, /* .. one is forgotten so often */
+    FAR = 1000,         /* above twice the greatest known id */
 };
 
 struct entry {
@@ -47,8 +51,14 @@ struct ingest_registry {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
     bool stopping;
+    struct base_map *index; /* id -> its entry's place */
     struct entry entries[INGEST_REGISTRY_IDS_MAX];
-    unsigned count, absent;
+    unsigned count;
+    uint32_t greatest; /* id that is READY; 0: none yet */
+    unsigned denied;   /* ids lately; see FLOOD */
+    int64_t denied_ms; /* up to when they were forgotten */
+    unsigned troubles; /* of the registry itself, in a row */
+    int64_t pause_ms;  /* monotonic: nothing is asked before */
     struct ingest_registry_status status;
 };
 
@@ -128,11 +138,22 @@ static bool is_denial(const struct ingest_registry *registry)
     return code / 100 == 404;
 }
 
-/* Asks for one id, without the mutex. Not BASE_OK: no answer. */
+/* Seconds that the registry asks to be left alone, as milliseconds. */
+static int64_t retry_after_ms(struct ingest_registry *registry)
+{
+    curl_off_t seconds = 0;
+    curl_easy_getinfo(registry->curl, CURLINFO_RETRY_AFTER, &seconds);
+    return seconds < BACKOFF_MAX_MS / 1000 ? (int64_t)seconds * 1000
+                                           : BACKOFF_MAX_MS;
+}
+
+/* Asks for one id, without the mutex. Not BASE_OK: no answer; *pause_ms is
+ * not negative where the registry is at fault, not what it said of this id. */
 static enum base_status request(struct ingest_registry *registry, uint32_t id,
                                 enum ingest_registry_state *state,
-                                struct base_error *error)
+                                int64_t *pause_ms, struct base_error *error)
 {
+    *pause_ms = -1;
     char url[1200];
     size_t size = strlen(registry->config.url);
     while (size > 0 && registry->config.url[size - 1] == '/')
@@ -142,14 +163,18 @@ static enum base_status request(struct ingest_registry *registry, uint32_t id,
     registry->answer_size = 0;
     curl_easy_setopt(registry->curl, CURLOPT_URL, url);
     CURLcode failed = curl_easy_perform(registry->curl);
-    if (failed)
+    if (failed) {
+        *pause_ms = failed == CURLE_WRITE_ERROR ? -1 : 0; /* too large */
         return base_fail(error, BASE_AGAIN, "%s: %s", url,
                          curl_easy_strerror(failed));
+    }
     long code = 0;
     curl_easy_getinfo(registry->curl, CURLINFO_RESPONSE_CODE, &code);
     *state = INGEST_REGISTRY_ABSENT;
     if (code == 404 && is_denial(registry))
         return BASE_OK;
+    if (code == 429 || code >= 500)
+        *pause_ms = retry_after_ms(registry);
     if (code != 200)
         return base_fail(error, BASE_AGAIN, "%s: HTTP status %ld%s", url, code,
                          code == 404 ? ", not of a registry: is its URL right?"
@@ -162,10 +187,38 @@ static enum base_status request(struct ingest_registry *registry, uint32_t id,
 
 static struct entry *find(struct ingest_registry *registry, uint32_t id)
 {
-    for (unsigned i = 0; i < registry->count; i++)
-        if (registry->entries[i].id == id)
-            return &registry->entries[i];
-    return NULL;
+    const uint64_t *place = base_map_get(registry->index, id);
+    return place ? &registry->entries[*place] : NULL;
+}
+
+static void know(struct ingest_registry *registry, uint32_t id)
+{
+    if (id > registry->greatest)
+        registry->greatest = id;
+}
+
+/* A registry counts its ids up: one far above those that are known is hardly
+ * its own. */
+static bool is_far(const struct ingest_registry *registry, uint32_t id)
+{
+    return registry->greatest &&
+           id > 2 * (uint64_t)registry->greatest + FAR;
+}
+
+static bool is_flood(struct ingest_registry *registry)
+{
+    int64_t now_ms = base_monotonic_ms();
+    int64_t gone = (now_ms - registry->denied_ms) / FORGOTTEN_MS;
+    registry->denied_ms += gone * FORGOTTEN_MS;
+    registry->denied -= gone < registry->denied ? (unsigned)gone
+                                                : registry->denied;
+    return registry->denied >= FLOOD;
+}
+
+static void count_denied(struct ingest_registry *registry)
+{
+    if (!is_flood(registry) || registry->denied < 2 * FLOOD)
+        registry->denied++;
 }
 
 static bool waits(const struct entry *entry)
@@ -207,9 +260,14 @@ static int64_t back_off(uint32_t id, unsigned times)
 }
 
 static void note_failure(struct ingest_registry *registry, struct entry *entry,
-                         const struct base_error *why)
+                         int64_t pause_ms, const struct base_error *why)
 {
     registry->status.failures++;
+    if (pause_ms >= 0) {
+        int64_t least_ms = back_off(entry->id, ++registry->troubles);
+        registry->pause_ms = base_monotonic_ms() +
+                             (pause_ms > least_ms ? pause_ms : least_ms);
+    }
     snprintf(registry->status.trouble, sizeof registry->status.trouble,
              "%.199s", why->text);
     entry->due_ms = base_monotonic_ms() + back_off(entry->id,
@@ -237,20 +295,24 @@ static void file_answer(struct ingest_registry *registry, struct entry *entry,
                         enum ingest_registry_state state)
 {
     registry->status.trouble[0] = '\0';
-    registry->absent -= entry->state == INGEST_REGISTRY_ABSENT;
+    registry->troubles = 0;
     entry->failures = 0;
     entry->due_ms = 0;
     entry->named = false;
     if (state == INGEST_REGISTRY_ABSENT) {
         entry->due_ms = base_monotonic_ms() + back_off(entry->id,
                                                        ++entry->denials);
-        if (entry->denials < BELIEVED_AFTER && registry->absent < FLOOD)
+        if (waits(entry) && entry->denials < BELIEVED_AFTER &&
+            !is_far(registry, entry->id) && !is_flood(registry))
             state = INGEST_REGISTRY_WANTED;
+        else
+            count_denied(registry);
+    } else {
+        know(registry, entry->id);
     }
     if (state != entry->state)
         say_unusable(entry->id, state);
     entry->state = state;
-    registry->absent += state == INGEST_REGISTRY_ABSENT;
 }
 
 static void ask_one(struct ingest_registry *registry, uint32_t id)
@@ -259,13 +321,14 @@ static void ask_one(struct ingest_registry *registry, uint32_t id)
     struct base_error why = {.text = ""};
     registry->status.requests++;
     pthread_mutex_unlock(&registry->mutex);
-    enum base_status status = request(registry, id, &state, &why);
+    int64_t pause_ms;
+    enum base_status status = request(registry, id, &state, &pause_ms, &why);
     pthread_mutex_lock(&registry->mutex);
     struct entry *entry = find(registry, id);
     if (registry->stopping || !entry)
         return;
     if (status)
-        note_failure(registry, entry, &why);
+        note_failure(registry, entry, pause_ms, &why);
     else
         file_answer(registry, entry, state);
     uint64_t one = 1;
@@ -284,18 +347,21 @@ static void wait_until(struct ingest_registry *registry, int64_t until_ms)
 static void *run(void *argument)
 {
     struct ingest_registry *registry = argument;
-    int64_t free_ms = 0;
+    int64_t spent_ms = 0; /* each request costs SPACING_MS of the time */
     pthread_mutex_lock(&registry->mutex);
     while (!registry->stopping) {
         int64_t now_ms = base_monotonic_ms();
         const struct entry *next = next_due(registry, now_ms);
+        int64_t free_ms = spent_ms - (BURST - 1) * SPACING_MS;
+        if (free_ms < registry->pause_ms)
+            free_ms = registry->pause_ms;
         if (!next) {
             pthread_cond_wait(&registry->changed, &registry->mutex);
         } else if (next->due_ms > now_ms || free_ms > now_ms) {
             wait_until(registry,
                        next->due_ms > free_ms ? next->due_ms : free_ms);
         } else {
-            free_ms = now_ms + SPACING_MS;
+            spent_ms = (spent_ms > now_ms ? spent_ms : now_ms) + SPACING_MS;
             ask_one(registry, next->id);
         }
     }
@@ -313,10 +379,15 @@ static enum base_status set_up_curl(struct ingest_registry *registry,
     registry->answer = malloc(ANSWER_MAX);
     if (!registry->curl || !registry->answer)
         return base_fail(error, BASE_SYSTEM, "registry: no memory");
+    if (base_map_new(&registry->index, 0, error))
+        return error->status;
+    registry->denied_ms = base_monotonic_ms();
     CURL *curl = registry->curl;
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
+                     config->timeout_ms ? (long)config->timeout_ms
+                                        : (long)TIMEOUT_MS);
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, registry);
@@ -403,6 +474,7 @@ void ingest_registry_free(struct ingest_registry *registry)
     }
     curl_easy_cleanup(registry->curl);
     curl_global_cleanup();
+    base_map_free(registry->index);
     free(registry->answer);
     free(registry);
 }
@@ -416,31 +488,51 @@ static bool have_file(const struct ingest_registry *registry, uint32_t id)
     return access(path, R_OK) == 0;
 }
 
-/* Where all places are taken an id that was denied gives way, or one that is
- * known: its file, or another request, says so again. */
-static struct entry *add(struct ingest_registry *registry, uint32_t id)
+/* A place for one more. Where all are taken an id that was denied gives way, or
+ * one that is known: its file, or another request, says so again. NULL: all
+ * are waited for. */
+static struct entry *find_place(struct ingest_registry *registry)
 {
     struct entry *place = NULL;
-    if (registry->count < INGEST_REGISTRY_IDS_MAX) {
-        place = &registry->entries[registry->count++];
-    } else {
-        for (unsigned i = 0; i < registry->count; i++) {
-            struct entry *entry = &registry->entries[i];
-            if (!waits(entry) && (!place || entry->due_ms > place->due_ms))
-                place = entry;
-        }
-        if (!place)
-            return NULL;
-        registry->absent -= place->state == INGEST_REGISTRY_ABSENT;
+    if (registry->count < INGEST_REGISTRY_IDS_MAX)
+        return &registry->entries[registry->count++];
+    for (unsigned i = 0; i < registry->count; i++) {
+        struct entry *entry = &registry->entries[i];
+        if (!waits(entry) && (!place || entry->due_ms > place->due_ms))
+            place = entry;
     }
-    *place = (struct entry){.id = id};
-    if (have_file(registry, id)) {
-        place->state = INGEST_REGISTRY_READY;
-    } else {
-        place->due_ms = base_monotonic_ms();
-        pthread_cond_signal(&registry->changed);
-    }
+    if (place)
+        base_map_remove(registry->index, place->id);
     return place;
+}
+
+/* Where there is no memory for it, it has no place either. */
+static enum ingest_registry_state add(struct ingest_registry *registry,
+                                      uint32_t id)
+{
+    bool there = have_file(registry, id);
+    bool doubtful = !there && is_far(registry, id) && is_flood(registry);
+    if (doubtful && registry->count == INGEST_REGISTRY_IDS_MAX)
+        return INGEST_REGISTRY_ABSENT;
+    struct entry *place = find_place(registry);
+    if (!place)
+        return INGEST_REGISTRY_WANTED;
+    *place = (struct entry){
+        .id = id,
+        .state = there ? INGEST_REGISTRY_READY
+                       : doubtful ? INGEST_REGISTRY_ABSENT
+                                  : INGEST_REGISTRY_WANTED,
+        .due_ms = there ? 0 : base_monotonic_ms(),
+        .named = true};
+    struct base_error error;
+    if (base_map_put(registry->index, id,
+                     (uint64_t)(place - registry->entries), &error))
+        place->due_ms = 0; /* nobody finds it: not to be asked for */
+    if (there)
+        know(registry, id);
+    else
+        pthread_cond_signal(&registry->changed);
+    return place->state;
 }
 
 enum ingest_registry_state ingest_registry_ask(struct ingest_registry *registry,
@@ -448,15 +540,13 @@ enum ingest_registry_state ingest_registry_ask(struct ingest_registry *registry,
 {
     pthread_mutex_lock(&registry->mutex);
     struct entry *entry = find(registry, id);
-    if (!entry)
-        entry = add(registry, id);
     if (entry && entry->state == INGEST_REGISTRY_ABSENT && !entry->named &&
         base_monotonic_ms() >= entry->due_ms) {
         entry->named = true;
         pthread_cond_signal(&registry->changed);
     }
     enum ingest_registry_state state =
-        entry ? entry->state : INGEST_REGISTRY_WANTED;
+        entry ? entry->state : add(registry, id);
     pthread_mutex_unlock(&registry->mutex);
     return state;
 }

@@ -7,11 +7,13 @@
  *
  * 1. ask() never blocks; one thread of the client's own talks HTTP, one
  *    request at a time, at most RATE a second, whatever ids arrive.
- * 2. An id is ABSENT only where the registry itself said so, more than once
- *    where it is not flooded by such ids; trouble with the registry (down,
- *    slow, 500, an answer that is no answer) leaves it WANTED, asked again
- *    after 1 s, 2 s .. 60 s.
- * 3. What is remembered is bounded by INGEST_REGISTRY_IDS_MAX ids.
+ * 2. An id is ABSENT where the registry itself said so: three times, for it
+ *    may be a moment behind the producer, but once for an id far above all
+ *    that are known, or while there is a flood of such ids. In a flood an id
+ *    far above is ABSENT at once, and asked for behind all others.
+ * 3. Trouble leaves an id WANTED, asked again after 1 s, 2 s .. 60 s. Where it
+ *    is the registry's (down, slow, 429, 500) nothing is asked meanwhile.
+ * 4. What is remembered is bounded by INGEST_REGISTRY_IDS_MAX ids.
  *
  * Does not parse Avro, beyond what is said by the answer's own JSON. */
 #ifndef INGEST_REGISTRY_H
@@ -30,6 +32,7 @@ struct ingest_registry_config {
     const char *password;
     const char *folder;   /* made where missing */
     int event_fd;         /* written when an answer came; -1: none */
+    unsigned timeout_ms;  /* of a request; 0: 10 s */
 };
 
 enum ingest_registry_state {

@@ -243,7 +243,6 @@ static void keep_house(struct ingest_source *source)
         if (source->slots[i].examine && !source->slots[i].stopped &&
             !examine(source, i))
             break;
-    ingest_source_unpark(source);
     if (source->reassign_ms > 0 && source->now_ms >= source->reassign_ms) {
         source->reassign_ms = 0;
         ingest_source_assign(source);
@@ -258,6 +257,7 @@ static enum base_status round_once(struct ingest_source *source,
     if (ingest_source_poll(source, error))
         return error->status;
     take_answer(source);
+    ingest_source_unpark(source);
     keep_house(source);
     ingest_source_look_after(source);
     if (release(source, error))

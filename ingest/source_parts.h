@@ -46,6 +46,8 @@ struct ingest_slot {
     bool stall_said;
     bool parked;       /* until the registry has said what parked_schema is */
     uint32_t parked_schema;
+    rd_kafka_message_t **held; /* [held_at, held_count) OWN; see parking.c */
+    unsigned held_at, held_count, held_room;
     bool stop_pending; /* to be said to the store behind what it has */
     /* Not NONE: is read no further, and stops once what was read before the
      * loss has been handed over. */
@@ -140,13 +142,33 @@ void ingest_source_compare_cluster(struct ingest_source *source);
 /* Takes the watch's answer, asks the next question when it is due. */
 void ingest_source_look_after(struct ingest_source *source);
 
+/* ---- parking.c ---------------------------------------------------------- */
+
+/* Whether the record waits for its schema, and with it its partition. */
+bool ingest_source_park(struct ingest_source *source, unsigned i,
+                        const rd_kafka_message_t *message);
+/* Partitions whose schema has become known go on. */
+void ingest_source_unpark(struct ingest_source *source);
+bool ingest_source_holds(const struct ingest_slot *slot);
+/* TAKES the message where it does not fail. */
+enum base_status ingest_source_hold(struct ingest_source *source, unsigned i,
+                                    rd_kafka_message_t *message,
+                                    struct base_error *error) BASE_MUST_CHECK;
+/* Judges what is held, as far as it may go on. */
+enum base_status
+ingest_source_release(struct ingest_source *source, unsigned i,
+                      struct base_error *error) BASE_MUST_CHECK;
+void ingest_source_drop_held(struct ingest_slot *slot);
+
 /* ---- intake.c ----------------------------------------------------------- */
 
 /* Reads what there is room for; source->polled says whether there was any. */
 enum base_status ingest_source_poll(struct ingest_source *source,
                                     struct base_error *error) BASE_MUST_CHECK;
-/* Partitions whose schema has become known are read again. */
-void ingest_source_unpark(struct ingest_source *source);
+/* What a record of slot i means; nothing where it parks its partition. */
+enum base_status ingest_source_judge(struct ingest_source *source, unsigned i,
+                                     const rd_kafka_message_t *message,
+                                     struct base_error *error) BASE_MUST_CHECK;
 /* Trouble with the brokers: kept for the status, logged now and then. */
 void ingest_source_note(struct ingest_source *source, const char *text);
 void ingest_source_all_well(struct ingest_source *source);

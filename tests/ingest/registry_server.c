@@ -34,11 +34,15 @@ static void answer(struct registry_server *server, int fd, unsigned id)
 {
     static const char foreign[] =
         "{\"schema\":\"syntax\",\"schemaType\":\"PROTOBUF\"}";
+    while (atomic_load(&server->slow) && !atomic_load(&server->ending))
+        usleep(10000);
     if (atomic_load(&server->broken)) {
         say(fd, "500 Trouble", "{}", 2);
+    } else if (atomic_load(&server->busy)) {
+        say(fd, "429 Too Many Requests\r\nRetry-After: 2", "{}", 2);
     } else if (id < 100) {
         say(fd, "200 OK", server->body, strlen(server->body));
-    } else if (id < 200) {
+    } else if (id < 200 || id >= 100000) {
         say(fd, "404 Not Found", "{\"error_code\":40403}", 20);
     } else if (id < 210) {
         say(fd, "404 Not Found", "{\"error_code\":404}", 18);

@@ -18,6 +18,8 @@ struct registry_server {
     atomic_bool ending;
     atomic_uint requests;
     atomic_bool broken; /* all ids answer 500 */
+    atomic_bool busy;   /* all ids answer 429, come back in 2 s */
+    atomic_bool slow;   /* no answer while it is so */
     char body[8000]; /* of the answer to ids below 100 */
 };
 

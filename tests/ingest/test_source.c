@@ -518,6 +518,40 @@ static void test_registry_knows_it_not(void **state)
     assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
 }
 
+/* One new schema after another: each parks the partition, and all records come
+ * once and in order. */
+static void test_many_schemas(void **state)
+{
+    (void)state;
+    enum { IDS = 40, EVENTS = 4000 };
+    char folder[] = "/tmp/interestd-schemas-XXXXXX", *schema;
+    size_t size;
+    struct kafka_fixture kafka;
+    static struct registry_server server;
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(base_file_read("schemas/impression.avsc", 7000, &schema,
+                                    &size, NULL), BASE_OK);
+    registry_server_start(&server, schema);
+    kafka_fixture_open(&kafka, 1);
+    for (int i = 0; i < EVENTS; i++)
+        send_framed(&kafka, 1 + (unsigned)i * IDS / EVENTS, i);
+    kafka_fixture_flush(&kafka);
+    struct source_run *run = new_registry_run(&kafka, &server, folder);
+    source_run_start(run);
+    source_run_collect(run, EVENTS);
+    source_run_stop(run);
+    for (int i = 0; i < EVENTS; i++) {
+        assert_int_equal(run->events[i].offset, i);
+        assert_int_equal(run->events[i].kind, INGEST_EVENT_IMPRESSION);
+    }
+    assert_int_equal(atomic_load(&server.requests), IDS);
+    registry_server_stop(&server);
+    source_run_free(run);
+    kafka_fixture_close(&kafka);
+    free(schema);
+    assert_int_equal(base_file_remove(folder, NULL), BASE_OK);
+}
+
 static void test_lost_range_stops_the_pair(void **state)
 {
     (void)state;
@@ -707,6 +741,7 @@ int main(void)
         cmocka_unit_test(test_confluent_framing),
         cmocka_unit_test(test_registry),
         cmocka_unit_test(test_registry_knows_it_not),
+        cmocka_unit_test(test_many_schemas),
         cmocka_unit_test(test_lost_range_stops_the_pair),
         cmocka_unit_test(test_foreign_log_stops),
         cmocka_unit_test(test_wrong_configurations),
