@@ -316,7 +316,7 @@ static void on_message_error(struct ingest_source *source, unsigned i,
     }
 }
 
-/* Decodes a record, unless it is judged already, and queues it for the merge. */
+/* Decodes a record, where it is not judged already, and queues it. */
 static enum base_status take(struct ingest_source *source, unsigned i,
                              const rd_kafka_message_t *message,
                              enum ingest_reason judged,

@@ -5,12 +5,14 @@ nothing lost, nothing crashed.
 
 1. Truncated and hostile Avro between good records: each a dead letter with
    its reason; the good ones fare as the model says.
-2. A schema id that is not known, and bytes that are not framed.
-3. A snapshot with one flipped bit: `rank` refuses; healed, it scores again.
-4. Broken configurations: refused with the file, the line or key and words,
+2. Records of 20 MB, with 10^5 headers, with a key of 2 MB: dead letters too,
+   in bounded memory.
+3. A schema id that is not known, and bytes that are not framed.
+4. A snapshot with one flipped bit: `rank` refuses; healed, it scores again.
+5. Broken configurations: refused with the file, the line or key and words,
    by `check-config` and by `run`.
-5. Standard descriptors closed at start: the state is as it should be.
-6. A second daemon on the same state: refused, the first one undisturbed."""
+6. Standard descriptors closed at start: the state is as it should be.
+7. A second daemon on the same state: refused, the first one undisturbed."""
 
 import collections
 import glob
@@ -130,6 +132,47 @@ class Bad:
                                  f"{reason}, not one of {sorted(fit)}")
         counts = collections.Counter(found.values())
         say(f"  dead letters: {dict(sorted(counts.items()))}")
+
+    def huge(self):
+        """Each in a partition of its own: the mock keeps 5 MiB of one, or a
+        single record."""
+        large = [{"value": b"\xff" * 20_000_000} for _ in range(4)]
+        large += [{"value": stream.encode(0, GOOD),
+                   "headers": [(f"h{n}", b"x") for n in range(100_000)]},
+                  {"value": stream.encode(0, GOOD), "key": b"k" * 2_000_000}]
+        with Broker(self.interestd, TOPICS.replace(":4", ":10")) as broker:
+            daemon = Daemon(self.interestd, os.path.join(self.folder, "huge"),
+                            merge(stream.config(),
+                                  {"kafka.brokers": broker.brokers}))
+            try:
+                daemon.start()
+                with topics.Client(broker.brokers, **{
+                        "message.max.bytes": 30_000_000}) as client:
+                    daemon.wait_applied(0, 60)
+                    before = daemon.peak_memory()
+                    for events, record in enumerate(large, 1):
+                        client.send("impressions", timestamp_ms=stream.T0,
+                                    partition=3 + events, **record)
+                        client.flush()
+                        daemon.wait_applied(events, 60)
+                    after = daemon.peak_memory()
+                    events += stream.Stream(12, 50).send(client)
+                    daemon.wait_applied(events, 60)
+                status = daemon.status()["ingest"]
+                check({k: v for k, v in
+                       status["dead_letter_reasons"].items() if v} ==
+                      {"oversize": len(large)} and status["unaccounted"] == 0,
+                      f"status {status}")
+                say(f"  {before:.0f} MiB before, {after:.0f} MiB after")
+                # Of librdkafka: one response being read, one being parsed.
+                check(after < before + 100, f"{after - before:.0f} MiB more")
+                daemon.stop()
+            finally:
+                daemon.end()
+            kept = [json.loads(line) for line in daemon.inspect("dead-letters")]
+            sizes = sorted(len(x["bytes"]) // 2 for x in kept)
+            good = len(stream.encode(0, GOOD))
+            check(sizes == [good] * 2 + [1 << 20] * 4, f"kept {sizes} bytes")
 
     def framing(self):
         schemas = os.path.join(self.folder, "schemas")
@@ -380,6 +423,7 @@ def test(arguments, folder):
     finally:
         if hasattr(bad, "daemon"):
             bad.daemon.end()
+    steps.run("20 MB, 10^5 headers, a large key", bad.huge)
     steps.run("unknown schema, wrong framing", bad.framing)
     steps.run("a flipped bit in a snapshot", bad.snapshot)
     steps.run("broken configurations", bad.configuration)

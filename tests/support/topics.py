@@ -97,14 +97,17 @@ _transaction = {
     "abort": _declare("rd_kafka_abort_transaction", _pointer, _pointer,
                       _int)}
 _error_string = _declare("rd_kafka_error_string", _text, _pointer)
+_headers_new = _declare("rd_kafka_headers_new", _pointer, ctypes.c_size_t)
+_header_add = _declare("rd_kafka_header_add", _int, _pointer, _text,
+                       ctypes.c_ssize_t, _text, ctypes.c_ssize_t)
 
 PRODUCER = 0
 RESOURCE_TOPIC = 2
 TOPIC_ALREADY_EXISTS = 36
 QUEUE_FULL = -184
 # rd_kafka_vtype_t
-_END, _TOPIC, _PARTITION, _VALUE, _KEY, _MSGFLAGS, _TIMESTAMP = \
-    0, 1, 3, 4, 5, 7, 8
+_END, _TOPIC, _PARTITION, _VALUE, _KEY, _MSGFLAGS, _TIMESTAMP, _HEADERS = \
+    0, 1, 3, 4, 5, 7, 8, 10
 _COPY = 2
 
 
@@ -141,9 +144,11 @@ class Client:
         if _flush(self._handle, timeout_ms):
             raise TopicError("records are still not delivered")
 
-    def send(self, topic, value, key=None, partition=-1, timestamp_ms=0):
+    def send(self, topic, value, key=None, partition=-1, timestamp_ms=0,
+             headers=()):
         """Queues one record, waiting while the queue is full; flush() waits
-        for all to be delivered. value None: a tombstone."""
+        for all to be delivered. value None: a tombstone. headers: (name,
+        bytes) each."""
         variadic = [ctypes.c_int(_TOPIC), _text(topic.encode()),
                     ctypes.c_int(_PARTITION), ctypes.c_int32(partition),
                     ctypes.c_int(_MSGFLAGS), ctypes.c_int(_COPY),
@@ -152,6 +157,11 @@ class Client:
             if raw is not None:
                 variadic += [ctypes.c_int(kind), _text(raw),
                              ctypes.c_size_t(len(raw))]
+        if headers:
+            made = _headers_new(len(headers))
+            for name, raw in headers:
+                _header_add(made, name.encode(), -1, raw, len(raw))
+            variadic += [ctypes.c_int(_HEADERS), _pointer(made)]
         _poll(self._handle, 0)
         for _ in range(600):
             error = _producev(self._handle, *variadic, ctypes.c_int(_END))
