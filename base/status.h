@@ -27,7 +27,8 @@
     X(BASE_LIMIT, "limit", 76, "a configured or fixed limit is exceeded")  \
     X(BASE_DENIED, "denied", 77, "permission refused")                     \
     X(BASE_CONFIG, "config", 78, "the configuration is wrong")             \
-    X(BASE_STOPPED, "stopped", 79, "asked to stop")
+    X(BASE_STOPPED, "stopped", 79, "asked to stop")                        \
+    X(BASE_NO_USER, "no_user", 67, "a user is not known")
 
 enum base_status {
 #define X(code, name, exit_status, meaning) code,

@@ -16,6 +16,7 @@ int daemon_checkpoint_main(int argc, char **argv);
 int daemon_publish_main(int argc, char **argv);
 int daemon_rank_main(int argc, char **argv);
 int daemon_inspect_main(int argc, char **argv);
+int daemon_forget_main(int argc, char **argv);
 int daemon_fsck_main(int argc, char **argv);
 int daemon_backup_main(int argc, char **argv);
 int daemon_skip_main(int argc, char **argv);

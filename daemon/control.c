@@ -4,12 +4,14 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
 #include "base/log.h"
 #include "daemon/config.h"
+#include "ingest/ingest.h"
 
 /* Every answer's text is one of ours, so nothing needs an escape. */
 static void refuse(struct daemon_control_answer *answer, unsigned code,
@@ -125,6 +127,101 @@ static void act_publish(const struct daemon_control_hooks *hooks, bool force,
                "gate lets it pass; see publish in /status");
 }
 
+/* ---- forget -------------------------------------------------------------- */
+
+enum { FORGETS_MAX = DAEMON_CONTROL_BODY_MAX / 3 };
+
+/* One list of the body: names as the producers write them, or ids. */
+static enum base_status
+read_users(const struct ingest_config *config, json_t *list,
+           enum base_status (*read)(const struct ingest_config *config,
+                                    const char *text,
+                                    struct learner_forget *forget,
+                                    struct base_error *error),
+           struct learner_forget *forgets, unsigned *count,
+           struct base_error *error)
+{
+    size_t i;
+    json_t *user;
+    if (list && !json_is_array(list))
+        return base_fail(error, BASE_USAGE, "users and ids are lists");
+    json_array_foreach(list, i, user)
+    {
+        const char *text = json_string_value(user);
+        if (!text || strlen(text) != json_string_length(user))
+            return base_fail(error, BASE_USAGE,
+                             "users and ids are strings without a NUL");
+        if (*count == FORGETS_MAX || read(config, text, &forgets[*count], error))
+            return *count == FORGETS_MAX
+                       ? base_fail(error, BASE_LIMIT, "too many users")
+                       : error->status;
+        ++*count;
+    }
+    return BASE_OK;
+}
+
+static enum base_status read_forget(const struct ingest_config *config,
+                                    json_t *body,
+                                    struct learner_forget *forgets,
+                                    unsigned *count, bool *purge,
+                                    struct base_error *error)
+{
+    json_t *users = json_object_get(body, "users");
+    json_t *ids = json_object_get(body, "ids");
+    json_t *also = json_object_get(body, "purge");
+    size_t known = (users != NULL) + (ids != NULL) + (also != NULL);
+    if (!json_is_object(body) || json_object_size(body) != known ||
+        (also && !json_is_boolean(also)))
+        return base_fail(error, BASE_USAGE,
+                         "wants {'users': [..], 'ids': [..], 'purge': false}");
+    *purge = json_is_true(also);
+    if (read_users(config, users, ingest_forget_name, forgets, count, error) ||
+        read_users(config, ids, ingest_forget_id, forgets, count, error))
+        return error->status;
+    return *count ? BASE_OK : base_fail(error, BASE_USAGE, "names no user");
+}
+
+/* What the client sent is not in the answer but for what is wrong with it. */
+static void act_forget(const struct daemon_control_hooks *hooks,
+                       const struct daemon_control_request *request,
+                       struct daemon_control_answer *answer)
+{
+    struct learner_forget *forgets = calloc(FORGETS_MAX, sizeof *forgets);
+    struct base_error error = {.text = ""};
+    unsigned count = 0;
+    bool purge = false;
+    json_t *body = json_loadb(request->body, request->body_size,
+                              JSON_REJECT_DUPLICATES, NULL);
+    enum base_status status =
+        !forgets ? base_fail(&error, BASE_SYSTEM, "no memory")
+        : request->arguments
+            ? base_fail(&error, BASE_USAGE, "wants no argument")
+            : read_forget(hooks->ingest, body, forgets, &count, &purge, &error);
+    if (status == BASE_OK) {
+        uint64_t serial = hooks->forget(hooks->self, forgets, count, purge);
+        base_log(BASE_LOG_INFO, "event=control action=forget users=%u "
+                 "request=%llu", count, (unsigned long long)serial);
+        answer->code = 202;
+        snprintf(answer->text, sizeof answer->text,
+                 "{\"action\": \"forget\", \"request\": %llu, \"users\": %u, "
+                 "\"effect\": \"the state forgets now; checkpoints, journal "
+                 "and versions follow; see forget in /status\"}\n",
+                 (unsigned long long)serial, count);
+    } else {
+        json_t *text = json_pack("{s:s}", "error", error.text);
+        char *dumped = text ? json_dumps(text, 0) : NULL;
+        answer->code = 400;
+        snprintf(answer->text, sizeof answer->text, "%s\n",
+                 dumped && strlen(dumped) < sizeof answer->text - 1
+                     ? dumped
+                     : "{\"error\": \"a user's id is not usable\"}");
+        free(dumped);
+        json_decref(text);
+    }
+    json_decref(body);
+    free(forgets);
+}
+
 static const struct {
     const char *name;
     bool may_force;
@@ -155,13 +252,17 @@ void daemon_control_answer(const struct daemon_control_hooks *hooks,
                "http.token");
         return;
     }
+    bool forget = strcmp(request->name, "forget") == 0;
     while (i < ACTIONS && strcmp(actions[i].name, request->name) != 0)
         i++;
-    if (i == ACTIONS)
+    if (i == ACTIONS && !forget)
         refuse(answer, 404,
-               "no such control; there is pause, resume, checkpoint, publish");
+               "no such control; there is pause, resume, checkpoint, publish, "
+               "forget");
     else if (request->body_size > DAEMON_CONTROL_BODY_MAX)
         refuse(answer, 413, "the body is longer than 4096 bytes");
+    else if (forget)
+        act_forget(hooks, request, answer);
     else if (!read_arguments(request, actions[i].may_force, &asked) ||
              !read_body(request, actions[i].may_force, &force))
         refuse(answer, 400,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /control/{pause,resume,checkpoint,publish}: who may, what is asked, the
+/* POST /control/{pause,resume,checkpoint,publish,forget}: who may, what is asked, the
  * answer in JSON.
  *
  * 1. Without a token in the configuration every control is refused; the
@@ -14,15 +14,23 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { DAEMON_CONTROL_BODY_MAX = 4096, DAEMON_CONTROL_ANSWER_MAX = 512 };
 
+struct learner_forget;
+struct ingest_config;
+
 struct daemon_control_hooks {
     void *self;
+    const struct ingest_config *ingest; /* BORROWS: how users are named */
     void (*pause)(void *self, bool paused);
     void (*checkpoint)(void *self);
     /* False: there is no model that could be published. */
     bool (*publish)(void *self, bool force);
+    /* Number of the request. */
+    uint64_t (*forget)(void *self, const struct learner_forget *forgets,
+                       unsigned count, bool purge);
 };
 
 /* All texts BORROW and come from the client. */

@@ -106,23 +106,26 @@ static enum base_status inspect_model(const struct daemon_config *config,
 }
 
 static enum base_status inspect(const char *what, const char *place,
-                                const char *file,
+                                const char *file, bool json,
                                 const struct option_list *sets,
                                 struct base_error *error)
 {
     bool checkpoint = strcmp(what, "checkpoint") == 0;
+    bool sequence = strcmp(what, "sequence") == 0;
     enum ingest_inspect view = ingest_inspect_named(what);
     if (checkpoint && place && !file)
         return inspect_path(place, error);
-    if (!checkpoint && view == INGEST_INSPECT_COUNT)
+    if (!checkpoint && !sequence && view == INGEST_INSPECT_COUNT)
         return base_fail(error, BASE_USAGE,
                          "\"%.80s\" cannot be inspected; --help lists what "
                          "can",
                          what);
-    if (place && !checkpoint)
+    if (sequence && !place)
+        return base_fail(error, BASE_USAGE, "say whose sequence");
+    if (place && !checkpoint && !sequence)
         return base_fail(error, BASE_USAGE,
                          "\"%.100s\" is not expected here; only checkpoint "
-                         "takes a folder or a model",
+                         "takes a folder or a model, sequence a user",
                          place);
     if (!file)
         return base_fail(error, BASE_USAGE, "--config is required");
@@ -133,6 +136,9 @@ static enum base_status inspect(const char *what, const char *place,
         daemon_config_load_with(file, sets->values, sets->count, config, error);
     if (status == BASE_OK)
         status = checkpoint ? inspect_model(config, place, error)
+                 : sequence ? ingest_inspect_sequence(config->ingest.folder,
+                                                      place, json, stdout,
+                                                      error)
                             : ingest_inspect(config->ingest.folder, view,
                                              stdout, error);
     free(config);
@@ -143,20 +149,27 @@ int daemon_inspect_main(int argc, char **argv)
 {
     const char *file = NULL, *words[2] = {NULL, NULL};
     struct option_list sets = {0};
+    bool json = false;
     const struct option table[] = {
         {"config", OPTION_TEXT, &file, "FILE", false,
          "the daemon's file, which names the state"},
+        {"json", OPTION_FLAG, &json, NULL, false,
+         "sequence: as JSON, as all others are"},
         {"set", OPTION_LIST, &sets, "KEY=VALUE", false,
          "a setting over the file's"},
     };
     const struct options options = {
         .usage = "interestd inspect WHAT --config FILE\n"
+                 "       interestd inspect sequence USER --config FILE "
+                 "[--json]\n"
                  "       interestd inspect checkpoint MODEL --config FILE\n"
                  "       interestd inspect checkpoint DIR",
         .about = "Prints a part of the state as JSON lines. WHAT: ledger, "
                  "sequences, samples,\nwaiting, decisions, dead-letters, meta, "
                  "fields; or checkpoint (the newest of\nthe main model or of "
-                 "MODEL, or the one in DIR).",
+                 "MODEL, or the one in DIR). sequence: what one USER did, by "
+                 "the id as producers\nwrite it or as its 16 hex digits; "
+                 "exit status 67: not known.",
         .table = table,
         .count = sizeof table / sizeof table[0],
         .positional_max = 2,
@@ -168,6 +181,6 @@ int daemon_inspect_main(int argc, char **argv)
         status = base_fail(&error, BASE_USAGE,
                            "say what to inspect; --help lists it");
     if (status == BASE_OK)
-        status = inspect(words[0], words[1], file, &sets, &error);
+        status = inspect(words[0], words[1], file, json, &sets, &error);
     return options_exit("inspect", status, &error);
 }

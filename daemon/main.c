@@ -26,6 +26,7 @@ static const struct {
     {"replay", daemon_replay_main, "send recorded events to Kafka"},
     {"broker", daemon_broker_main, "a small broker for demo and tests"},
     {"inspect", daemon_inspect_main, "look into state and checkpoints"},
+    {"forget", daemon_forget_main, "forget users, everywhere"},
     {"fsck", daemon_fsck_main, "verify state, checkpoints and model"},
     {"backup", daemon_backup_main, "copy all of it, also while it runs"},
     {"skip", daemon_skip_main, "let a stopped partition go on"},

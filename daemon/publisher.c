@@ -18,12 +18,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "daemon/leftovers.h"
 #include "daemon/stream.h"
 #include "snapshot/snapshot.h"
 
 enum { OFFSETS_MAX = 1 << 17 };
 
 struct daemon_publisher {
+    const struct daemon_config *config; /* BORROWS */
     struct snapshot_publisher *snapshot;
     struct ingest *ingest;
     struct learner_trainer *trainer;
@@ -43,6 +45,7 @@ struct daemon_publisher {
     pthread_cond_t changed;
     bool finishing;
     bool wanted, force_wanted; /* an operator asks for a version */
+    uint64_t purge_wanted;     /* request to forget; 0: none */
     /* Numbers of the trainer: asked for by this thread and not answered (0:
      * nothing), the part of it that is to be forced, the newest answer. */
     uint64_t requested, force_request, answered;
@@ -143,6 +146,7 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
     if (!publisher)
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
     publisher->ingest = ingest;
+    publisher->config = config;
     publisher->every_ms = config->publish.every_ms;
     publisher->gate = config->publish.gate;
     init_locks(publisher);
@@ -265,6 +269,7 @@ struct work {
     bool newer;  /* it is to become a version, ... */
     bool forced; /* ... whatever the gate says */
     bool wanted, force_wanted, finished;
+    uint64_t purge;
 };
 
 BASE_ON(publish)
@@ -342,6 +347,8 @@ static void take_work(struct daemon_publisher *publisher, struct work *work)
     if (work->forced)
         publisher->force_request = 0;
     publisher->wanted = publisher->force_wanted = false;
+    work->purge = publisher->purge_wanted;
+    publisher->purge_wanted = 0;
     work->position = publisher->position;
     memcpy(work->path, publisher->path, sizeof work->path);
 }
@@ -356,13 +363,36 @@ static void wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
     int timed_out = 0;
     pthread_mutex_lock(&publisher->mutex);
     while (!answered(publisher, publisher->requested) && !publisher->wanted &&
-           !publisher->finishing && timed_out != ETIMEDOUT)
+           !publisher->purge_wanted && !publisher->finishing &&
+           timed_out != ETIMEDOUT)
         timed_out =
             due_ms < 0
                 ? pthread_cond_wait(&publisher->changed, &publisher->mutex)
                 : pthread_cond_timedwait(&publisher->changed, &publisher->mutex,
                                          &until);
     take_work(publisher, work);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+/* Whoever asked asks again where it fails. */
+BASE_ON(publish)
+static void purge(struct daemon_publisher *publisher, uint64_t serial)
+{
+    struct base_error error;
+    uint64_t removed = 0, leftovers = 0;
+    enum base_status status =
+        snapshot_publisher_purge(publisher->snapshot, &removed, &error);
+    if (status == BASE_OK)
+        status = daemon_leftovers_remove(publisher->config, &leftovers, &error);
+    if (status != BASE_OK) {
+        note_failure(publisher, &error);
+        return;
+    }
+    base_log(BASE_LOG_INFO, "event=purged versions=%llu leftovers=%llu",
+             (unsigned long long)removed, (unsigned long long)leftovers);
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->status.purged = serial;
+    publisher->status.removed += removed + leftovers;
     pthread_mutex_unlock(&publisher->mutex);
 }
 
@@ -381,12 +411,23 @@ static void *run_thread(void *self)
             base_log(BASE_LOG_INFO, "event=nothing_to_publish "
                                     "hint=\"nothing was trained since the "
                                     "newest version\"");
+        if (!work.finished && work.purge)
+            purge(publisher, work.purge);
         if (!work.finished && due_ms >= 0 && base_monotonic_ms() >= due_ms) {
             (void)ask(publisher, false);
             due_ms = base_monotonic_ms() + every_ms;
         }
     }
     return NULL;
+}
+
+void daemon_publisher_purge(struct daemon_publisher *publisher,
+                            uint64_t serial)
+{
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->purge_wanted = serial;
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
 }
 
 bool daemon_publisher_publish(struct daemon_publisher *publisher, bool force)

@@ -37,6 +37,11 @@ void daemon_publisher_finish(struct daemon_publisher *publisher);
  * the gate. Does not wait. False where the published model is not trained.
  * Role loop, between start and finish. */
 bool daemon_publisher_publish(struct daemon_publisher *publisher, bool force);
+/* For request `serial` to forget: versions but the newest one and leftovers of
+ * models (damaged or replaced checkpoints) are removed, then status.purged says
+ * so. Does not wait. Role loop, between start and finish. */
+void daemon_publisher_purge(struct daemon_publisher *publisher,
+                            uint64_t serial);
 /* Any thread. */
 void daemon_publisher_status(struct daemon_publisher *publisher,
                              struct daemon_publish_status *status);

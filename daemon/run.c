@@ -28,13 +28,14 @@
 #include "daemon/commands.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
+#include "daemon/forget.h"
 #include "daemon/http.h"
 #include "daemon/models.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/publisher.h"
 
-enum { STOP_SECONDS = 60, TICK_MS = 20 };
+enum { STOP_SECONDS = 60, TICK_MS = 20, FORGET_TICKS = 10 };
 
 struct run {
     struct daemon_config config;
@@ -50,6 +51,9 @@ struct run {
     int64_t started_ms, tick_us, lag_us;
     bool ingest_started;
     bool paused; /* by an operator */
+    struct daemon_forget forget;
+    struct daemon_status *looked; /* OWNS: scratch of the above */
+    unsigned ticks;
     struct daemon_control_hooks control;
 
     pthread_mutex_t mutex; /* of failed and error */
@@ -93,6 +97,37 @@ static void note_failure(void *self, const struct base_error *error)
     ev_async_send(run->loop, &run->failure);
 }
 
+static void collect(void *self, struct daemon_status *status);
+
+/* Goes on with what users who are forgotten still want (forget.h). */
+static void tend_forget(struct run *run)
+{
+    struct daemon_forget_view view;
+    if (run->ticks++ % FORGET_TICKS)
+        return;
+    collect(run, run->looked);
+    daemon_forget_look(run->looked, &view);
+    switch (daemon_forget_next(&run->forget, &view)) {
+    case DAEMON_FORGET_WAIT: break;
+    case DAEMON_FORGET_CHECKPOINT:
+        daemon_models_checkpoint(run->models);
+        break;
+    case DAEMON_FORGET_MARK: ingest_forget_mark(run->ingest); break;
+    case DAEMON_FORGET_PUBLISH:
+        (void)daemon_publisher_publish(run->publisher, false);
+        break;
+    case DAEMON_FORGET_PURGE:
+        daemon_publisher_purge(run->publisher, view.forget.serial);
+        break;
+    case DAEMON_FORGET_DONE:
+        base_log(BASE_LOG_INFO, "event=forgotten request=%llu position=%llu",
+                 (unsigned long long)view.forget.serial,
+                 (unsigned long long)view.forget.position);
+        ingest_forget_done(run->ingest, view.forget.serial);
+        break;
+    }
+}
+
 static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct run *run = watcher->data;
@@ -105,6 +140,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
     run->tick_us = now_us;
     ingest_trainer_idle(run->ingest,
                         learner_trainer_idle(daemon_models_main(run->models)));
+    tend_forget(run);
 }
 
 static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -135,6 +171,7 @@ static void collect(void *self, struct daemon_status *status)
     status->now_ms = base_wall_ms();
     status->loop_lag_us = run->lag_us;
     status->paused = run->paused;
+    status->forget_phase = run->forget.phase;
     ingest_get_status(run->ingest, &status->ingest);
     daemon_models_status(run->models, status);
     daemon_publisher_status(run->publisher, &status->publish);
@@ -163,6 +200,13 @@ static bool control_publish(void *self, bool force)
     return daemon_publisher_publish(run->publisher, force);
 }
 
+static uint64_t control_forget(void *self, const struct learner_forget *forgets,
+                               unsigned count, bool purge)
+{
+    struct run *run = self;
+    return ingest_forget(run->ingest, forgets, count, purge);
+}
+
 static void watch(struct run *run)
 {
     ev_signal_init(&run->terminate, on_stop, SIGTERM);
@@ -177,7 +221,12 @@ static void watch(struct run *run)
     ev_async_start(run->loop, &run->failure);
     ev_timer_start(run->loop, &run->tick);
     run->control = (struct daemon_control_hooks){
-        run, control_pause, control_checkpoint, control_publish};
+        run,
+        &run->config.ingest,
+        control_pause,
+        control_checkpoint,
+        control_publish,
+        control_forget};
     daemon_http_control(run->http, &run->control);
     double interval = daemon_notify_interval();
     if (interval > 0) {
@@ -317,6 +366,7 @@ static void free_all(struct run *run)
     daemon_models_free(run->models);
     ingest_free(run->ingest);
     ev_loop_destroy(run->loop);
+    free(run->looked);
     pthread_mutex_destroy(&run->mutex);
 }
 
@@ -353,7 +403,10 @@ static enum base_status run_daemon(struct run *run, struct base_error *error)
     if (!run->loop)
         return base_fail(error, BASE_SYSTEM, "no event loop");
     pthread_mutex_init(&run->mutex, NULL);
-    enum base_status status = open_all(run, error);
+    run->looked = calloc(1, sizeof *run->looked);
+    enum base_status status =
+        run->looked ? open_all(run, error)
+                    : base_fail(error, BASE_SYSTEM, "no memory");
     if (status == BASE_OK)
         watch(run);
     if (status == BASE_OK)

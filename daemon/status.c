@@ -128,6 +128,8 @@ static const struct member learner_members[] = {
     IN(samples),
     IN(batches),
     IN(rejected),
+    IN(forgets),
+    IN(forgotten_rows),
     IN(rejected_batches),
     IN(rejected_position),
     IN(newest_event_ms),
@@ -137,6 +139,7 @@ static const struct member learner_members[] = {
     IN(dense_bytes),
     IN(checkpoints),
     IN(checkpoint_position),
+    IN(oldest_checkpoint),
     IN(cut_waits),
 };
 #undef IN
@@ -310,6 +313,28 @@ bool daemon_status_ready(const struct daemon_status *status)
            !status->ingest.disk_low;
 }
 
+static json_t *forget_json(const struct daemon_status *status)
+{
+    static const char *const phases[] = {
+#define X(code, name) [code] = name,
+        DAEMON_FORGET_PHASES(X)
+#undef X
+    };
+#define IN(field) {#field, offsetof(struct ingest_forget_status, field)}
+    static const struct member members[] = {
+        IN(serial),  IN(done),        IN(purge),  IN(first),
+        IN(position), IN(users),      IN(sequences), IN(impressions),
+        IN(clicks),  IN(offsets),     IN(remembered), IN(letters)};
+#undef IN
+    json_t *object = members_json(&status->ingest.forget, members,
+                                  sizeof members / sizeof members[0]);
+    json_object_set_new(object, "phase",
+                        json_string(phases[status->forget_phase]));
+    json_object_set_new(object, "removed",
+                        json_integer((json_int_t)status->publish.removed));
+    return object;
+}
+
 char *daemon_status_json(const struct daemon_status *status)
 {
     json_t *root = json_pack(
@@ -323,6 +348,8 @@ char *daemon_status_json(const struct daemon_status *status)
         age(status, status->publish.newest_event_ms), "ingest",
         ingest_json(status), "learner", learner_json(status), "models",
         models_json(status), "publish", publish_json(&status->publish));
+    if (root)
+        json_object_set_new(root, "forget", forget_json(status));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     return text;

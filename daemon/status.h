@@ -32,6 +32,9 @@ struct daemon_publish_status {
     int64_t created_ms, newest_event_ms;
     uint64_t published, failed; /* by this process */
     uint64_t last_us;           /* duration of the newest publication */
+    uint64_t purged;            /* newest request to forget that old versions
+                                   and leftovers were removed for */
+    uint64_t removed;           /* folders so removed */
     char last_error[1000];      /* "" while all is well */
     struct daemon_gate_status gate;
 };
@@ -69,6 +72,20 @@ struct daemon_model_status {
                                at the same position and both still train */
 };
 
+/* Where the newest request to forget stands (forget.h). */
+#define DAEMON_FORGET_PHASES(X)                                                \
+    X(DAEMON_FORGET_NOTHING, "done")                                           \
+    X(DAEMON_FORGET_TRAINING, "training")                                      \
+    X(DAEMON_FORGET_CHECKPOINTS, "checkpoint")                                 \
+    X(DAEMON_FORGET_JOURNAL, "journal")                                        \
+    X(DAEMON_FORGET_VERSION, "version")                                        \
+    X(DAEMON_FORGET_PURGING, "purge")
+enum daemon_forget_phase {
+#define X(code, name) code,
+    DAEMON_FORGET_PHASES(X)
+#undef X
+};
+
 struct daemon_status {
     const char *phase; /* "starting", "running", "stopping" */
     const char *config_file; /* BORROWS; NULL: not known */
@@ -81,6 +98,7 @@ struct daemon_status {
     struct daemon_model_status models[DAEMON_MODELS_MAX];
     struct daemon_publish_status publish;
     struct daemon_usage usage;
+    enum daemon_forget_phase forget_phase;
     unsigned window_count;
     struct learner_window windows[LEARNER_WINDOWS_KEPT];
 };

@@ -438,6 +438,15 @@ enum ingest_inspect {
 enum base_status ingest_inspect(const char *folder, enum ingest_inspect what,
                                 FILE *out,
                                 struct base_error *error) BASE_MUST_CHECK;
+/* The sequence of one user, given as the producers write its id or as the 16
+ * hex digits that stand for it: a line for each behavior with its time (UTC),
+ * ordinal and ids, or with `json` one line as `sequences` has them, with
+ * "dropped" (pushed out by newer ones) and "crossed" (seen in two partitions).
+ * BASE_NO_USER where there is none. Any thread, as above. */
+enum base_status ingest_inspect_sequence(const char *folder, const char *name,
+                                         bool json, FILE *out,
+                                         struct base_error *error)
+    BASE_MUST_CHECK;
 const char *ingest_inspect_name(enum ingest_inspect what);
 /* INGEST_INSPECT_COUNT where `name` is none of the list. */
 enum ingest_inspect ingest_inspect_named(const char *name);

@@ -96,6 +96,36 @@ static void keep_pinned(const struct snapshot_pins *pins,
     }
 }
 
+enum base_status snapshot_publisher_purge(struct snapshot_publisher *publisher,
+                                          uint64_t *removed,
+                                          struct base_error *error)
+{
+    struct snapshot_catalog before = {0}, after = {0};
+    const char *folder = publisher->config.folder;
+    pthread_mutex_lock(&publisher->removal);
+    enum base_status status = snapshot_catalog_read(folder, &before, error);
+    if (!status) {
+        snapshot_catalog_keep(&before, 1, 1);
+        status = remove_outdated(publisher, &before, error);
+    }
+    if (!status)
+        status = snapshot_catalog_read(folder, &after, error);
+    pthread_mutex_unlock(&publisher->removal);
+    size_t held = 0;
+    *removed = before.count - (after.count < before.count ? after.count
+                                                          : before.count);
+    for (size_t i = 0; !status && i < before.count; i++)
+        held += !before.entry[i].needed &&
+                snapshot_catalog_find(&after, before.entry[i].epoch,
+                                      before.entry[i].version) != NULL;
+    snapshot_catalog_fini(&before);
+    snapshot_catalog_fini(&after);
+    if (!status && held)
+        status = base_fail(error, BASE_AGAIN,
+                           "%s: readers hold %zu versions", folder, held);
+    return status;
+}
+
 void snapshot_publisher_retain(struct snapshot_publisher *publisher)
 {
     struct snapshot_catalog catalog = {0};

@@ -85,6 +85,13 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
                                          struct snapshot_announcement *current,
                                          struct base_error *error)
     BASE_MUST_CHECK;
+/* Removes all versions but the newest one and what is needed to load it, the
+ * pinned too, at once; *removed of them. BASE_AGAIN while readers hold one,
+ * then the others are gone. Role publish. */
+enum base_status snapshot_publisher_purge(struct snapshot_publisher *publisher,
+                                          uint64_t *removed,
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 void snapshot_publisher_free(struct snapshot_publisher *publisher);
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
 

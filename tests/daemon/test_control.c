@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "daemon/config.h"
+#include "ingest/ingest.h"
 
 #define TOKEN "correct-horse-battery"
 #define GOOD "Bearer " TOKEN
@@ -39,8 +40,21 @@ static bool do_publish(void *self, bool force)
     return publishes;
 }
 
-static const struct daemon_control_hooks hooks = {NULL, do_pause, do_checkpoint,
-                                                  do_publish};
+static struct ingest_config ingest;
+static struct learner_forget forgotten[8];
+
+static uint64_t do_forget(void *self, const struct learner_forget *forgets,
+                          unsigned count, bool purge)
+{
+    (void)self;
+    strcat(called, purge ? "purge " : "forget ");
+    assert_true(count <= 8);
+    memcpy(forgotten, forgets, count * sizeof *forgets);
+    return count;
+}
+
+static const struct daemon_control_hooks hooks = {
+    NULL, &ingest, do_pause, do_checkpoint, do_publish, do_forget};
 
 /* The code; what was called is in `called`. */
 static unsigned ask(const struct daemon_control_hooks *to, const char *token,
@@ -72,6 +86,20 @@ static const struct {
     {"publish", NULL, "{\"force\":false}", 0, 202, "publish "},
     {"publish", "1", "{\"force\":false}", 1, 202, "force "},
     {"publish", "2", "", 1, 400, ""},
+    {"forget", NULL, "{\"users\":[\"ann\",\"12\"]}", 0, 202, "forget "},
+    {"forget", NULL, "{\"ids\":[\"00000000000000ff\"],\"purge\":true}", 0, 202,
+     "purge "},
+    {"forget", NULL, "", 0, 400, ""},
+    {"forget", NULL, "{}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[]}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":\"ann\"}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[\"\"]}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[7]}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[\"a\\u0000b\"]}", 0, 400, ""},
+    {"forget", NULL, "{\"ids\":[\"ann \\\" \"]}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[\"ann\"],\"all\":true}", 0, 400, ""},
+    {"forget", NULL, "{\"users\":[\"ann\"],\"purge\":1}", 0, 400, ""},
+    {"forget", "1", "{\"users\":[\"ann\"]}", 1, 400, ""},
     {"publish", "", "", 1, 400, ""},
     {"publish", "11", "", 1, 400, ""},
     {"publish", "1", "", 2, 400, ""},
