@@ -174,10 +174,10 @@ static void back_step(const struct pass *pass,
     float *gates = work->gates + step->row * ldG;
     float *candidate = work->candidate + step->row * ldH;
     float *dreset = work->dreset;
-    kernels->gru_state_backward(work->dstate, candidate,
-                                shape->gates == 2 ? gates + H : NULL, ldG,
-                                before, ldH, m, H, work->alpha, work->beta,
-                                work->dalpha);
+    kernels->gru_state_backward(
+        work->dstate, candidate, shape->gates == 2 ? gates + H : NULL, ldG,
+        before, ldH, m, H, work->alpha, work->beta,
+        pass->gradients->dattention ? work->dalpha : NULL);
     if (step->t == 0)
         dreset = work->zero; /* r met the state 0 */
     else

@@ -123,7 +123,8 @@ struct learner_kernels {
                       const float *alpha, const float *beta);
     /* Its backward in place: dh becomes that of `before` through keep, c (the
      * value of tanh) and u become gradients of what tanh and sigmoid were
-     * given; dalpha[i] and (written over beta[i]) dbeta[i]. */
+     * given; dalpha[i] and (written over beta[i]) dbeta[i], neither where
+     * dalpha is NULL. */
     void (*gru_state_backward)(float *dh, float *c, float *u, size_t ldg,
                                const float *before, size_t ldh, size_t m,
                                size_t H, const float *alpha, float *beta,

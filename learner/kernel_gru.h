@@ -96,6 +96,8 @@ static void gru_state_backward(float *dh, float *c, float *u, size_t ldg,
             if (u)
                 v_store_part(u + i * ldg + j, dgate, lanes);
         }
+        if (!dalpha)
+            continue;
         dalpha[i] = v_sum(sum);
         beta[i] = v_sum(product);
     }
