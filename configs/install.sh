@@ -19,7 +19,7 @@ test_packages=(
   libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash
   python3-yaml python3-numpy python3-matplotlib zstd
   maven default-jre-headless
-  prometheus
+  prometheus wrk
 )
 # The quality report's twins, and what makes the golden values anew: large.
 quality_packages=(python3-torch)

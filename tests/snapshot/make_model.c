@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* make_model FOLDER [ROWS [DELTAS]]: publishes a small model with drawn
- * weights, then so many deltas, every third with a base beside it, for the
- * tests that are not C: of the installed library, of the file format. */
+/* make_model FOLDER [ROWS [DELTAS [PAUSE_MS]]]: publishes a small model with
+ * drawn weights, then so many deltas, one each PAUSE_MS, every third with a
+ * base beside it, for the tests that are not C: of the installed library, of
+ * the file format, of the example server. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/snapshot/chain.h"
 
@@ -12,7 +14,7 @@ int main(int argc, char **argv)
 {
     struct fixture fixture;
     if (argc < 2) {
-        fprintf(stderr, "usage: make_model FOLDER [ROWS [DELTAS]]\n");
+        fprintf(stderr, "usage: make_model FOLDER [ROWS [DELTAS [PAUSE_MS]]]\n");
         return 64;
     }
     fixture_init(&fixture, 17, argc > 2 ? strtoull(argv[2], NULL, 10) : 200);
@@ -24,6 +26,7 @@ int main(int argc, char **argv)
     unsigned long deltas = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     for (unsigned long i = 1; i <= deltas; i++) {
         struct chain_change change;
+        usleep(argc > 4 ? 1000 * (unsigned)atoi(argv[4]) : 0);
         chain_change(&fixture, i, fixture.rows / 8 + 4, &change);
         said = chain_publish_delta(publisher, &change);
         if (i % 3 == 0)
