@@ -32,6 +32,8 @@ struct ranking {
     struct interest_scorer *scorer;
     struct rank_request request;
     float *scores; /* (candidates) */
+    float *attention, *without; /* (candidates, behaviors); NULL: not asked */
+    bool explain;
     char *text;    /* of the request */
     size_t size;
     bool json;
@@ -81,6 +83,30 @@ static enum base_status read_request(struct ranking *ranking, const char *path,
                           error);
 }
 
+static void free_answers(struct ranking *ranking)
+{
+    free(ranking->scores);
+    free(ranking->attention);
+    free(ranking->without);
+    ranking->scores = ranking->attention = ranking->without = NULL;
+}
+
+static enum base_status make_answers(struct ranking *ranking,
+                                     struct base_error *error)
+{
+    const struct interest_request *ids = &ranking->request.ids;
+    size_t pairs = ids->candidates * ids->history_size + 1;
+    ranking->scores = calloc(ids->candidates, sizeof *ranking->scores);
+    if (ranking->explain) {
+        ranking->attention = calloc(pairs, sizeof *ranking->attention);
+        ranking->without = calloc(pairs, sizeof *ranking->without);
+    }
+    if (!ranking->scores ||
+        (ranking->explain && (!ranking->attention || !ranking->without)))
+        return base_fail(error, BASE_SYSTEM, "no memory");
+    return BASE_OK;
+}
+
 /* Request and scratch for the model as it is now. */
 static enum base_status prepare(struct ranking *ranking,
                                 struct base_error *error)
@@ -89,20 +115,41 @@ static enum base_status prepare(struct ranking *ranking,
     rank_request_fini(&ranking->request);
     interest_scorer_close(ranking->scorer);
     ranking->scorer = NULL;
-    free(ranking->scores);
-    ranking->scores = NULL;
+    free_answers(ranking);
     enum base_status status = rank_request_parse(
         ranking->model, ranking->text, ranking->size, &ranking->request, error);
     if (status != BASE_OK)
         return status;
     const struct interest_request *ids = &ranking->request.ids;
-    ranking->scores = calloc(ids->candidates, sizeof *ranking->scores);
-    if (!ranking->scores)
-        return base_fail(error, BASE_SYSTEM, "no memory");
+    status = make_answers(ranking, error);
+    if (status != BASE_OK)
+        return status;
     if (interest_scorer_open(ranking->model, ids->history_size, ids->candidates,
                              &ranking->scorer, &why))
         return pass(&why, error);
     return BASE_OK;
+}
+
+static void print_floats(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        printf("%s%.9g", i ? "," : "", (double)values[i]);
+}
+
+/* A list a candidate, a number a behavior; nothing where not asked for. */
+static void print_pairs(const struct ranking *ranking, const char *name,
+                        const float *values)
+{
+    size_t behaviors = ranking->request.ids.history_size;
+    if (!values)
+        return;
+    printf(",\"%s\":[", name);
+    for (size_t i = 0; i < ranking->request.ids.candidates; i++) {
+        printf("%s[", i ? "," : "");
+        print_floats(values + i * behaviors, behaviors);
+        printf("]");
+    }
+    printf("]");
 }
 
 static void print_json(const struct ranking *ranking,
@@ -120,15 +167,17 @@ static void print_json(const struct ranking *ranking,
            (long long)base_wall_ms(), (long long)latency_us,
            changed ? "true" : "false", (unsigned long long)ranking->versions,
            (unsigned long long)ranking->refused);
-    for (size_t i = 0; i < ranking->request.ids.candidates; i++)
-        printf("%s%.9g", i ? "," : "", (double)ranking->scores[i]);
-    printf("]}\n");
+    print_floats(ranking->scores, ranking->request.ids.candidates);
+    printf("]");
+    print_pairs(ranking, "attention", ranking->attention);
+    print_pairs(ranking, "without", ranking->without);
+    printf("}\n");
     fflush(stdout);
 }
 
 struct line {
     float score;
-    const char *text;
+    size_t candidate;
 };
 
 static int by_score(const void *a, const void *b)
@@ -136,6 +185,20 @@ static int by_score(const void *a, const void *b)
     float x = ((const struct line *)a)->score;
     float y = ((const struct line *)b)->score;
     return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* Below a candidate: what each behavior did to its score, oldest first. */
+static void print_behaviors(const struct ranking *ranking, size_t candidate)
+{
+    const struct rank_request *request = &ranking->request;
+    size_t behaviors = request->ids.history_size;
+    for (size_t t = 0; t < behaviors; t++) {
+        float without = ranking->without[candidate * behaviors + t];
+        printf("    %+.6f  attention %.6f  without it %.6f  %s\n",
+               (double)(ranking->scores[candidate] - without),
+               (double)ranking->attention[candidate * behaviors + t],
+               (double)without, request->behaviors[t]);
+    }
 }
 
 static void print_table(const struct ranking *ranking,
@@ -147,12 +210,15 @@ static void print_table(const struct ranking *ranking,
     printf("version %s, %zu candidates in %lld us\n", version->name, count,
            (long long)latency_us);
     for (size_t i = 0; lines && i < count; i++)
-        lines[i] =
-            (struct line){ranking->scores[i], ranking->request.candidates[i]};
+        lines[i] = (struct line){ranking->scores[i], i};
     if (lines)
         qsort(lines, count, sizeof *lines, by_score);
-    for (size_t i = 0; lines && i < count; i++)
-        printf("%.6f  %s\n", (double)lines[i].score, lines[i].text);
+    for (size_t i = 0; lines && i < count; i++) {
+        printf("%.6f  %s\n", (double)lines[i].score,
+               ranking->request.candidates[lines[i].candidate]);
+        if (ranking->explain)
+            print_behaviors(ranking, lines[i].candidate);
+    }
     free(lines);
 }
 
@@ -162,8 +228,14 @@ static enum base_status score(struct ranking *ranking, bool changed,
     struct interest_version version;
     struct interest_error why;
     int64_t start_us = base_monotonic_us();
-    if (interest_score(ranking->scorer, &ranking->request.ids, ranking->scores,
-                       NULL, &version, &why))
+    int failed =
+        ranking->explain
+            ? interest_explain(ranking->scorer, &ranking->request.ids,
+                               ranking->scores, ranking->attention,
+                               ranking->without, &version, &why)
+            : interest_score(ranking->scorer, &ranking->request.ids,
+                             ranking->scores, NULL, &version, &why);
+    if (failed)
         return pass(&why, error);
     int64_t latency_us = base_monotonic_us() - start_us;
     if (ranking->json)
@@ -262,7 +334,7 @@ static enum base_status rank(struct ranking *ranking, const char *folder,
     interest_scorer_close(ranking->scorer);
     rank_request_fini(&ranking->request);
     interest_close(ranking->model);
-    free(ranking->scores);
+    free_answers(ranking);
     free(ranking->text);
     return status;
 }
@@ -272,11 +344,14 @@ int daemon_rank_main(int argc, char **argv)
     const char *folder = NULL, *path = NULL;
     bool json = false, following = false;
     uint64_t every_ms = 1000;
+    struct ranking ranking = {0};
     const struct option table[] = {
         {"model", OPTION_TEXT, &folder, "DIR", true, "the model folder"},
         {"request", OPTION_TEXT, &path, "FILE|-", true, "JSON request"},
         {"json", OPTION_FLAG, &json, NULL, false,
          "scores in the order of the candidates"},
+        {"explain", OPTION_FLAG, &ranking.explain, NULL, false,
+         "each behavior's attention, and the score without it"},
         {"follow", OPTION_FLAG, &following, NULL, false,
          "go on with each new version; implies --json"},
         {"every-ms", OPTION_UNSIGNED, &every_ms, "N", false,
@@ -284,7 +359,7 @@ int daemon_rank_main(int argc, char **argv)
     };
     const struct options options = {
         .usage = "interestd rank --model DIR --request FILE|- [--json] "
-                 "[--follow]",
+                 "[--explain] [--follow]",
         .about =
             "Scores candidates with the current version of a model folder.\n"
             "A request: {\"profile\": {\"gender\": \"f\"}, \"context\": "
@@ -296,7 +371,6 @@ int daemon_rank_main(int argc, char **argv)
         .count = sizeof table / sizeof table[0],
     };
     struct base_error error;
-    struct ranking ranking = {0};
     enum base_status status = options_parse(&options, argc, argv, &error);
     ranking.json = json || following;
     if (status == BASE_OK)

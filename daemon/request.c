@@ -39,6 +39,23 @@ static enum base_status refuse_value(const struct interest_model *model,
                      interest_field(model, group, field), what);
 }
 
+/* {"id": "00000000000000ff"}: what the daemon's sequences hold. */
+static enum base_status read_id(const json_t *value, const struct place *place,
+                                uint64_t *id, struct base_error *error)
+{
+    char where[64], *end = NULL;
+    const char *text = json_string_value(json_object_get(value, "id"));
+    place_text(place, where, sizeof where);
+    if (json_object_size(value) == 1 && text && strlen(text) == 16 &&
+        strspn(text, "0123456789abcdef") == 16) {
+        *id = strtoull(text, &end, 16);
+        return BASE_OK;
+    }
+    return base_fail(error, BASE_DATA,
+                     "request: %s: an id must be {\"id\": \"16 hex digits\"}",
+                     where);
+}
+
 /* One value as training takes it. */
 static enum base_status set_id(const struct interest_model *model, int group,
                                unsigned field, const json_t *value,
@@ -56,6 +73,8 @@ static enum base_status set_id(const struct interest_model *model, int group,
                                  json_number_value(value));
         return BASE_OK;
     }
+    if (json_is_object(value))
+        return read_id(value, place, id, error);
     if (json_is_string(value)) {
         *id = interest_id(model, group, field, json_string_value(value),
                           json_string_length(value));
@@ -201,20 +220,20 @@ static void cut_history(const struct interest_model *model,
     request->history_size = BEHAVIORS_MAX;
 }
 
-static enum base_status keep_texts(json_t *list, struct rank_request *request,
+/* texts (count): of the last so many of the list. */
+static enum base_status keep_texts(json_t *list, size_t count, char ***texts,
                                    struct base_error *error)
 {
-    size_t count = request->ids.candidates;
-    request->candidates = calloc(count + 1, sizeof *request->candidates);
-    if (!request->candidates)
-        return base_fail(error, BASE_SYSTEM, "request: no memory");
-    for (size_t i = 0; i < count; i++) {
-        request->candidates[i] =
-            json_dumps(json_array_get(list, i), JSON_COMPACT);
-        if (!request->candidates[i])
+    size_t skipped = json_array_size(list) - count;
+    *texts = calloc(count + 1, sizeof **texts);
+    for (size_t i = 0; *texts && i < count; i++) {
+        (*texts)[i] =
+            json_dumps(json_array_get(list, skipped + i), JSON_COMPACT);
+        if (!(*texts)[i])
             return base_fail(error, BASE_SYSTEM, "request: no memory");
     }
-    return BASE_OK;
+    return *texts ? BASE_OK
+                  : base_fail(error, BASE_SYSTEM, "request: no memory");
 }
 
 /* Fields that training takes from an event's time, where the request says
@@ -301,7 +320,13 @@ static enum base_status read_root(const struct interest_model *model,
         cut_history(model, ids);
     if (status == BASE_OK)
         status = read_time(model, root, ids, error);
-    return status != BASE_OK ? status : keep_texts(candidates, request, error);
+    if (status == BASE_OK)
+        status = keep_texts(json_object_get(root, "behaviors"),
+                            ids->history_size, &request->behaviors, error);
+    if (status == BASE_OK)
+        status = keep_texts(candidates, ids->candidates, &request->candidates,
+                            error);
+    return status;
 }
 
 enum base_status rank_request_parse(const struct interest_model *model,
@@ -322,11 +347,17 @@ enum base_status rank_request_parse(const struct interest_model *model,
     return status;
 }
 
+static void free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; texts && i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
 void rank_request_fini(struct rank_request *request)
 {
-    for (size_t i = 0; request->candidates && i < request->ids.candidates; i++)
-        free(request->candidates[i]);
-    free(request->candidates);
+    free_texts(request->candidates, request->ids.candidates);
+    free_texts(request->behaviors, request->ids.history_size);
     free((void *)request->ids.profile);
     free((void *)request->ids.context);
     free((void *)request->ids.history);

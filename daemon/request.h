@@ -5,7 +5,8 @@
  *                  of more than 1024 the newest count
  *    "candidates": [{"goods": "g7", ...}, ...],
  *    "time_ms": 1763789000000}                   may be left out
- * Values are strings or integers, numbers where training puts them into
+ * Values are strings or integers, {"id": "<16 hex digits>"} where only the id
+ * of a value is known, numbers where training puts them into
  * buckets, lists where a field takes several values (more than it takes are
  * ignored, as in training); a field that is left out is unknown, unless
  * training takes it from an event's time and time_ms is given; a name that the
@@ -18,7 +19,8 @@
 
 struct rank_request {
     struct interest_request ids; /* its pointers are OWNED here */
-    char **candidates;           /* each candidate's own text, for printing */
+    /* Their own texts, for printing; OWNED. */
+    char **candidates, **behaviors;
 };
 
 /* Parses `text`; the errors name field and place. */

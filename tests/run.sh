@@ -129,6 +129,7 @@ program e2e.mock "$python" -B tests/e2e/mock.py "$interestd"
 program e2e.outages "$python" -B tests/e2e/outages.py "$interestd"
 program e2e.forget "$python" -B tests/e2e/forget.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
+program examples.load "$python" -B tests/examples/load.py build/release 2
 program e2e.backup "$python" -B tests/e2e/backup.py "$interestd"
 program e2e.disk "$python" -B tests/e2e/disk.py "$interestd"
 program e2e.movielens "$python" -B tests/e2e/movielens.py "$interestd"

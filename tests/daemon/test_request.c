@@ -53,6 +53,31 @@ static void test_good(void **state)
     rank_request_fini(&request);
 }
 
+/* Ids that are known, as a user's sequence has them; texts for printing. */
+static void test_ids(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        parse("{\"behaviors\":[{\"goods\":{\"id\":\"00000000000000ff\"}}],"
+              "\"candidates\":[{}]}"),
+        BASE_OK);
+    assert_true(request.ids.history[0] == 255);
+    assert_string_equal(request.behaviors[0],
+                        "{\"goods\":{\"id\":\"00000000000000ff\"}}");
+    rank_request_fini(&request);
+    static const char *const bad[] = {
+        "{}", "{\"id\":255}", "{\"id\":\"ff\"}",
+        "{\"id\":\"00000000000000fg\"}", "{\"id\":\"00000000000000FF\"}",
+        "{\"id\":\"00000000000000ff\",\"a\":1}"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{\"candidates\":[{},{\"goods\":%s}]}",
+                 bad[i]);
+        assert_int_equal(parse(text), BASE_DATA);
+        assert_non_null(strstr(error.text, "candidates[1]: an id must be"));
+    }
+}
+
 /* Fields that are hours come from the request's time, unless given. */
 static void test_time(void **state)
 {
@@ -243,6 +268,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_time),
         cmocka_unit_test(test_long_history),
         cmocka_unit_test(test_parts_may_be_left_out),
