@@ -154,6 +154,34 @@ static void a_stopped_partition_leaves_unlabelled(void **state)
                      2);
 }
 
+/* Its negatives are trained already; what their labels would have become is
+ * not known, so none is said to be final, and a click finds nobody. */
+static void a_stopped_partition_in_fnw_has_no_final_labels(void **state)
+{
+    struct state_fixture *fixture = *state;
+    static struct ingest_status status;
+    fixture->config.label_mode = INGEST_LABEL_FNW;
+    start(fixture);
+    show(fixture, 0, 1000, 1, 1, 1);
+    show(fixture, 1, 1001, 1, 2, 1);
+    click(fixture, 0, 1002, 1, 1, 1);
+    assert_int_equal(ingest_state_stop_partition(fixture->state, 0, "a fault",
+                                                 &fixture->error),
+                     BASE_OK);
+    click(fixture, 1, 1003, 1, 2, 1);
+    show(fixture, 2, 9000, 2, 3, 1);
+    state_fixture_commit(fixture);
+    get_status(fixture, &status);
+    assert_int_equal(status.buckets[INGEST_NEGATIVE], 3);
+    assert_int_equal(status.buckets[INGEST_POSITIVE], 1);
+    assert_int_equal(status.buckets[INGEST_ORGANIC], 1);
+    assert_int_equal(status.buckets[INGEST_UNLABELLED], 0);
+    assert_int_equal(status.unaccounted, 0);
+    state_fixture_close(fixture);
+    assert_int_equal(lines_with(fixture, INGEST_INSPECT_SAMPLES, "\"final\""),
+                     0);
+}
+
 static void decisions_are_kept(void **state)
 {
     struct state_fixture *fixture = *state;
@@ -593,6 +621,7 @@ int main(void)
         TEST(extreme_times_do_not_wrap),
         TEST(users_in_two_partitions_are_counted_once),
         TEST(a_stopped_partition_leaves_unlabelled),
+        TEST(a_stopped_partition_in_fnw_has_no_final_labels),
         TEST(decisions_are_kept),
         TEST(dead_letters_are_kept_up_to_a_cap),
         TEST(without_a_cap_none_is_kept),
