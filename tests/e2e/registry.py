@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Records of producers and schemas that nobody here wrote: nested, with enums,
-bytes, microseconds and two versions of the impression's schema, written by
-PyPI's AvroSerializer against Apicurio into Apache Kafka.
+"""Records of producers and schemas that nobody here wrote: nested, with ids
+that are long, int, bytes, string or enum, microseconds, and three versions of
+the impression's schema, one of which lacks a field and calls another otherwise
+(a reader's schema knows both), written by PyPI's AvroSerializer against
+Apicurio into Apache Kafka.
 
 1. With the registry frozen at the start the partitions are parked, nothing is
    lost; once it answers, sequences, samples and labels are those of the same
@@ -29,13 +31,21 @@ from paths import Steps, say
 PARTITIONS = 3
 PAGES = 700
 WHAT = {"type": "record", "name": "What", "fields": [
-    {"name": "cate", "type": "string"}, {"name": "goods", "type": "bytes"},
-    {"name": "shop", "type": ["null", "string"]}]}
-WHO = {"type": "record", "name": "Who", "fields": [
-    {"name": "login", "type": "string"},
-    {"name": "level", "type": ["long", "null"]},
-    {"name": "sex", "type": ["null", {"type": "enum", "name": "Sex",
-                                      "symbols": ["m", "f"]}]}]}
+    {"name": "cate", "type": {"type": "enum", "name": "Cate", "symbols": [
+        f"c{n}" for n in range(11)]}},
+    {"name": "goods", "type": "bytes"},
+    {"name": "shop", "type": ["null", "int"]}]}
+LOGIN = {"name": "login", "type": "long"}
+LEVEL = {"name": "level", "type": ["long", "null"]}
+SEX = {"name": "sex", "type": ["null", {"type": "enum", "name": "Sex",
+                                        "symbols": ["m", "f"]}]}
+
+
+def who(*fields):
+    return {"type": "record", "name": "Who", "fields": list(fields)}
+
+
+WHO = who(LOGIN, LEVEL, SEX)
 AT = {"type": "long", "logicalType": "timestamp-micros"}
 
 
@@ -44,36 +54,50 @@ def record(name, *fields):
             "fields": [{"name": key, "type": kind} for key, kind in fields]}
 
 
-VIEW = record("View", ("at", AT), ("view", "string"), ("who", WHO),
+VIEW = record("View", ("at", AT), ("view", "bytes"), ("who", WHO),
               ("what", WHAT), ("slot", ["null", "string"]))
 NEWER = record("View", ("tags", {"type": "map", "values": "double"}),
                ("slot", ["string", "null"]), ("what", WHAT), ("who", WHO),
-               ("view", "string"), ("at", AT),
+               ("view", "bytes"), ("at", AT),
                ("trace", {"type": "array", "items": "string"}))
 TAP = record("Tap", ("what", WHAT), ("of", ["null", "string"]),
-             ("login", "string"), ("at", AT))
-SCHEMAS = (VIEW, NEWER, TAP)
+             ("login", "long"), ("at", AT))
+NEWEST = record("View", ("at", AT), ("view", "bytes"),
+                ("who", who(LEVEL, LOGIN)), ("what", WHAT),
+                ("place", ["null", "string"]))
+SCHEMAS = (VIEW, NEWER, TAP, NEWEST)
+READER = record("View", ("at", AT), ("view", "bytes"),
+                ("who", who(LOGIN, LEVEL, {**SEX, "default": None})),
+                ("what", WHAT), ("slot", ["null", "string"]))
+READER["fields"][-1]["aliases"] = ["place"]
 
 
 def shaped(topic, number, event):
     """(schema, record) of the same event in the foreign schemas."""
-    what = {key: event[key] for key in ("goods", "shop", "cate")}
+    what = {"goods": event["goods"], "shop": int(event["shop"]),
+            "cate": event["cate"]}
+    login = int(event["user_id"])
     at = event["event_ms"] * 1000 + 999
     if topic == 1:
         return 2, {"what": what, "of": event["impression_id"],
-                   "login": event["user_id"], "at": at}
+                   "login": login, "at": at}
     view = {"at": at, "view": event["impression_id"], "slot": event["pid"],
-            "who": {"login": event["user_id"], "sex": event["gender"],
+            "who": {"login": login, "sex": event["gender"],
                     "level": event["age_level"]}, "what": what}
+    if event["gender"] is None and number % 2:
+        del view["who"]["sex"]
+        view["place"] = view.pop("slot")
+        return 3, view
     if number % 3:
         return 0, view
     return 1, {**view, "tags": {"weight": number / 7},
                "trace": ["a"] * (number % 5)}
 
 
-def foreign_config(config, url):
+def foreign_config(config, url, reader_schema):
     """The mapping onto the foreign records."""
     view = {"topic": "views", "framing": "confluent",
+            "reader_schema": reader_schema,
             "event_id": "view", "user": "who.login", "time": "at"}
     tap = {"topic": "taps", "framing": "confluent",
            "event_id": "", "impression": "of", "user": "login", "time": "at"}
@@ -93,10 +117,16 @@ class Test:
             "kafka.brokers": kafka.brokers,
             "kafka.announcement_topic": "",
             "ingest.lateness_ms": 120_000})
-        self.foreign = foreign_config(self.plain, registry.url)
+        reader = os.path.join(folder, "reader.avsc")
+        with open(reader, "w", encoding="utf-8") as file:
+            json.dump(READER, file)
+        self.foreign = foreign_config(self.plain, registry.url, reader)
 
     def fill(self):
         made = stream.Stream(5, PAGES)
+        for _, _, _, event in made.records:  # digits, as numbers would be
+            event["user_id"] = event["user_id"][1:]
+            event["shop"] = event["shop"][1:]
         self.events = len(made.records)
         with topics.Client(self.kafka.brokers) as client:
             client.create(PARTITIONS, "impressions", "clicks", "views",

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ingest/schema.h"
 #include "tests/ingest/decode_all.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -17,6 +18,7 @@ struct subject {
     const struct ingest_target *targets;
     unsigned target_count;
     struct ingest_program *read, *skip;
+    const char *reader; /* NULL: none */
 };
 
 static const char impression_schema[] =
@@ -60,22 +62,60 @@ static const struct ingest_target tree_targets[] = {
     {"name", INGEST_TARGET_ID, true, .seed = 1},
 };
 
+/* Keys of maps, records of arrays, and what the reader's schema stands in
+ * for: there `skip` reads no more than the writer's own. */
+static const char basket_schema[] =
+    "{\"type\": \"record\", \"name\": \"Basket\", \"fields\": ["
+    ALL_FIELD("marks", "{\"type\": \"map\", \"values\": [\"null\","
+              " \"string\", \"long\"]}") ","
+    ALL_FIELD("seen", "[\"null\", {\"type\": \"array\", \"items\": {\"type\":"
+              " \"record\", \"name\": \"Seen\", \"fields\": ["
+              ALL_FIELD("goods", "[\"null\", \"string\"]") ","
+              ALL_FIELD("more", "{\"type\": \"map\", \"values\": \"int\"}")
+              "]}}]") ","
+    ALL_FIELD("login", "\"bytes\"") "]}";
+
+static const char basket_reader[] =
+    "{\"type\": \"record\", \"name\": \"Basket\", \"fields\": ["
+    "{\"name\": \"user\", \"type\": \"string\", \"aliases\": [\"login\"]},"
+    "{\"name\": \"level\", \"type\": \"int\", \"default\": 3}]}";
+
+static const struct ingest_target basket_targets[] = {
+    {"marks.a", INGEST_TARGET_ID, .seed = 1},
+    {"marks.b", INGEST_TARGET_ID, .seed = 2},
+    {"marks.a", INGEST_TARGET_ID, .seed = 3},
+    {"seen.goods", INGEST_TARGET_ID, .seed = 4, .values = 3},
+    {"seen.more.a", INGEST_TARGET_ID, .seed = 5, .values = 2},
+    {"user", INGEST_TARGET_ID, true, .seed = 6},
+    {"level", INGEST_TARGET_ID, true, .seed = 7},
+};
+
 static struct subject subjects[] = {
-    {all_schema, all_targets, ALL_TARGETS, NULL, NULL},
+    {all_schema, all_targets, ALL_TARGETS, NULL, NULL, NULL},
     {impression_schema, impression_targets, COUNT(impression_targets), NULL,
-     NULL},
-    {tree_schema, tree_targets, COUNT(tree_targets), NULL, NULL},
+     NULL, NULL},
+    {tree_schema, tree_targets, COUNT(tree_targets), NULL, NULL, NULL},
+    {basket_schema, basket_targets, COUNT(basket_targets), NULL, NULL,
+     basket_reader},
 };
 
 static void compile(const struct subject *subject, unsigned target_count,
                     struct ingest_program **program)
 {
     struct base_error error;
-    if (ingest_program_new(subject->schema, strlen(subject->schema),
-                           subject->targets, target_count, program, &error)) {
+    struct ingest_schema *reader = NULL;
+    enum base_status status = BASE_OK;
+    if (subject->reader)
+        status = ingest_schema_new(subject->reader, strlen(subject->reader),
+                                   &reader, &error);
+    const struct ingest_program_wish wish = {
+        subject->schema, strlen(subject->schema), reader, subject->targets,
+        target_count};
+    if (status || ingest_program_resolve(&wish, program, &error)) {
         fprintf(stderr, "%s\n", error.text);
         abort();
     }
+    ingest_schema_free(reader);
 }
 
 static void check(const struct subject *subject, const uint8_t *record,

@@ -25,9 +25,10 @@ def main():
     producer = Producer({"bootstrap.servers": brokers, "linger.ms": 5})
     for line in sys.stdin:
         row = json.loads(line)
-        if "goods" in row["record"].get("what", {}):
-            row["record"]["what"]["goods"] = \
-                row["record"]["what"]["goods"].encode()
+        for part, name in ((row["record"].get("what", {}), "goods"),
+                           (row["record"], "view")):
+            if name in part:
+                part[name] = part[name].encode()
         context = SerializationContext(row["topic"], MessageField.VALUE)
         value = serializers[row["schema"]](row["record"], context)
         while True:
