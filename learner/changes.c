@@ -43,12 +43,12 @@ void learner_changes_start(struct learner_changes *changes, uint64_t position,
     changes->step = step;
 }
 
-void learner_changes_lose(struct learner_changes *changes)
+void learner_changes_lose(struct learner_changes *changes, const char *why)
 {
     if (changes->known)
         base_log(BASE_LOG_WARN, "event=changes_lost position=%llu "
-                 "reason=\"no memory\" hint=\"the next version is a base\"",
-                 (unsigned long long)changes->position);
+                 "reason=\"%s\" hint=\"the next version is a base\"",
+                 (unsigned long long)changes->position, why);
     changes->known = false;
 }
 
@@ -85,7 +85,7 @@ void learner_changes_touch(struct learner_changes *changes, unsigned t,
     if (!changes->known)
         return;
     if (slot >> 6 >= table->words && !reserve(table, (slot >> 6) + 1)) {
-        learner_changes_lose(changes);
+        learner_changes_lose(changes, "no memory");
         return;
     }
     table->touched[slot >> 6] |= bit;
@@ -121,7 +121,7 @@ void learner_changes_gone(struct learner_changes *changes, unsigned t,
         table->fresh[slot >> 6] &= ~bit;
     }
     if (!fresh && !add_gone(table, key))
-        learner_changes_lose(changes);
+        learner_changes_lose(changes, "no memory");
 }
 
 /* ---- in a checkpoint ------------------------------------------------------ */

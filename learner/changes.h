@@ -44,7 +44,7 @@ void learner_changes_fini(struct learner_changes *changes);
 /* From now on: nothing has changed since the moment. */
 void learner_changes_start(struct learner_changes *changes, uint64_t position,
                            const uint64_t journal_hash[2], uint64_t step);
-void learner_changes_lose(struct learner_changes *changes);
+void learner_changes_lose(struct learner_changes *changes, const char *why);
 
 /* A row was or will be trained; fresh: its key was made by this batch. */
 void learner_changes_touch(struct learner_changes *changes, unsigned table,

@@ -283,6 +283,15 @@ bool learner_delta_flying(const struct learner_delta_cut *cut)
     return cut->flying;
 }
 
+void learner_delta_lose(struct learner_delta_cut *cut)
+{
+    if (!cut)
+        return;
+    learner_changes_lose(&cut->since_version, "a user was forgotten");
+    if (cut->flying)
+        learner_changes_lose(&cut->since_cut, "a user was forgotten");
+}
+
 bool learner_delta_known(const struct learner_delta_cut *cut)
 {
     return cut->since_version.known;

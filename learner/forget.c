@@ -4,6 +4,9 @@
  * function of the journal like all else, so a checkpoint before the forget and
  * the journal behind it end with the same bits.
  *
+ * What changed since the newest version is no longer known then: a delta would
+ * name the row that went. So the next version is a base, by construction.
+ *
  * Stays: what dense weights and rows of goods learned; the pool of negatives,
  * which holds goods only; the cells of admission, which count ids and name
  * none. Thread: train. */
@@ -47,6 +50,7 @@ void learner_trainer_forget(struct learner_trainer *trainer,
         const struct learner_forget *forget = &batch->forget[i];
         if (forget->user == 0)
             continue;
+        learner_delta_lose(trainer->delta);
         for (uint32_t r = 0; r < forget->rows; r++)
             drop_row(trainer, forget->row[r].table, forget->row[r].key);
         pthread_mutex_lock(&trainer->mutex);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -239,6 +240,75 @@ static void a_model_without_the_field_goes_on(void **state)
     tear_down(&run, &source);
 }
 
+/* ---- deltas -------------------------------------------------------------- */
+
+struct versions {
+    struct run *run;
+    _Atomic unsigned count;
+    bool complete[8];
+};
+
+static struct versions versions;
+
+/* By the train thread: each becomes a version. */
+static void changed(void *self, struct learner_delta *delta)
+{
+    const struct learner_delta_info *info = learner_delta_get_info(delta);
+    struct run *run = self;
+    versions.complete[versions.count] = info->complete;
+    learner_trainer_settle(run->trainer, true);
+    atomic_fetch_add(&versions.count, 1);
+}
+
+static void ask_delta(struct run *run)
+{
+    unsigned before = atomic_load(&versions.count);
+    learner_trainer_delta(run->trainer, 0, false);
+    while (atomic_load(&versions.count) == before)
+        usleep(200);
+}
+
+/* Neither a delta nor a checkpoint's note of changes may name what went. */
+static void a_base_follows_it(void **state)
+{
+    (void)state;
+    struct run run;
+    struct forgetful source;
+    set_up(&run, &source, false);
+    versions = (struct versions){.run = &run};
+    run.config.changed = changed;
+    run_start(&run, AT - 2 * RUN_BATCH);
+    run_wait(&run, AT - 2 * RUN_BATCH);
+    ask_delta(&run); /* the first one is a base */
+    stream_set_limit(run.stream, AT - RUN_BATCH);
+    run_wait(&run, AT - RUN_BATCH);
+    ask_delta(&run);
+    stream_set_limit(run.stream, AT);
+    run_wait(&run, AT + FORGETS);
+    unsigned calls = run.calls;
+    learner_trainer_checkpoint(run.trainer);
+    while (run.calls == calls)
+        usleep(200);
+    struct learner_checkpoint *checkpoint = run_open_path(run.path);
+    const struct learner_checkpoint_part *part =
+        &learner_checkpoint_get_parts(checkpoint)->part[LEARNER_CUT_CHANGES];
+    assert_true(part->bytes != NULL);
+    assert_null(memmem(part->bytes, part->size,
+                       &source.forget[0].row[0].key, 8));
+    learner_checkpoint_free(checkpoint);
+    ask_delta(&run);
+    stream_set_limit(run.stream, AT + RUN_BATCH);
+    run_wait(&run, AT + RUN_BATCH + FORGETS);
+    ask_delta(&run);
+    run_stop(&run, false);
+    assert_int_equal(versions.count, 4);
+    assert_false(versions.complete[0]);
+    assert_true(versions.complete[1]);
+    assert_false(versions.complete[2]); /* over the forgets */
+    assert_true(versions.complete[3]);
+    tear_down(&run, &source);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +317,7 @@ int main(void)
         cmocka_unit_test(restarts_around_it_do_not_change_a_bit),
         cmocka_unit_test(a_replay_from_before_it_ends_the_same),
         cmocka_unit_test(a_model_without_the_field_goes_on),
+        cmocka_unit_test(a_base_follows_it),
     };
     return cmocka_run_group_tests_name("forget", tests, NULL, NULL);
 }
