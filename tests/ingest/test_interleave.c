@@ -28,8 +28,13 @@
 #include "state_fixture.h"
 #include "streams.h"
 
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+enum { CASES = 300 };
+#else
+enum { CASES = 2500 };
+#endif
+
 enum {
-    CASES = 2500,
     IDLE_MS = 5,
     KILLS = 3,
     STOPS = 3,
