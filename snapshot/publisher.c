@@ -113,7 +113,12 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
         .newest_event_ms = manifest->newest_event_ms,
         .created_ms = manifest->created_ms,
         .config_hash = manifest->config_hash,
+        .journal_hash = {manifest->journal_hash.low,
+                         manifest->journal_hash.high},
+        .delta = manifest->kind == SNAPSHOT_DELTA,
     };
+    for (unsigned i = 0; i < manifest->file_count; i++)
+        announcement->bytes += manifest->files[i].size;
     memcpy(announcement->model_name, manifest->model_name,
            sizeof announcement->model_name);
     memcpy(announcement->folder_name, current->name,

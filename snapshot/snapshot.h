@@ -69,7 +69,11 @@ struct snapshot_announcement {
     char manifest_hash[33]; /* XXH3-128 of manifest.json, hex */
     uint64_t position;
     int64_t newest_event_ms, created_ms;
-    uint64_t config_hash; /* of the model; not announced */
+    /* Not announced: */
+    uint64_t config_hash;     /* of the model */
+    uint64_t journal_hash[2]; /* at `position` */
+    uint64_t bytes;           /* of its files */
+    bool delta;
 };
 
 /* Makes and locks the folder (BASE_EXISTS: another publisher has it), reads
@@ -102,7 +106,8 @@ enum base_status snapshot_config_hash(const struct learner_schema *schema,
                                       struct base_error *error)
     BASE_MUST_CHECK;
 
-/* Publishes the state of a checkpoint folder as the next version (base).
+/* Publishes the state of a checkpoint folder as the next version, a base: a
+ * chain begins.
  * `offsets_json` is a JSON object put into the manifest as it is: what of the
  * source has been applied by now, at least what the weights were trained on;
  * may be NULL. Asks the gate, then refuses weights that are not finite
@@ -112,5 +117,24 @@ enum base_status snapshot_publish(struct snapshot_publisher *publisher,
                                   const char *offsets_json,
                                   struct snapshot_announcement *announcement,
                                   struct base_error *error) BASE_MUST_CHECK;
+
+/* Whether the delta can be the next version: it holds all that changed since
+ * the current one, of the same model, arithmetic and type of rows. */
+bool snapshot_follows(const struct snapshot_publisher *publisher,
+                      const struct learner_delta *delta);
+/* Publishes it, as snapshot_publish does a base. BASE_BROKEN where it does not
+ * follow. Sorts the delta. */
+enum base_status
+snapshot_publish_delta(struct snapshot_publisher *publisher,
+                       struct learner_delta *delta, const char *offsets_json,
+                       struct snapshot_announcement *announcement,
+                       struct base_error *error) BASE_MUST_CHECK;
+/* Writes the base beside a delta that was published, from a checkpoint of the
+ * same position: new readers begin there. Any thread, beside the others. */
+enum base_status
+snapshot_publish_beside(struct snapshot_publisher *publisher,
+                        const char *checkpoint_path,
+                        const struct snapshot_announcement *version,
+                        struct base_error *error) BASE_MUST_CHECK;
 
 #endif
