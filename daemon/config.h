@@ -26,7 +26,10 @@ struct daemon_http_config {
 };
 
 struct daemon_publish_config {
-    uint32_t every_ms; /* 0: only at the end */
+    uint32_t delta_ms; /* 0: only at the end */
+    /* A base beside a delta after so many, or so many bytes of them; 0: not
+     * because of that. */
+    uint64_t base_deltas, base_bytes;
     char model[LEARNER_NAME_MAX]; /* of the published one; never empty */
     struct daemon_gate_config gate;
 };

@@ -20,6 +20,9 @@ enum { TOPIC_IMPRESSIONS, TOPIC_CLICKS };
 static const char *const level_choices[] = {"debug", "info", "warn", "error",
                                             NULL};
 static const char *const framing_choices[] = {"plain", "confluent", NULL};
+static const char *const row_choices[] = {
+    [SNAPSHOT_ROW_F32] = "F32", [SNAPSHOT_ROW_F16] = "F16",
+    [SNAPSHOT_ROW_I8] = "I8", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
 static const char *const transform_choices[] = {"none", "hour", "weekday",
                                                 "bucket", NULL};
@@ -164,12 +167,28 @@ static const struct base_setting settings[] = {
     TEXT("publish.model", AT(config.publish.model), "", 0,
          "Name of the model that is published; empty: the main one. A shadow "
          "that is detached publishes nothing more."),
-    COUNT("publish.every_ms", AT(config.publish.every_ms), "10000", 0, 86400e3,
+    COUNT("publish.delta_ms", AT(config.publish.delta_ms), "500", 0, 86400e3,
           "ms",
-          "A version is published this often, where something was trained; "
-          "0: only at the end."),
+          "A version, what changed since the one before, is published this "
+          "often, where something was trained; 0: only at the end."),
+    CHOICE("publish.row_dtype", AT(config.snapshot.row_type), "F32",
+           row_choices,
+           "How rows are published: as they are, as float16, or as int8 with a "
+           "scale for each row. Another one begins a chain of its own."),
+    COUNT("publish.base_deltas", AT(config.publish.base_deltas), "600", 0, 1e6,
+          "deltas",
+          "A base is written beside a delta after so many: new readers begin "
+          "there. It costs a checkpoint. 0: not because of their number."),
+    COUNT("publish.base_bytes", AT(config.publish.base_bytes), "536870912", 0,
+          1e15, "bytes",
+          "The same after so many bytes of deltas; 0: not because of that."),
     COUNT("publish.versions_kept", AT(config.snapshot.versions_kept), "5", 2,
-          10000, "versions", "Older versions are removed."),
+          100000, "versions",
+          "Older versions are removed, but for pinned ones and what readers "
+          "need to begin."),
+    COUNT("publish.bases_kept", AT(config.snapshot.bases_kept), "2", 1, 1000,
+          "bases", "The newest versions where a reader can begin, kept with "
+                   "all deltas after the oldest of them."),
     COUNT("publish.golden_requests", AT(config.snapshot.golden_requests), "4",
           0, 64, "requests",
           "Requests with their scores in each manifest; a ranker recomputes "

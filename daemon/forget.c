@@ -11,7 +11,7 @@ void daemon_forget_look(const struct daemon_status *status,
         .trained = UINT64_MAX,
         .checkpointed = UINT64_MAX,
         .oldest = UINT64_MAX,
-        .published_position = status->publish.position,
+        .published_position = status->publish.base_position,
         .purged = status->publish.purged};
     for (unsigned i = 0; i < status->model_count; i++) {
         const struct daemon_model_status *model = &status->models[i];

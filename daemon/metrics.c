@@ -156,11 +156,28 @@ static const struct metric metrics[] = {
     {"publish_newest_event_timestamp_seconds", GAUGE,
      AT(publish.newest_event_ms), "Event time of its newest sample."},
     {"publish_interval_seconds", GAUGE, SCALED(usage.publish_interval_ms, 1e-3),
-     "publish.every_ms; 0: only at the end."},
+     "publish.delta_ms; 0: only at the end."},
     {"publish_versions_total", COUNTER, IN(publish.published),
      "Versions published by this process."},
     {"publish_failures_total", COUNTER, IN(publish.failed),
      "Publications that failed."},
+    {"publish_deltas_total", COUNTER, IN(publish.deltas),
+     "Of those, deltas."},
+    {"publish_delta_bytes_total", COUNTER, IN(publish.delta_bytes),
+     "Bytes of their files."},
+    {"publish_chain_deltas", GAUGE, IN(publish.chain),
+     "Deltas since the newest base."},
+    {"publish_bases_total", COUNTER, IN(publish.beside.written),
+     "Bases written beside deltas by this process."},
+    {"publish_base_failures_total", COUNTER, IN(publish.beside.failed),
+     "Bases that could not be written, by this process."},
+    {"publish_base_seconds", GAUGE, SCALED(publish.beside.last_us, 1e-6),
+     "Duration of the newest."},
+    {"publish_event_to_cut_seconds", GAUGE, SCALED(publish.cut_lag_ms, 1e-3),
+     "From the event time of its newest sample to the copy of the newest "
+     "delta's weights."},
+    {"publish_cut_to_commit_seconds", GAUGE, SCALED(publish.commit_ms, 1e-3),
+     "From there to its commit."},
     {"publish_forced_total", COUNTER, IN(publish.gate.forced),
      "Versions published against the gate's word, by this process."},
     {"publish_last_seconds", GAUGE, SCALED(publish.last_us, 1e-6),
@@ -388,6 +405,33 @@ static void print_gate(FILE *out, const struct daemon_status *status)
     fprintf(out, "interestd_paused %d\n", status->paused);
 }
 
+/* Of the published model's trainer. */
+static void print_pauses(FILE *out, const struct daemon_status *status)
+{
+    const struct learner_pauses *pauses = &status->learner.pauses;
+    unsigned long long count = 0;
+    for (unsigned i = 0; i < status->model_count; i++)
+        if (status->models[i].published)
+            pauses = &status->models[i].learner.pauses;
+    fputs("# HELP interestd_publish_pause_seconds Time between two batches in "
+          "which the published model's trainer copied for a delta or a "
+          "checkpoint, or waited for its writer.\n"
+          "# TYPE interestd_publish_pause_seconds histogram\n", out);
+    for (unsigned i = 0; i < LEARNER_PAUSE_BUCKETS; i++) {
+        char bound[32] = "+Inf";
+        if (i + 1 < LEARNER_PAUSE_BUCKETS)
+            snprintf(bound, sizeof bound, "%g", learner_pause_bounds[i]);
+        count += pauses->count[i];
+        fprintf(out,
+                "interestd_publish_pause_seconds_bucket{le=\"%s\"} %llu\n",
+                bound, count);
+    }
+    fprintf(out,
+            "interestd_publish_pause_seconds_sum %.9g\n"
+            "interestd_publish_pause_seconds_count %llu\n",
+            pauses->seconds, count);
+}
+
 /* Absent where undefined. */
 static void print_rela_impr(FILE *out, const struct daemon_status *status)
 {
@@ -575,6 +619,7 @@ char *daemon_status_metrics(const struct daemon_status *status)
     print_partitions(out, &status->ingest);
     print_followers(out, &status->ingest);
     print_gate(out, status);
+    print_pauses(out, status);
     print_models(out, status);
     if (fclose(out)) {
         free(text);

@@ -62,6 +62,13 @@ static void checkpointed(void *self, const char *path, uint64_t position,
         hooks->checkpointed(hooks->self, path, position, request);
 }
 
+static void changed(void *self, struct learner_delta *delta)
+{
+    const struct model *model = self;
+    const struct daemon_models_hooks *hooks = &model->models->hooks;
+    hooks->changed(hooks->self, delta);
+}
+
 static void set_state(struct model *model, enum daemon_model_state state,
                       const char *reason)
 {
@@ -133,6 +140,15 @@ static enum base_status open_trainer(struct model *model,
     model->trainer = NULL;
     model->config.hook_self = model;
     model->config.checkpointed = checkpointed;
+    if (model->published) {
+        const struct daemon_models_hooks *hooks = &model->models->hooks;
+        model->config.changed = changed;
+        model->config.has_version = hooks->has_version;
+        model->config.version_position = hooks->version_position;
+        model->config.version_samples = hooks->version_samples;
+        memcpy(model->config.version_hash, hooks->version_hash,
+               sizeof model->config.version_hash);
+    }
     struct learner_status stands;
     enum base_status status =
         learner_trainer_open(&model->config, &model->trainer, error);

@@ -32,6 +32,10 @@ struct daemon_models_hooks {
     /* A checkpoint of the published model; its trainer's writer thread. */
     void (*checkpointed)(void *self, const char *path, uint64_t position,
                          uint64_t request);
+    /* A delta of it; its train thread. See learner_trainer_config. */
+    void (*changed)(void *self, struct learner_delta *delta);
+    bool has_version; /* the newest version may be one that it trained */
+    uint64_t version_position, version_hash[2], version_samples;
     /* The main model's thread ended by itself; that thread. */
     void (*failed)(void *self, const struct base_error *error);
 };

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The publish thread; see publisher.h.
  *
- * Invariants: 1. the newest checkpoint lies in one slot, a newer one replaces
- * it; it is published when one was asked for, and at the end; 2. a version is
- * published only where its position is beyond the newest one's; 3. CURRENT
+ * Invariants: 1. one delta is asked for at a time, and given back to the
+ * trainer with the word whether it became a version; 2. where it follows the
+ * current version it is published as it is; else the gate judges it, and a base
+ * is made from a checkpoint of one batch end, where a chain begins; 3. CURRENT
  * moves before its announcement is handed over, so a crash between the two is
- * mended at the next start; 4. the gate judges each checkpoint that would
- * become a version; --force holds for the answer to its own request only. */
+ * mended at the next start; 4. the gate judges each version that would be;
+ * --force holds for the answer to its own request only; 5. the newest
+ * checkpoint lies in one slot, a newer one replaces it. */
 #include "daemon/publisher.h"
 
 #include <errno.h>
@@ -18,39 +20,55 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "daemon/beside.h"
 #include "daemon/leftovers.h"
 #include "daemon/stream.h"
 #include "snapshot/snapshot.h"
 
-enum { OFFSETS_MAX = 1 << 17 };
+enum {
+    OFFSETS_MAX = 1 << 17,
+    HEARTBEAT_MS = 10000,
+    RETRY_MS = 5000,  /* after a publication that failed */
+    SAY_MS = 10000    /* a version that is held again and again */
+};
+
+/* A checkpoint that came. */
+struct slot {
+    char path[1200]; /* empty: none yet */
+    uint64_t position;
+};
 
 struct daemon_publisher {
-    const struct daemon_config *config; /* BORROWS */
     struct snapshot_publisher *snapshot;
     struct ingest *ingest;
     struct learner_trainer *trainer;
-    uint32_t every_ms;
-    struct snapshot_announcement current; /* at start */
+    struct daemon_beside *beside;
+    const struct daemon_config *config; /* BORROWS */
+    struct snapshot_announcement current; /* at start, then the newest */
+    uint64_t config_hash; /* of the model to publish */
     char *offsets; /* (OFFSETS_MAX) scratch of the thread */
     char *stream;  /* OWNS; of every manifest */
-    struct daemon_gate_config gate;
-    /* Of the publication that runs; role publish. */
-    bool forcing;
+    /* Role publish. */
+    bool forcing; /* what was asked for need not pass the gate */
+    bool based;   /* .. and is to be a base of its own chain */
     enum daemon_gate_reason verdict;
     struct snapshot_judged judged;
+    uint64_t deltas, bytes; /* since the newest base */
+    struct snapshot_announcement beside_of; /* a delta whose checkpoint is on
+                                               its way; version 0: none */
+    uint64_t waiting; /* the delta in hand waits for its checkpoint, of this
+                         position; 0: not */
+    int64_t announced_ms, said_ms;
     pthread_t thread;
     bool started;
 
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     bool finishing;
-    bool wanted, force_wanted; /* an operator asks for a version */
-    uint64_t purge_wanted;     /* request to forget; 0: none */
-    /* Numbers of the trainer: asked for by this thread and not answered (0:
-     * nothing), the part of it that is to be forced, the newest answer. */
-    uint64_t requested, force_request, answered;
-    char path[1200]; /* the slot, with position; empty: none yet */
-    uint64_t position;
+    bool wanted, force_wanted, base_wanted; /* an operator's wish */
+    uint64_t purge_wanted; /* request to forget; 0: none */
+    struct learner_delta *delta; /* the trainer's, not yet given back */
+    struct slot slot;
     struct daemon_publish_status status;
 };
 
@@ -73,7 +91,7 @@ static void hand_over(struct ingest *ingest,
 /* What is current counts as published, unless the journal ends before it (a
  * new state beside an old model folder starts over) or it is of another model
  * than the one to publish. */
-static void take_current(struct daemon_publisher *publisher, uint64_t hash)
+static void take_current(struct daemon_publisher *publisher)
 {
     const struct snapshot_announcement *current = &publisher->current;
     struct ingest_status *ingest = malloc(sizeof *ingest);
@@ -90,7 +108,7 @@ static void take_current(struct daemon_publisher *publisher, uint64_t hash)
     status->version = current->version;
     status->created_ms = current->created_ms;
     status->newest_event_ms = current->newest_event_ms;
-    if (current->position <= end && current->config_hash == hash)
+    if (current->position <= end && current->config_hash == publisher->config_hash)
         status->position = current->position;
 }
 
@@ -110,7 +128,7 @@ static enum base_status judge(void *self, const struct snapshot_judged *last,
     struct daemon_publisher *publisher = self;
     char text[sizeof publisher->status.gate.text];
     publisher->verdict =
-        daemon_gate_judge(&publisher->gate, last, next, text, sizeof text);
+        daemon_gate_judge(&publisher->config->publish.gate, last, next, text, sizeof text);
     if (publisher->forcing && publisher->verdict > DAEMON_GATE_NOT_FINITE) {
         base_log(BASE_LOG_WARN, "event=version_forced reason=%s text=\"%s\"",
                  daemon_gate_words[publisher->verdict], text);
@@ -141,14 +159,11 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
     struct daemon_publisher *publisher = calloc(1, sizeof *publisher);
     const struct learner_trainer_config *published = published_of(config);
     struct snapshot_config snapshot = config->snapshot;
-    uint64_t hash;
     *out = NULL;
     if (!publisher)
         return base_fail(error, BASE_SYSTEM, "publisher: no memory");
     publisher->ingest = ingest;
     publisher->config = config;
-    publisher->every_ms = config->publish.every_ms;
-    publisher->gate = config->publish.gate;
     init_locks(publisher);
     publisher->offsets = malloc(OFFSETS_MAX);
     publisher->stream = daemon_stream_json(&config->ingest);
@@ -165,13 +180,13 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
         daemon_publisher_free(publisher);
         return status;
     }
-    status = snapshot_config_hash(&published->schema, &published->model, &hash,
-                                  error);
+    status = snapshot_config_hash(&published->schema, &published->model,
+                                  &publisher->config_hash, error);
     if (status != BASE_OK) {
         daemon_publisher_free(publisher);
         return status;
     }
-    take_current(publisher, hash);
+    take_current(publisher);
     *out = publisher;
     return BASE_OK;
 }
@@ -180,13 +195,27 @@ void daemon_publisher_checkpointed(void *self, const char *path,
                                    uint64_t position, uint64_t request)
 {
     struct daemon_publisher *publisher = self;
+    (void)request;
     pthread_mutex_lock(&publisher->mutex);
-    snprintf(publisher->path, sizeof publisher->path, "%s", path);
-    publisher->position = position;
-    if (request > publisher->answered) /* 0: between two versions */
-        publisher->answered = request;
+    snprintf(publisher->slot.path, sizeof publisher->slot.path, "%s", path);
+    publisher->slot.position = position;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
+}
+
+void daemon_publisher_changed(void *self, struct learner_delta *delta)
+{
+    struct daemon_publisher *publisher = self;
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->delta = delta;
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+const struct snapshot_announcement *
+daemon_publisher_version(const struct daemon_publisher *publisher)
+{
+    return publisher->status.position ? &publisher->current : NULL;
 }
 
 BASE_ON(publish)
@@ -201,16 +230,30 @@ static void note_failure(struct daemon_publisher *publisher,
     pthread_mutex_unlock(&publisher->mutex);
 }
 
-/* What is held is tried again with the next checkpoint, as all else. */
+/* What is held is tried again with the next delta; the log says it anew where
+ * the reason is another, or after a while. */
 BASE_ON(publish)
-static void note_held(struct daemon_publisher *publisher, const char *text,
-                      uint64_t position)
+static void say_held(struct daemon_publisher *publisher, const char *text,
+                     uint64_t position)
 {
+    const struct daemon_gate_status *gate = &publisher->status.gate;
+    int64_t now_ms = base_monotonic_ms();
+    if (gate->holding && gate->reason == publisher->verdict &&
+        now_ms - publisher->said_ms < SAY_MS)
+        return;
+    publisher->said_ms = now_ms;
     base_log(BASE_LOG_WARN,
              "event=version_held reason=%s position=%llu text=\"%s\" "
              "hint=\"interestd publish --force publishes it once\"",
              daemon_gate_words[publisher->verdict],
              (unsigned long long)position, text);
+}
+
+BASE_ON(publish)
+static void note_held(struct daemon_publisher *publisher, const char *text,
+                      uint64_t position)
+{
+    say_held(publisher, text, position);
     pthread_mutex_lock(&publisher->mutex);
     struct daemon_gate_status *gate = &publisher->status.gate;
     if (!gate->holding)
@@ -244,10 +287,15 @@ static void note_success(struct daemon_publisher *publisher,
                          const struct snapshot_announcement *made,
                          int64_t took_us)
 {
-    base_log(BASE_LOG_INFO,
+    /* A delta a second would fill a log. */
+    base_log(made->delta ? BASE_LOG_DEBUG : BASE_LOG_INFO,
              "event=published folder=%s position=%llu took_us=%lld",
              made->folder_name, (unsigned long long)made->position,
              (long long)took_us);
+    publisher->current = *made;
+    publisher->announced_ms = base_monotonic_ms();
+    publisher->deltas = made->delta ? publisher->deltas + 1 : 0;
+    publisher->bytes = made->delta ? publisher->bytes + made->bytes : 0;
     pthread_mutex_lock(&publisher->mutex);
     struct daemon_publish_status *status = &publisher->status;
     status->epoch = made->epoch;
@@ -256,122 +304,298 @@ static void note_success(struct daemon_publisher *publisher,
     status->created_ms = made->created_ms;
     status->newest_event_ms = made->newest_event_ms;
     status->published++;
+    status->deltas += made->delta;
+    status->delta_bytes += made->delta ? made->bytes : 0;
+    status->chain = publisher->deltas;
+    if (!made->delta)
+        status->base_position = made->position;
     status->last_us = (uint64_t)took_us;
     status->last_error[0] = '\0';
     note_passed(&status->gate, &publisher->judged);
     pthread_mutex_unlock(&publisher->mutex);
 }
 
-/* What the thread has to do next. */
-struct work {
-    char path[1200]; /* the slot, as position */
-    uint64_t position;
-    bool newer;  /* it is to become a version, ... */
-    bool forced; /* ... whatever the gate says */
-    bool wanted, force_wanted, finished;
-    uint64_t purge;
-};
+/* ---- one version ---------------------------------------------------------- */
 
 BASE_ON(publish)
-static void publish(struct daemon_publisher *publisher, const struct work *work)
+static const char *read_offsets(struct daemon_publisher *publisher)
 {
-    struct snapshot_announcement made;
-    struct base_error error;
-    int64_t start_us = base_monotonic_us();
     size_t size =
         ingest_offsets_json(publisher->ingest, publisher->offsets, OFFSETS_MAX);
-    const char *offsets =
-        size && size < OFFSETS_MAX ? publisher->offsets : NULL;
-    publisher->verdict = DAEMON_GATE_PASSED;
-    publisher->forcing = work->forced;
-    enum base_status status = snapshot_publish(publisher->snapshot, work->path,
-                                               offsets, &made, &error);
+    return size && size < OFFSETS_MAX ? publisher->offsets : NULL;
+}
+
+/* What a publication came to. True where there is a new version. */
+BASE_ON(publish)
+static bool conclude(struct daemon_publisher *publisher,
+                     enum base_status status, uint64_t position,
+                     const struct snapshot_announcement *made,
+                     const struct base_error *error, int64_t begin_us)
+{
     if (status == BASE_DATA) /* a row; the gate sees the dense part only */
         publisher->verdict = DAEMON_GATE_NOT_FINITE;
     if (publisher->verdict != DAEMON_GATE_PASSED) {
-        note_held(publisher, error.text, work->position);
-        return;
+        note_held(publisher, error->text, position);
+        return false;
     }
     if (status != BASE_OK) {
-        note_failure(publisher, &error);
-        return;
+        note_failure(publisher, error);
+        return false;
     }
-    hand_over(publisher->ingest, &made);
-    note_success(publisher, &made, base_monotonic_us() - start_us);
+    hand_over(publisher->ingest, made);
+    note_success(publisher, made, base_monotonic_us() - begin_us);
+    return true;
 }
 
-/* Asks for a checkpoint where something was trained since the newest version.
- * The answer comes through the hook. False where nothing was. */
 BASE_ON(publish)
-static bool ask(struct daemon_publisher *publisher, bool force)
+static bool publish_base(struct daemon_publisher *publisher,
+                         const struct slot *slot)
 {
-    struct learner_status *learner = malloc(sizeof *learner);
-    if (!learner || !publisher->trainer) {
-        free(learner);
+    struct snapshot_announcement made;
+    struct base_error error;
+    int64_t begin_us = base_monotonic_us();
+    publisher->verdict = DAEMON_GATE_PASSED;
+    enum base_status status =
+        snapshot_publish(publisher->snapshot, slot->path,
+                         read_offsets(publisher), &made, &error);
+    return conclude(publisher, status, slot->position, &made, &error, begin_us);
+}
+
+BASE_ON(publish)
+static bool publish_delta(struct daemon_publisher *publisher,
+                          struct learner_delta *delta)
+{
+    struct snapshot_announcement made;
+    struct base_error error;
+    const struct learner_delta_info *info = learner_delta_get_info(delta);
+    uint64_t position = info->position;
+    int64_t begin_us = base_monotonic_us();
+    int64_t lag_ms = info->cut_ms - info->status.newest_event_ms;
+    publisher->verdict = DAEMON_GATE_PASSED;
+    enum base_status status = snapshot_publish_delta(
+        publisher->snapshot, delta, read_offsets(publisher), &made, &error);
+    if (!conclude(publisher, status, position, &made, &error, begin_us))
         return false;
-    }
-    learner_trainer_status(publisher->trainer, learner);
     pthread_mutex_lock(&publisher->mutex);
-    bool newer = learner->position > publisher->status.position;
-    pthread_mutex_unlock(&publisher->mutex);
-    free(learner);
-    if (!newer)
-        return false;
-    uint64_t request = learner_trainer_checkpoint(publisher->trainer);
-    pthread_mutex_lock(&publisher->mutex);
-    publisher->requested = request;
-    if (force)
-        publisher->force_request = request;
+    publisher->status.cut_lag_ms = lag_ms;
+    publisher->status.commit_ms = base_wall_ms() - info->cut_ms;
     pthread_mutex_unlock(&publisher->mutex);
     return true;
 }
 
+/* ---- deltas asked for and given back -------------------------------------- */
+
+BASE_ON(publish)
+static bool base_is_due(const struct daemon_publisher *publisher)
+{
+    const struct daemon_publish_config *config = &publisher->config->publish;
+    struct daemon_beside_status beside;
+    daemon_beside_get(publisher->beside, &beside);
+    if (beside.busy || publisher->beside_of.version)
+        return false;
+    return (config->base_deltas && publisher->deltas >= config->base_deltas) ||
+           (config->base_bytes && publisher->bytes >= config->base_bytes);
+}
+
+BASE_ON(publish)
+static void ask(struct daemon_publisher *publisher, int64_t wait_ms,
+                bool checkpoint)
+{
+    if (publisher->trainer)
+        learner_trainer_delta(publisher->trainer,
+                              base_monotonic_ms() + wait_ms, checkpoint);
+}
+
+/* In its turn; with publish.delta_ms 0 only operators ask. */
+BASE_ON(publish)
+static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
+{
+    publisher->forcing = false;
+    if (publisher->config->publish.delta_ms)
+        ask(publisher, wait_ms, base_is_due(publisher));
+}
+
+BASE_ON(publish)
+static void give_back(struct daemon_publisher *publisher, uint64_t position)
+{
+    bool committed =
+        snapshot_publisher_position(publisher->snapshot) == position;
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->delta = NULL;
+    pthread_mutex_unlock(&publisher->mutex);
+    publisher->waiting = 0;
+    learner_trainer_settle(publisher->trainer, committed);
+}
+
+/* A chain must begin: does the gate let the state through? Then the same again
+ * with a checkpoint. */
+BASE_ON(publish)
+static void prepare_base(struct daemon_publisher *publisher,
+                         const struct learner_delta *delta)
+{
+    struct base_error error;
+    uint64_t position = learner_delta_get_info(delta)->position;
+    publisher->verdict = DAEMON_GATE_PASSED;
+    enum base_status status =
+        snapshot_judge(publisher->snapshot, delta, &error);
+    if (publisher->verdict != DAEMON_GATE_PASSED)
+        note_held(publisher, error.text, position);
+    else if (status != BASE_OK)
+        note_failure(publisher, &error);
+    give_back(publisher, position);
+    if (status == BASE_OK)
+        ask(publisher, 0, true);
+    else
+        ask_next(publisher, publisher->config->publish.delta_ms);
+}
+
+/* The checkpoint that came with the delta is to become a base, or has yet to
+ * come. */
+BASE_ON(publish)
+static void begin_chain(struct daemon_publisher *publisher,
+                        const struct learner_delta_info *info,
+                        const struct slot *slot)
+{
+    uint64_t position = info->position;
+    if (slot->position < position) {
+        publisher->waiting = position;
+        return;
+    }
+    bool made = slot->position == position && publish_base(publisher, slot);
+    give_back(publisher, position);
+    publisher->based = publisher->based && !made;
+    if (slot->position > position) /* that one could not be written */
+        ask(publisher, 0, true);
+    else
+        ask_next(publisher, made ? publisher->config->publish.delta_ms : RETRY_MS);
+}
+
+BASE_ON(publish)
+static void take_delta(struct daemon_publisher *publisher,
+                       struct learner_delta *delta, const struct slot *slot)
+{
+    const struct learner_delta_info *info = learner_delta_get_info(delta);
+    if (!publisher->based && snapshot_follows(publisher->snapshot, delta)) {
+        uint64_t position = info->position;
+        bool checkpoint = info->checkpoint;
+        bool made = publish_delta(publisher, delta);
+        bool held = publisher->verdict != DAEMON_GATE_PASSED;
+        if (made && checkpoint)
+            publisher->beside_of = publisher->current;
+        give_back(publisher, position);
+        ask_next(publisher,
+                 made || held ? publisher->config->publish.delta_ms : RETRY_MS);
+    } else if (!info->checkpoint) {
+        prepare_base(publisher, delta);
+    } else {
+        begin_chain(publisher, info, slot);
+    }
+}
+
+/* The checkpoint of a published delta has come: the base beside it. */
+BASE_ON(publish)
+static void write_beside(struct daemon_publisher *publisher,
+                         const struct slot *slot)
+{
+    struct snapshot_announcement *version = &publisher->beside_of;
+    if (!version->version || slot->position < version->position)
+        return;
+    if (slot->position == version->position &&
+        daemon_beside_write(publisher->beside, slot->path, version))
+        publisher->deltas = publisher->bytes = 0;
+    version->version = 0;
+}
+
+/* ---- the thread ----------------------------------------------------------- */
+
+/* What the thread has to do next. */
+struct work {
+    struct slot slot;
+    struct learner_delta *delta;
+    bool wanted, force_wanted, base_wanted, finished;
+    uint64_t purge;
+};
+
 /* Under the mutex. */
-static bool answered(const struct daemon_publisher *publisher, uint64_t request)
+static bool has_work(const struct daemon_publisher *publisher)
 {
-    return request && publisher->answered >= request;
+    uint64_t position = publisher->slot.position;
+    const struct snapshot_announcement *beside = &publisher->beside_of;
+    return publisher->finishing || publisher->wanted ||
+           publisher->purge_wanted ||
+           (publisher->delta &&
+            (!publisher->waiting || position >= publisher->waiting)) ||
+           (beside->version && position >= beside->position);
 }
 
-/* Under the mutex: takes what is to be done, once. */
-static void take_work(struct daemon_publisher *publisher, struct work *work)
-{
-    bool come = answered(publisher, publisher->requested);
-    work->finished = publisher->finishing;
-    work->newer = (come || publisher->finishing) &&
-                  publisher->position > publisher->status.position;
-    work->forced = answered(publisher, publisher->force_request);
-    work->wanted = publisher->wanted;
-    work->force_wanted = publisher->force_wanted;
-    if (come)
-        publisher->requested = 0;
-    if (work->forced)
-        publisher->force_request = 0;
-    publisher->wanted = publisher->force_wanted = false;
-    work->purge = publisher->purge_wanted;
-    publisher->purge_wanted = 0;
-    work->position = publisher->position;
-    memcpy(work->path, publisher->path, sizeof work->path);
-}
-
-/* Waits for a checkpoint that was asked for, for an operator, for the end, or
- * until due_ms (negative: never). */
-static void wait_for_work(struct daemon_publisher *publisher, int64_t due_ms,
+/* Waits for a delta or a checkpoint, for an operator, for the end, or until a
+ * heartbeat is due. */
+static void wait_for_work(struct daemon_publisher *publisher,
                           struct work *work)
 {
+    int64_t due_ms = publisher->announced_ms + HEARTBEAT_MS;
     const struct timespec until = {.tv_sec = due_ms / 1000,
                                    .tv_nsec = due_ms % 1000 * 1000000};
     int timed_out = 0;
     pthread_mutex_lock(&publisher->mutex);
-    while (!answered(publisher, publisher->requested) && !publisher->wanted &&
-           !publisher->purge_wanted && !publisher->finishing &&
-           timed_out != ETIMEDOUT)
-        timed_out =
-            due_ms < 0
-                ? pthread_cond_wait(&publisher->changed, &publisher->mutex)
-                : pthread_cond_timedwait(&publisher->changed, &publisher->mutex,
-                                         &until);
-    take_work(publisher, work);
+    while (!has_work(publisher) && timed_out != ETIMEDOUT)
+        timed_out = pthread_cond_timedwait(&publisher->changed,
+                                           &publisher->mutex, &until);
+    *work = (struct work){
+        .slot = publisher->slot,
+        .delta = publisher->delta,
+        .wanted = publisher->wanted,
+        .force_wanted = publisher->force_wanted,
+        .base_wanted = publisher->base_wanted,
+        .finished = publisher->finishing,
+        .purge = publisher->purge_wanted,
+    };
+    publisher->purge_wanted = 0;
+    publisher->wanted = publisher->force_wanted = false;
+    publisher->base_wanted = false;
     pthread_mutex_unlock(&publisher->mutex);
+}
+
+/* An operator asks for a version of what is trained by now. */
+BASE_ON(publish)
+static void take_wish(struct daemon_publisher *publisher,
+                      const struct work *work)
+{
+    uint64_t position = learner_trainer_position(publisher->trainer);
+    publisher->based = publisher->based || work->base_wanted;
+    if (position > publisher->status.position) {
+        publisher->forcing = publisher->forcing || work->force_wanted;
+        ask(publisher, 0, false);
+        return;
+    }
+    base_log(BASE_LOG_INFO, "event=nothing_to_publish hint=\"nothing was "
+                            "trained since the newest version\"");
+}
+
+/* The same version again: quiet, not dead. */
+BASE_ON(publish)
+static void beat(struct daemon_publisher *publisher)
+{
+    int64_t now_ms = base_monotonic_ms();
+    if (now_ms - publisher->announced_ms < HEARTBEAT_MS)
+        return;
+    publisher->announced_ms = now_ms;
+    if (publisher->current.version)
+        hand_over(publisher->ingest, &publisher->current);
+}
+
+/* The trainer has stopped: its last delta, or its last checkpoint where a chain
+ * must begin. */
+BASE_ON(publish)
+static void publish_last(struct daemon_publisher *publisher,
+                         const struct work *work)
+{
+    publisher->forcing = false;
+    if (work->delta && !publisher->based &&
+        snapshot_follows(publisher->snapshot, work->delta))
+        (void)publish_delta(publisher, work->delta);
+    else if (work->slot.position > publisher->status.position)
+        (void)publish_base(publisher, &work->slot);
 }
 
 /* Whoever asked asks again where it fails. */
@@ -400,23 +624,23 @@ static void *run_thread(void *self)
 {
     struct daemon_publisher *publisher = self;
     struct work work = {0};
-    int64_t every_ms = publisher->every_ms;
-    int64_t due_ms = every_ms ? base_monotonic_ms() + every_ms : -1;
     base_role_enter(&base_role_publish);
+    publisher->announced_ms = base_monotonic_ms();
+    if (publisher->config->publish.delta_ms)
+        ask(publisher, 0, false);
     while (!work.finished) {
-        wait_for_work(publisher, due_ms, &work);
-        if (work.newer)
-            publish(publisher, &work);
-        if (!work.finished && work.wanted && !ask(publisher, work.force_wanted))
-            base_log(BASE_LOG_INFO, "event=nothing_to_publish "
-                                    "hint=\"nothing was trained since the "
-                                    "newest version\"");
+        wait_for_work(publisher, &work);
+        if (work.finished)
+            publish_last(publisher, &work);
+        else if (work.delta &&
+                 work.slot.position >= publisher->waiting)
+            take_delta(publisher, work.delta, &work.slot);
+        write_beside(publisher, &work.slot);
+        if (!work.finished && work.wanted)
+            take_wish(publisher, &work);
         if (!work.finished && work.purge)
             purge(publisher, work.purge);
-        if (!work.finished && due_ms >= 0 && base_monotonic_ms() >= due_ms) {
-            (void)ask(publisher, false);
-            due_ms = base_monotonic_ms() + every_ms;
-        }
+        beat(publisher);
     }
     return NULL;
 }
@@ -426,6 +650,16 @@ void daemon_publisher_purge(struct daemon_publisher *publisher,
 {
     pthread_mutex_lock(&publisher->mutex);
     publisher->purge_wanted = serial;
+    pthread_cond_signal(&publisher->changed);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
+void daemon_publisher_base(struct daemon_publisher *publisher)
+{
+    pthread_mutex_lock(&publisher->mutex);
+    bool trained = publisher->trainer && publisher->started;
+    publisher->wanted = publisher->wanted || trained;
+    publisher->base_wanted = publisher->base_wanted || trained;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
 }
@@ -455,20 +689,15 @@ enum base_status daemon_publisher_start(struct daemon_publisher *publisher,
     }
     if (publisher->current.version)
         hand_over(publisher->ingest, &publisher->current);
+    enum base_status status =
+        daemon_beside_start(publisher->snapshot, &publisher->beside, error);
+    if (status != BASE_OK)
+        return status;
     int failed =
         pthread_create(&publisher->thread, NULL, run_thread, publisher);
     if (failed)
         return base_fail_errno(error, failed, "publisher: thread");
     publisher->started = true;
-    /* Named again: a kill may have come between it and its version. */
-    if (trainer && learner_trainer_position(trainer) > 0) {
-        uint64_t request = learner_trainer_checkpoint(trainer);
-        pthread_mutex_lock(&publisher->mutex);
-        if (request > publisher->requested)
-            publisher->requested = request;
-        pthread_cond_signal(&publisher->changed);
-        pthread_mutex_unlock(&publisher->mutex);
-    }
     return BASE_OK;
 }
 
@@ -490,6 +719,8 @@ void daemon_publisher_status(struct daemon_publisher *publisher,
     pthread_mutex_lock(&publisher->mutex);
     *status = publisher->status;
     pthread_mutex_unlock(&publisher->mutex);
+    if (publisher->beside)
+        daemon_beside_get(publisher->beside, &status->beside);
 }
 
 void daemon_publisher_free(struct daemon_publisher *publisher)
@@ -497,6 +728,7 @@ void daemon_publisher_free(struct daemon_publisher *publisher)
     if (!publisher)
         return;
     daemon_publisher_finish(publisher);
+    daemon_beside_free(publisher->beside);
     snapshot_publisher_free(publisher->snapshot);
     pthread_cond_destroy(&publisher->changed);
     pthread_mutex_destroy(&publisher->mutex);

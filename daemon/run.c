@@ -114,7 +114,7 @@ static void tend_forget(struct run *run)
         break;
     case DAEMON_FORGET_MARK: ingest_forget_mark(run->ingest); break;
     case DAEMON_FORGET_PUBLISH:
-        (void)daemon_publisher_publish(run->publisher, false);
+        daemon_publisher_base(run->publisher);
         break;
     case DAEMON_FORGET_PURGE:
         daemon_publisher_purge(run->publisher, view.forget.serial);
@@ -244,10 +244,27 @@ static void pass_checkpoint(void *self, const char *path, uint64_t position,
     daemon_publisher_checkpointed(run->publisher, path, position, request);
 }
 
+static void pass_delta(void *self, struct learner_delta *delta)
+{
+    struct run *run = self;
+    daemon_publisher_changed(run->publisher, delta);
+}
+
 static enum base_status open_models(struct run *run, struct base_error *error)
 {
-    const struct daemon_models_hooks hooks = {
-        .self = run, .checkpointed = pass_checkpoint, .failed = note_failure};
+    struct daemon_models_hooks hooks = {.self = run,
+                                        .checkpointed = pass_checkpoint,
+                                        .changed = pass_delta,
+                                        .failed = note_failure};
+    const struct snapshot_announcement *version =
+        daemon_publisher_version(run->publisher);
+    hooks.has_version = version != NULL;
+    if (version) {
+        hooks.version_position = version->position;
+        hooks.version_samples = version->samples;
+        memcpy(hooks.version_hash, version->journal_hash,
+               sizeof hooks.version_hash);
+    }
     return daemon_models_open(&run->config, run->ingest, &hooks, &run->models,
                               error);
 }

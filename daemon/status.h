@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "daemon/config.h"
+#include "daemon/beside.h"
 #include "daemon/gate.h"
 #include "daemon/usage.h"
 #include "ingest/ingest.h"
@@ -31,7 +32,18 @@ struct daemon_publish_status {
     uint64_t epoch, version, position; /* of the newest version; 0: none */
     int64_t created_ms, newest_event_ms;
     uint64_t published, failed; /* by this process */
+    uint64_t deltas, delta_bytes; /* of those, with their files' bytes */
+    uint64_t chain;             /* deltas since the newest base */
     uint64_t last_us;           /* duration of the newest publication */
+    uint64_t deltas, delta_bytes; /* of those, with their files' bytes */
+    uint64_t chain;         /* deltas since the newest base */
+    uint64_t base_position; /* where the newest version's chain began; 0: not
+                               by this process */
+    uint64_t last_us;       /* duration of the newest publication */
+    /* Of the newest delta: event time of its newest sample to the copy, the
+     * copy to the commit; wall clock. */
+    int64_t cut_lag_ms, commit_ms;
+    struct daemon_beside_status beside;
     uint64_t purged;            /* newest request to forget that old versions
                                    and leftovers were removed for */
     uint64_t removed;           /* folders so removed */

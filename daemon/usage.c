@@ -60,7 +60,7 @@ void daemon_usage_read(const struct daemon_config *config,
     struct rlimit files;
     usage->journal_max_bytes = (int64_t)config->ingest.journal_max_bytes;
     usage->map_max_bytes = (int64_t)config->ingest.map_bytes;
-    usage->publish_interval_ms = config->publish.every_ms;
+    usage->publish_interval_ms = config->publish.delta_ms;
     read_memory(usage);
     usage->open_files = count_files();
     usage->open_files_max = -1;

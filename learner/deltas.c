@@ -70,6 +70,8 @@ static void look_for_version(struct learner_trainer *trainer)
         end_chain(trainer, "no batch ends at the version's position");
     else if (!same_hash(trainer->journal_hash, config->version_hash))
         end_chain(trainer, "the journal's hash there is another");
+    else if (trainer->shared.samples != config->version_samples)
+        end_chain(trainer, "the model began elsewhere");
     else
         learner_delta_start(trainer->delta, trainer->position,
                             trainer->journal_hash, trainer->dense_step);

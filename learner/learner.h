@@ -490,6 +490,7 @@ struct learner_trainer_config {
      * says), by which it is found out at start what has changed since. */
     bool has_version;
     uint64_t version_position, version_hash[2];
+    uint64_t version_samples; /* trained by then: so it began where it did */
     /* The trainer ended by itself; error says why. */
     void (*failed)(void *self, const struct base_error *error);
 };

@@ -263,6 +263,28 @@ bool snapshot_follows(const struct snapshot_publisher *publisher,
            strcmp(publisher->arithmetic, learner_arithmetic()) == 0;
 }
 
+uint64_t snapshot_publisher_position(const struct snapshot_publisher *publisher)
+{
+    return publisher->current.version ? publisher->position : 0;
+}
+
+enum base_status snapshot_judge(const struct snapshot_publisher *publisher,
+                                const struct learner_delta *delta,
+                                struct base_error *error)
+{
+    const struct learner_delta_info *info = learner_delta_get_info(delta);
+    const struct snapshot_content content = {
+        .model = info->model, .dense = learner_delta_dense(delta)};
+    struct snapshot_manifest *manifest = calloc(1, sizeof *manifest);
+    if (!manifest)
+        return base_fail(error, BASE_SYSTEM, "publish: no memory");
+    snapshot_manifest_describe(manifest, info->model);
+    enum base_status status =
+        judge(publisher, &info->status, &content, manifest, error);
+    free(manifest);
+    return status;
+}
+
 static void describe_delta(const struct snapshot_publisher *publisher,
                            const struct learner_delta_info *info,
                            struct snapshot_manifest *manifest)

@@ -115,6 +115,7 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
         .config_hash = manifest->config_hash,
         .journal_hash = {manifest->journal_hash.low,
                          manifest->journal_hash.high},
+        .samples = manifest->judged.samples,
         .delta = manifest->kind == SNAPSHOT_DELTA,
     };
     for (unsigned i = 0; i < manifest->file_count; i++)

@@ -72,6 +72,7 @@ struct snapshot_announcement {
     /* Not announced: */
     uint64_t config_hash;     /* of the model */
     uint64_t journal_hash[2]; /* at `position` */
+    uint64_t samples;         /* trained by then */
     uint64_t bytes;           /* of its files */
     bool delta;
 };
@@ -122,6 +123,14 @@ enum base_status snapshot_publish(struct snapshot_publisher *publisher,
  * the current one, of the same model, arithmetic and type of rows. */
 bool snapshot_follows(const struct snapshot_publisher *publisher,
                       const struct learner_delta *delta);
+/* What the gate says of the state that a delta was taken of, whether it follows
+ * or a base must be next. */
+enum base_status snapshot_judge(const struct snapshot_publisher *publisher,
+                                const struct learner_delta *delta,
+                                struct base_error *error) BASE_MUST_CHECK;
+/* Journal position of the current version, also after a commit that failed
+ * half-way; 0 where there is none. */
+uint64_t snapshot_publisher_position(const struct snapshot_publisher *publisher);
 /* Publishes it, as snapshot_publish does a base. BASE_BROKEN where it does not
  * follow. Sorts the delta. */
 enum base_status

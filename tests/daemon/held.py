@@ -53,7 +53,7 @@ class Test:
             self.broker = broker
             self.config = merge(stream.config(), {
                 "kafka.brokers": broker.brokers,
-                "learner.checkpoint_seconds": 0, "publish.every_ms": 300,
+                "learner.checkpoint_seconds": 0, "publish.delta_ms": 300,
                 "http.token": "file:" + self.token,
                 **{"learner." + key: value for key, value in SMALL.items()}})
             steps.run("held for samples, forced", self.samples)
@@ -192,7 +192,7 @@ class Test:
         self.daemon.stop()
 
     def controls(self):
-        self.start(**{"publish.every_ms": 0, "publish.gate_auc_drop": 1})
+        self.start(**{"publish.delta_ms": 0, "publish.gate_auc_drop": 1})
         status = self.daemon.wait(lambda s: not s["paused"], "a status", 60)
         self.call("pause", 0)
         check(self.daemon.status()["paused"] and self.metric("paused") == 1,

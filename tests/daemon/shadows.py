@@ -268,7 +268,7 @@ class Test:
         """Its MLP is thousands of times the others' work."""
         daemon = self.daemon("slow", **{
             "ingest.journal_max_mb": 1, "learner.batch_size": 16,
-            "learner.checkpoint_seconds": 0, "publish.every_ms": 0,
+            "learner.checkpoint_seconds": 0, "publish.delta_ms": 0,
             "publish.model": "slow",
             "learner.shadow": [LR, {"name": "slow", "kind": "base",
                                     "mlp_hidden_1": 1536,

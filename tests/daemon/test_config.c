@@ -432,7 +432,7 @@ static void test_samples_load(void **state)
     same_model(&config.learner.model, &given.learner.model);
     assert_int_equal(config.ingest.window_ms, given.ingest.window_ms);
     assert_true(config.ingest.map_bytes == given.ingest.map_bytes);
-    assert_int_equal(config.publish.every_ms, given.publish.every_ms);
+    assert_int_equal(config.publish.delta_ms, given.publish.delta_ms);
     if (daemon_config_load("configs/demo.yaml", &config, &error))
         fail_msg("%s", error.text);
     assert_int_equal(config.http.port, 0);

@@ -2,7 +2,7 @@
 /* The real processes together: broker, run, produce, rank, inspect. What was
  * produced is in the ledger, was trained, published and is scored; a second
  * daemon and a store older than its checkpoint are refused; kill -9 and a
- * restart lose nothing; without publish.every_ms a version appears at the end
+ * restart lose nothing; without publish.delta_ms a version appears at the end
  * only. argv[1] is the program. */
 #include <dirent.h>
 #include <jansson.h>
@@ -230,7 +230,7 @@ static void test_versions_at_the_end_only(void **state)
     memset(&facts, 0, sizeof facts);
     pid_t broker = start_broker();
     pid_t daemon =
-        start_daemon("publish.every_ms=0", "learner.checkpoint_seconds=1");
+        start_daemon("publish.delta_ms=0", "learner.checkpoint_seconds=1");
     while (count_checkpoints() < 2) {
         produce();
         assert_int_equal(waitpid(daemon, NULL, WNOHANG), 0);
@@ -251,13 +251,13 @@ static void test_pipeline(void **state)
     const char *const rank[] = {"rank",  "--model", model, "--request",
                                 request, "--json",  NULL};
     pid_t broker = start_broker();
-    pid_t daemon = start_daemon("publish.every_ms=3000", "http.port=0");
+    pid_t daemon = start_daemon("publish.delta_ms=3000", "http.port=0");
     assert_int_equal(run(second), 69);
     assert_non_null(strstr(said, "in use"));
     produce();
     kill(daemon, SIGKILL);
     assert_int_equal(finish(daemon), 128 + SIGKILL);
-    daemon = start_daemon("publish.every_ms=3000", "http.port=0");
+    daemon = start_daemon("publish.delta_ms=3000", "http.port=0");
     produce();
     wait_trained(daemon);
     assert_int_equal(facts.events, facts.produced);

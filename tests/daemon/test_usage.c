@@ -22,7 +22,7 @@ static struct daemon_config *make(void)
     strcpy(config->snapshot.folder, "/no/such/folder");
     config->ingest.journal_max_bytes = 7;
     config->ingest.map_bytes = 9;
-    config->publish.every_ms = 11;
+    config->publish.delta_ms = 11;
     return config;
 }
 

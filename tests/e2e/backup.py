@@ -45,7 +45,7 @@ class Test:
         with Broker(self.interestd, TOPICS) as self.broker:
             self.config = merge(stream.config(), {
                 "kafka.brokers": self.broker.brokers,
-                "learner.checkpoint_seconds": 1, "publish.every_ms": 300,
+                "learner.checkpoint_seconds": 1, "publish.delta_ms": 300,
                 "ingest.journal_keep": False})
             # Small batches, so that a fetch can be small.
             with topics.Client(self.broker.brokers,

@@ -45,7 +45,7 @@ class Test:
         self.folder, self.steps = folder, Steps()
         self.config = merge(stream.config(), {
             "kafka.brokers": kafka.brokers,
-            "learner.checkpoint_seconds": 60, "publish.every_ms": 0})
+            "learner.checkpoint_seconds": 60, "publish.delta_ms": 0})
         self.daemon = Daemon(self.interestd, os.path.join(folder, "daemon"),
                              self.config)
         self.partitions = PARTITIONS

@@ -127,7 +127,7 @@ class Test:
         """Ingest waits for checkpoints, which no clock starts."""
         run = Run(self, "small", **{
             "ingest.journal_keep": False, "ingest.journal_max_mb": 1,
-            "learner.checkpoint_seconds": 0, "publish.every_ms": 0})
+            "learner.checkpoint_seconds": 0, "publish.delta_ms": 0})
         run.straight()
         check(run.status["ingest"]["journal_begin"] > 0, "nothing trimmed")
         check(run.weights == plain.weights,

@@ -189,7 +189,7 @@ class Lane:
             "ingest.commit_events": 40, "ingest.commit_ms": 20,
             "ingest.idle_ms": 10, "ingest.map_mb": 256,
             "learner.batch_size": 16, "learner.dimension": 4,
-            "learner.checkpoint_seconds": 0, "publish.every_ms": 40,
+            "learner.checkpoint_seconds": 0, "publish.delta_ms": 40,
             "publish.versions_kept": 3, "publish.golden_requests": 2,
             **{"learner." + key: value for key, value in SMALL.items()},
             **self.changes})
@@ -401,7 +401,7 @@ class Lane:
         straight = Daemon(self.interestd,
                           os.path.join(self.folder, "straight"), self.config,
                           **{"ingest.journal_keep": True,
-                             "publish.every_ms": 0})
+                             "publish.delta_ms": 0})
         try:
             straight.start()
             straight.wait_trained(self.slices.sent, 300)

@@ -34,7 +34,7 @@ struct reader {
     float *dense;
     size_t dense_size;
     bool has_base;
-    uint64_t position, hash[2], step; /* of its version */
+    uint64_t position, hash[2], step, samples; /* of its version */
     unsigned deltas, bases, held, gone, hold_every;
     pthread_mutex_t mutex; /* of the next, and of run.path and run.position */
     struct learner_delta *awaiting; /* of a base that comes as a checkpoint */
@@ -219,6 +219,7 @@ static void settle(struct reader *reader, const struct learner_delta_info *info,
         reader->position = position;
         memcpy(reader->hash, info->journal_hash, sizeof reader->hash);
         reader->step = status->batches - status->rejected_batches;
+        reader->samples = status->samples;
     }
     learner_trainer_settle(reader->run.trainer, committed);
     learner_trainer_delta(reader->run.trainer, 0, false);
@@ -351,6 +352,7 @@ static void begin(struct reader *reader)
     struct learner_trainer_config *config = &reader->run.config;
     config->has_version = reader->has_base;
     config->version_position = reader->position;
+    config->version_samples = reader->samples;
     memcpy(config->version_hash, reader->hash, sizeof reader->hash);
     run_open(&reader->run);
     learner_trainer_delta(reader->run.trainer, 0, !reader->has_base);
@@ -494,6 +496,10 @@ static void what_cannot_be_known_is_a_base(void **state)
     reader->hash[1] ^= 1;
     run_from(reader, 100 * B, true); /* training comes to another hash */
     assert_int_equal(reader->bases, 4);
+    check_same_as(reader, reader->run.path);
+    reader->samples--;
+    run_from(reader, 110 * B, true); /* the model began elsewhere */
+    assert_int_equal(reader->bases, 5);
     check_same_as(reader, reader->run.path);
     reader_free(reader);
 }

@@ -71,7 +71,7 @@ def config():
                     "window_ms": 600_000, "window_samples": 2000,
                     "checkpoint_seconds": 1},
         # Windows this small are too noisy for a gate.
-        "publish": {"every_ms": 2000, "gate_auc_drop": 1},
+        "publish": {"delta_ms": 2000, "gate_auc_drop": 1},
     }
 
 
