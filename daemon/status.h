@@ -35,11 +35,8 @@ struct daemon_publish_status {
     uint64_t deltas, delta_bytes; /* of those, with their files' bytes */
     uint64_t chain;             /* deltas since the newest base */
     uint64_t last_us;           /* duration of the newest publication */
-    uint64_t deltas, delta_bytes; /* of those, with their files' bytes */
-    uint64_t chain;         /* deltas since the newest base */
     uint64_t base_position; /* where the newest version's chain began; 0: not
                                by this process */
-    uint64_t last_us;       /* duration of the newest publication */
     /* Of the newest delta: event time of its newest sample to the copy, the
      * copy to the commit; wall clock. */
     int64_t cut_lag_ms, commit_ms;

@@ -157,7 +157,7 @@ static void the_slowest_model_counts(void **state)
     status->models[2].learner.position = 5;
     status->models[1].published = true;
     status->publish.version = 4;
-    status->publish.position = 77;
+    status->publish.base_position = 77;
     daemon_forget_look(status, &view);
     assert_int_equal(view.trained, 100);
     assert_int_equal(view.checkpointed, 89);
