@@ -131,6 +131,8 @@ program e2e.forget "$python" -B tests/e2e/forget.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
 program examples.load "$python" -B tests/examples/load.py build/release 2
 program e2e.backup "$python" -B tests/e2e/backup.py "$interestd"
+program e2e.pressure "$python" -B tests/e2e/pressure.py \
+  --slow "$top/build/release/tests/fault/libslow.so" "$interestd"
 program e2e.disk "$python" -B tests/e2e/disk.py "$interestd"
 program e2e.movielens "$python" -B tests/e2e/movielens.py "$interestd"
 kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \

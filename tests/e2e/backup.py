@@ -55,6 +55,7 @@ class Test:
             steps.run("two backups while it works", self.busy)
             for name in ("plain", "compact"):
                 steps.run(f"restore: {name}", self.restore, name)
+            steps.run("parts that do not belong together", self.mixed)
             steps.run("what is refused", self.refused)
 
     def straight(self):
@@ -118,6 +119,37 @@ class Test:
         finally:
             daemon.end()
         self.same(name, self.path(f"{name}-restored", "out"), weights)
+
+    def mixed(self):
+        """The first backup's store with what the second has beside it."""
+        daemon = Daemon(self.interestd, self.path("mixed"), self.config)
+        home = os.path.dirname(daemon.path)
+        shutil.copytree(self.path("compact", "state"),
+                        os.path.join(home, "state"))
+        shutil.copytree(self.path("compact", "model"),
+                        os.path.join(home, "model"))
+        check(self.damaged(daemon) == [], "as it was copied")
+        store = os.path.join(home, "state", "store", "data.mdb")
+        os.rename(store, store + ".aside")
+        shutil.copy(self.path("plain", "state", "store", "data.mdb"), store)
+        found = self.damaged(daemon)
+        check("checkpoints" in found and set(found) <= {"checkpoints", "model"},
+              f"an older store: {found}")
+        os.rename(store + ".aside", store)
+        schemas = os.path.join(home, "state", "schemas")
+        os.makedirs(schemas, exist_ok=True)
+        with open(os.path.join(schemas, "7.avsc"), "w") as file:
+            file.write('{"type": "rec')
+        check(self.damaged(daemon) == ["schemas"], "a broken schema")
+
+    @staticmethod
+    def damaged(daemon):
+        done = daemon.call("fsck", "--json")
+        parts = [part["part"] for part in json.loads(done.stdout)
+                 if not part["good"]]
+        check(done.returncode == (76 if parts else 0),
+              f"exit status {done.returncode}: {parts} {done.stderr}")
+        return parts
 
     def refused(self):
         done = self.daemon.call("backup", self.path("plain"))
