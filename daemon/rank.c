@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `interestd rank`: scores a JSON request with a published model, through
- * libinterest alone. With --follow it goes on, once a version and once every
+ * libinterest; the behaviors of a user that it names come from the daemon's
+ * state. With --follow it goes on, once a version and once every
  * --every-ms, a JSON line each, until SIGINT or SIGTERM. One thread. */
 #include <errno.h>
 #include <poll.h>
@@ -14,6 +15,7 @@
 #include "base/file.h"
 #include "daemon/commands.h"
 #include "daemon/options.h"
+#include "daemon/rank_history.h"
 #include "daemon/request.h"
 #include "snapshot/interest.h"
 
@@ -28,6 +30,7 @@ static void ask_stop(int signal_number)
 }
 
 struct ranking {
+    const char *config; /* the daemon's, for requests that name a user */
     struct interest_model *model;
     struct interest_scorer *scorer;
     struct rank_request request;
@@ -116,8 +119,12 @@ static enum base_status prepare(struct ranking *ranking,
     interest_scorer_close(ranking->scorer);
     ranking->scorer = NULL;
     free_answers(ranking);
-    enum base_status status = rank_request_parse(
-        ranking->model, ranking->text, ranking->size, &ranking->request, error);
+    enum base_status status =
+        rank_history_fill(ranking->model, ranking->config, &ranking->text,
+                          &ranking->size, error);
+    if (status == BASE_OK)
+        status = rank_request_parse(ranking->model, ranking->text,
+                                    ranking->size, &ranking->request, error);
     if (status != BASE_OK)
         return status;
     const struct interest_request *ids = &ranking->request.ids;
@@ -350,6 +357,8 @@ int daemon_rank_main(int argc, char **argv)
         {"request", OPTION_TEXT, &path, "FILE|-", true, "JSON request"},
         {"json", OPTION_FLAG, &json, NULL, false,
          "scores in the order of the candidates"},
+        {"config", OPTION_TEXT, &ranking.config, "FILE", false,
+         "the daemon's, where a request names a \"user\""},
         {"explain", OPTION_FLAG, &ranking.explain, NULL, false,
          "each behavior's attention, and the score without it"},
         {"follow", OPTION_FLAG, &following, NULL, false,
@@ -365,7 +374,8 @@ int daemon_rank_main(int argc, char **argv)
             "A request: {\"profile\": {\"gender\": \"f\"}, \"context\": "
             "{\"pid\": \"p1\"},\n \"behaviors\": [{\"goods\": \"g1\"}, ...], "
             "\"candidates\": [{\"goods\": \"g7\"}, ...]};\nbehaviors oldest "
-            "first, values strings or integers. \"time_ms\" gives the fields "
+            "first, values strings or integers. \"user\": \"u81\" in place of behaviors "
+            "takes those\nthat the daemon of --config knows. \"time_ms\" gives the fields "
             "that are taken\nfrom an event's time (hour).",
         .table = table,
         .count = sizeof table / sizeof table[0],

@@ -285,7 +285,8 @@ static enum base_status check_names(json_t *root, struct base_error *error)
         if (!found)
             return base_fail(error, BASE_DATA,
                              "request: no \"%.80s\" there; allowed: profile, "
-                             "context, behaviors, candidates, time_ms",
+                             "context, behaviors or user, candidates, "
+                             "time_ms",
                              name);
     }
     if (json_array_size(json_object_get(root, "candidates")) == 0)

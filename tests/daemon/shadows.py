@@ -200,6 +200,38 @@ class Test:
         scores = json.loads(done.stdout)["scores"]
         check(len(set(scores)) == 6 and all(0 < s < 1 for s in scores),
               f"scores {scores}")
+        self.rank_of_user(daemon, asked)
+
+    def rank_of_user(self, daemon, asked):
+        """A named user's behaviors come from the state: as if given."""
+        lines = daemon.call("inspect", "sequences").stdout.splitlines()
+        line = max(map(json.loads, lines), key=lambda x: len(x["behaviors"]))
+        with open(asked, encoding="utf-8") as file:
+            plain = json.load(file)
+        plain.pop("behaviors", None)
+        asked += ".user"
+        names = ("goods", "shop", "cate")
+        given = [{name: {"id": value} for name, value in zip(names, ids)
+                  if value} for _, _, ids in line["behaviors"]]
+        answers = []
+        for more in ({"user": line["user"]}, {"behaviors": given},
+                     {"user": line["user"], "time_ms": 1},
+                     {"user": "nobody has this name"}):
+            with open(asked, "w", encoding="utf-8") as file:
+                json.dump({**plain, **more}, file)
+            done = daemon.call("rank", "--model",
+                               daemon.config["model_folder"], "--request",
+                               asked, "--explain", "--json")
+            check(done.returncode == 0, f"rank: {done.stderr}")
+            answers.append(json.loads(done.stdout))
+        check(answers[0]["scores"] == answers[1]["scores"],
+              "behaviors of a user differ from the same ones given")
+        check([len(x["without"][0]) for x in answers] ==
+              [len(given), len(given), 0, 0], "not the user's behaviors")
+        done = daemon.call("rank", "--model", daemon.config["model_folder"],
+                           "--request", asked, config=False)
+        check(done.returncode == 64 and "--config FILE" in done.stderr,
+              f"rank of a user without --config: {done.stderr}")
 
     def alone(self):
         daemon = self.daemon("alone", learner={
