@@ -16,6 +16,7 @@
 #include "ingest/state.h"
 
 enum { PARTITIONS = 4, COMMIT_EVERY = 700, OPEN_EVERY = 4 };
+enum { FORGET = 3 }; /* a record's kind: its user is forgotten */
 
 /* One event in the file, little-endian, followed by `count` u64 ids. */
 struct record {
@@ -93,7 +94,10 @@ static enum base_status apply_all(struct run *run, struct base_error *error)
         if (fread(ids, sizeof ids[0], record.count, run->events) !=
             record.count)
             return base_fail(error, BASE_DATA, "events: cut off");
-        status = apply(run, &record, ids, error);
+        const struct learner_forget forget = {.user = record.user};
+        status = record.kind == FORGET
+                     ? ingest_state_forget(run->state, &forget, 1, error)
+                     : apply(run, &record, ids, error);
         if (!status && draw(run, COMMIT_EVERY) == 0)
             status = commit(run, error);
     }

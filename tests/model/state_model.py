@@ -16,7 +16,11 @@ Rules (numbers as in the comments below):
    events (fnw); a batch ends after each batch_size-th sample;
  8 a partition number that stops lets go of all that waits of it; where it
    goes on later, what was passed over is lost. Of another log, offsets count
-   anew and what was consumed before is remembered as a number.
+   anew and what was consumed before is remembered as a number;
+ 9 of a user who is forgotten nothing is left: what waits of it leaves for the
+   bucket of that name (in fnw an impression was counted), its ids are new
+   again, its record begins anew. The journal's line about it takes a position,
+   is a batch of its own, and ends the one before it.
 Everything is kept in memory and nothing is ever forgotten physically; that is
 the point: the daemon's blocks, indexes and commits must not show. Prints what
 `interestd inspect ledger|sequences|samples` prints, line for line."""
@@ -110,6 +114,7 @@ class Model:
                           items.index("item") + items.count("item"))
         self.journal = journal
         self.position = 0
+        self.batch_begin = 0
         self.users = {}
         self.partitions = {}
         self.impressions = {}  # id -> newest Impression of that id
@@ -280,6 +285,31 @@ class Model:
         else:
             self.count(impression.event, "evicted", "waiting")
 
+    # ---- forgetting ----------------------------------------------------
+
+    def forget(self, user, rows=()):
+        """Rule 9. User 0 is nobody."""
+        mine = [x for x in self.impressions.values() if x.event.user == user]
+        for impression in mine:
+            if impression.open:
+                self.leave(impression)
+                if not self.fnw:
+                    self.count(impression.event, "forgotten", "waiting")
+            del self.impressions[impression.event.event_id]
+        for event in [x for x in self.clicks.values() if x.user == user]:
+            del self.clicks[event.event_id]
+        for clicks in self.waiting.values():
+            for click in clicks:
+                if click.waiting and click.event.user == user:
+                    click.waiting = False
+                    self.count(click.event, "forgotten", "waiting")
+        self.users.pop(user, None)
+        self.end_batch()
+        keys = ",".join(f'[{table},"{key:016x}"]' for table, key in rows)
+        self.journal(f'{{"forget":"{user:016x}","rows":[{keys}]}}')
+        self.position += 1
+        self.end_batch()
+
     # ---- losses --------------------------------------------------------
 
     def stop(self, number):
@@ -329,9 +359,14 @@ class Model:
             f'"event_ms":{event.event_ms},"label":{label},"kind":"{kind}",'
             f'"ids":{hexadecimal(event.ids)},"history":[{history}]}}')
         self.position += 1
-        if self.position % self.batch_size == 0:
-            self.journal(f'{{"batch_end":{self.position}}}')
+        if self.position - self.batch_begin == self.batch_size:
+            self.end_batch()
         return position
+
+    def end_batch(self):
+        if self.position > self.batch_begin:
+            self.journal(f'{{"batch_end":{self.position}}}')
+        self.batch_begin = self.position
 
     def final(self, impression):
         self.journal(f'{{"final":{impression.position},'
@@ -363,8 +398,10 @@ class Model:
                    f'"behaviors":[{behaviors}]}}')
 
 
-def run(config, folder, logs, output):
-    """Writes ledger, sequences and samples into the folder `output`."""
+def run(config, folder, logs, output, forgets=None):
+    """Writes ledger, sequences and samples into the folder `output`. forgets:
+    {(topic, partition, offset): [user]}, forgotten behind that record."""
+    forgets = forgets or {}
     os.makedirs(output, exist_ok=True)
     with open(os.path.join(output, "samples"), "w") as journal:
         model = Model(config, lambda line: journal.write(line + "\n"))
@@ -372,6 +409,9 @@ def run(config, folder, logs, output):
             model.start(topic, partition, log[0][0] if log else 0)
         for event in merged(config, folder, logs):
             model.apply(event)
+            for user in forgets.get((event.topic, event.partition,
+                                     event.offset), ()):
+                model.forget(user)
     for name, lines in (("ledger", model.ledger()),
                         ("sequences", model.sequences())):
         with open(os.path.join(output, name), "w") as file:

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The state machine in C against the model in Python on made-up streams, with
-both label modes, evictions, down-sampling, time to live, dead letters and
-gaps; commits and re-opens of the state at random places must not show.
+both label modes, evictions, down-sampling, time to live, dead letters, gaps
+and users who are forgotten; commits and re-opens of the state at random places must not show.
 Without Kafka: merged events go from a file into the state (apply_events.c,
 named by the environment variable APPLY_EVENTS)."""
 
+import collections
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -22,7 +24,8 @@ from events import CLICKS, IMPRESSIONS, merged
 import state_model
 import stream
 
-DEAD, TRUNCATED = 2, 6
+DEAD, FORGET, TRUNCATED = 2, 3, 6
+FORGET_EVERY = 150  # events; one of the users of late, or nobody
 # Beside the stream's own: a multi-hot field of which one place is used, a user
 # id as a feature, derived numbers in a group of their own.
 FEATURES = [
@@ -69,7 +72,19 @@ def logs_of(seed):
     return logs
 
 
-def write_events(path, events):
+def forgets_of(seed, events):
+    """Users to forget, by the place of the record before."""
+    rng = random.Random(seed)
+    forgets, recent = {}, collections.deque([0], 40)
+    for event in events:
+        recent.append(event.user)
+        if rng.randrange(FORGET_EVERY) == 0:
+            forgets[event.topic, event.partition, event.offset] = \
+                rng.sample(recent, min(len(recent), rng.randrange(1, 3)))
+    return forgets
+
+
+def write_events(path, events, forgets):
     with open(path, "wb") as file:
         for event in events:
             dead, ids = event.ids is None, event.ids or ()
@@ -79,6 +94,10 @@ def write_events(path, events):
                 event.offset, event.own_ms, event.apply_ms, event.event_ms,
                 event.user, event.event_id, event.impression) +
                 struct.pack(f"<{len(ids)}Q", *ids))
+            for user in forgets.get((event.topic, event.partition,
+                                     event.offset), ()):
+                file.write(struct.pack("<BBBBiqqqqQQQ", FORGET, 0, 0, 0, 0, 0,
+                                       0, 0, 0, user, 0, 0))
 
 
 class Differential(unittest.TestCase):
@@ -92,9 +111,12 @@ class Differential(unittest.TestCase):
                 "kafka.brokers": "127.0.0.1:1", **settings})
             config["features"] += features
             logs = logs_of(seed)
-            model = state_model.run(config, "/", logs, path("model"))
+            forgets = forgets_of(seed, merged(config, "/", logs))
+            model = state_model.run(config, "/", logs, path("model"), forgets)
             self.assertGreater(model.position, 500)
-            write_events(path("events"), merged(config, "/", logs))
+            self.assertGreater(sum(p.buckets["forgotten"]
+                                   for p in model.partitions.values()), 0)
+            write_events(path("events"), merged(config, "/", logs), forgets)
             chains = set()
             for number in (1, 2):
                 out = path(f"out{number}")
