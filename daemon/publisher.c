@@ -51,6 +51,7 @@ struct daemon_publisher {
     /* Role publish. */
     bool forcing; /* what was asked for need not pass the gate */
     bool based;   /* .. and is to be a base of its own chain */
+    bool beside_wanted; /* .. and is to get a base beside it */
     enum daemon_gate_reason verdict;
     struct snapshot_judged judged;
     uint64_t deltas, bytes; /* since the newest base */
@@ -411,8 +412,9 @@ BASE_ON(publish)
 static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
 {
     publisher->forcing = false;
+    publisher->beside_wanted = base_is_due(publisher);
     if (publisher->config->publish.delta_ms)
-        ask(publisher, wait_ms, base_is_due(publisher));
+        ask(publisher, wait_ms, publisher->beside_wanted);
 }
 
 BASE_ON(publish)
@@ -477,7 +479,7 @@ static void take_delta(struct daemon_publisher *publisher,
     const struct learner_delta_info *info = learner_delta_get_info(delta);
     if (!publisher->based && snapshot_follows(publisher->snapshot, delta)) {
         uint64_t position = info->position;
-        bool checkpoint = info->checkpoint;
+        bool checkpoint = info->checkpoint && publisher->beside_wanted;
         bool made = publish_delta(publisher, delta);
         bool held = publisher->verdict != DAEMON_GATE_PASSED;
         if (made && checkpoint)

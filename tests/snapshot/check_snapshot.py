@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reader of the snapshot format written from schemas/snapshot.md alone.
 
-check_snapshot.py MODEL_FOLDER...: reads the version that CURRENT names, checks
-its files, scores its golden requests in doubles and compares within 1e-5.
+check_snapshot.py MODEL_FOLDER...: follows the chain of versions back from what
+CURRENT names to one that is complete or has a base beside it, checks the files
+on the way, applies the deltas, scores every version's golden requests in
+doubles and compares within 1e-5; every base beside a version that it comes by
+must be its state bit for bit. Prints CURRENT's version and what it saw.
 Needs numpy; file hashes are checked, and crosses scored, where the module
 xxhash is there.
 """
@@ -12,7 +15,6 @@ import math
 import os
 import struct
 import sys
-from array import array
 
 import numpy as np
 
@@ -48,13 +50,14 @@ def read_tensors(path, listed):
     for name in order:
         entry = header[name]
         begin, end = entry["data_offsets"]
-        code = {"F32": "f", "U32": "I", "U64": "Q"}[entry["dtype"]]
-        values = array(code)
+        dtype = np.dtype({"F32": "<f4", "F16": "<f2", "I8": "i1",
+                          "U32": "<u4", "U64": "<u8"}[entry["dtype"]])
         check(begin == at, f"{path}: {name} leaves a hole or overlaps")
-        check(math.prod(entry["shape"]) * values.itemsize == end - begin,
+        check(math.prod(entry["shape"]) * dtype.itemsize == end - begin,
               f"{path}: shape of {name}")
-        values.frombytes(data[8 + length + begin:8 + length + end])
-        tensors[name] = (entry["shape"], values)
+        values = np.frombuffer(data[8 + length + begin:8 + length + end],
+                               dtype=dtype)
+        tensors[name] = (entry["dtype"], values.reshape(entry["shape"]))
         at = end
     check(8 + length + at == len(data), f"{path}: bytes at the end")
     return tensors
@@ -69,34 +72,57 @@ def mix(x):
 
 
 class Table:
-    def __init__(self, path, listed, spec):
-        tensors = read_tensors(path, listed)
-        (self.capacity,), self.index = tensors["index"]
-        (rows,), self.keys = tensors["keys"]
-        shape, self.values = tensors["rows"]
-        self.width = spec["width"]
-        self.rows = np.array(self.values, dtype=float).reshape(shape)
-        check(set(tensors) == {"index", "keys", "rows"}, f"{path}: tensors")
-        check(shape == [rows, self.width] and rows == spec["rows"],
-              f"{path}: rows")
-        check(self.capacity & (self.capacity - 1) == 0, f"{path}: capacity")
-        check(self.capacity >= max(16, 2 * rows), f"{path}: load")
-        check(self.keys[0] == 0, f"{path}: OOV row")
-        for row, key in enumerate(self.keys):
-            check(self.find(key) == row, f"{path}: key {key:016x}")
-            check(row == 0 or key > self.keys[row - 1], f"{path}: order")
+    """A table's rows by key, as float32 arrays, widened."""
 
-    def find(self, key):
-        place = mix(key) % self.capacity
-        while self.index[place]:
-            row = self.index[place] - 1
-            if self.keys[row] == key:
-                return row
-            place = (place + 1) % self.capacity
-        return 0
+    def __init__(self, spec):
+        self.name, self.width, self.rows = spec["name"], spec["width"], {}
 
     def row(self, key):
-        return self.rows[self.find(key)]
+        return self.rows[key if key in self.rows else 0].astype(float)
+
+    def take(self, path, tensors, spec, names):
+        check(set(tensors) == names | ({"scale"} if spec["row_dtype"] == "I8"
+                                       else set()), f"{path}: tensors")
+        keys = tensors["keys"][1]
+        dtype, rows = tensors["rows"]
+        check(dtype == spec["row_dtype"], f"{path}: row_dtype")
+        check(rows.shape == (len(keys), self.width), f"{path}: rows")
+        check(keys[0] == 0, f"{path}: OOV row")
+        check(np.all(keys[1:] > keys[:-1]), f"{path}: order")
+        rows = rows.astype(np.float32)
+        if "scale" in tensors:
+            check(len(tensors["scale"][1]) == len(keys), f"{path}: scale")
+            rows = rows * tensors["scale"][1][:, None]
+        self.rows.update(zip(keys.tolist(), rows))
+        return keys.tolist()
+
+    def load(self, path, listed, spec):
+        tensors = read_tensors(path, listed)
+        keys = self.take(path, tensors, spec, {"index", "keys", "rows"})
+        index = tensors["index"][1].tolist()
+        capacity = len(index)
+        check(capacity & (capacity - 1) == 0, f"{path}: capacity")
+        check(capacity >= max(16, 2 * len(keys)), f"{path}: load")
+        for row, key in enumerate(keys):
+            place = mix(key) % capacity
+            while index[place] and keys[index[place] - 1] != key:
+                place = (place + 1) % capacity
+            check(index[place] == row + 1, f"{path}: key {key:016x}")
+        check(len(self.rows) == spec["rows"], f"{path}: rows")
+
+    def apply(self, path, listed, spec):
+        tensors = read_tensors(path, listed)
+        gone = tensors["gone"][1]
+        check(np.all(gone[1:] > gone[:-1]) and 0 not in gone,
+              f"{path}: order of gone")
+        for key in gone.tolist():
+            check(key in self.rows, f"{path}: {key:016x} went, was not there")
+            del self.rows[key]
+        keys = self.take(path, tensors, spec, {"keys", "rows", "gone"})
+        check(not set(keys) & set(gone.tolist()), f"{path}: gone and changed")
+        check(len(keys) == spec["changed"] and len(gone) == spec["gone"],
+              f"{path}: counts")
+        check(len(self.rows) == spec["rows"], f"{path}: rows after it")
 
 
 def cross_id(behavior, candidate):
@@ -129,20 +155,12 @@ class Model:
     """The weights, and section 5. Rows are vectors of doubles."""
 
     def __init__(self, folder, manifest):
-        files = {file["name"]: file for file in manifest["files"]}
         specs = {spec["name"]: spec for spec in manifest["tables"]}
-
-        def path_of(name):
-            return os.path.join(folder, name), files[name]
-
         self.config = manifest["model"]
         self.kind = self.config["kind"]
-        dense = read_tensors(*path_of("dense.safetensors"))
-        self.dense = {name: np.array(values, dtype=float).reshape(shape)
-                      for name, (shape, values) in dense.items()}
-        self.tables = {
-            name: Table(*path_of(f"table.{name}.safetensors"), spec)
-            for name, spec in specs.items()}
+        self.tables = {name: Table(spec) for name, spec in specs.items()}
+        check(manifest["kind"] == "base", f"{folder}: kind")
+        self.take(folder, manifest)
         self.groups = {"profile": [], "item": [], "context": []}
         for field in manifest["fields"]:
             group = self.groups[field["group"]]
@@ -155,6 +173,29 @@ class Model:
                   (embedding, embedding + 1), "width of a table")
             group.append(Field(table, embedding))
         self.used = set()
+
+    def take(self, folder, manifest):
+        """Loads a base, or applies a delta."""
+        files = {file["name"]: file for file in manifest["files"]}
+
+        def path_of(name):
+            return os.path.join(folder, name), files[name]
+
+        self.dense = {name: values.astype(float) for name, (_, values) in
+                      read_tensors(*path_of("dense.safetensors")).items()}
+        for spec in manifest["tables"]:
+            table = self.tables[spec["name"]]
+            take = table.load if manifest["kind"] == "base" else table.apply
+            take(*path_of(f"table.{spec['name']}.safetensors"), spec)
+
+    def check_same(self, other, what):
+        check(all(np.array_equal(self.dense[name], other.dense[name])
+                  for name in self.dense), f"{what}: dense weights differ")
+        for name, table in self.tables.items():
+            rows = other.tables[name].rows
+            check(table.rows.keys() == rows.keys(), f"{what}: keys of {name}")
+            check(all(table.rows[key].tobytes() == rows[key].tobytes()
+                      for key in rows), f"{what}: rows of {name}")
 
     def tensor(self, name):
         self.used.add(name)
@@ -344,26 +385,93 @@ def check_golden(model, number, golden):
     return worst
 
 
+def read_manifest(folder, name, expected=None):
+    with open(os.path.join(folder, name, "manifest.json"), "rb") as file:
+        text = file.read()
+    if expected:
+        check_hash(text, expected, f"{name}: manifest.json")
+    manifest = json.loads(text)
+    check(manifest["format"] == 3, f"{name}: format")
+    check(name[1:] == f"{manifest['epoch']}-{manifest['version']}",
+          f"{name}: version")
+    return manifest
+
+
+def beside(folder, name, expected):
+    """The manifest of the base beside a version, or None."""
+    if not os.path.isdir(os.path.join(folder, "b" + name[1:])):
+        return None
+    manifest = read_manifest(folder, "b" + name[1:])
+    check(manifest["kind"] == "base" and manifest["beside"] == expected,
+          f"{name}: its base is of another version")
+    return manifest
+
+
+def chain_of(folder, name, expected):
+    """[(name, manifest hash, manifest)] from a beginning to the version."""
+    chain = []
+    while True:
+        manifest = read_manifest(folder, name, expected)
+        chain.insert(0, (name, expected, manifest))
+        if manifest["kind"] == "base" or beside(folder, name, expected):
+            return chain
+        parent = manifest["parent"]
+        name = f"v{parent['epoch']}-{parent['version']}"
+        expected = parent["hash"]
+
+
+def check_goldens(model, manifest):
+    check(manifest["golden"], "no golden requests")
+    return max(check_golden(model, i, golden)
+               for i, golden in enumerate(manifest["golden"]))
+
+
 def check_folder(folder):
     with open(os.path.join(folder, "CURRENT"), encoding="ascii") as file:
         line = file.read()
     check(line.endswith("\n") and line.count(" ") == 1, "CURRENT")
     name, expected = line[:-1].split(" ")
-    with open(os.path.join(folder, name, "manifest.json"), "rb") as file:
-        text = file.read()
-    check_hash(text, expected, "manifest.json")
-    manifest = json.loads(text)
-    check(manifest["format"] == 3 and manifest["kind"] == "base", "format")
-    check(name == f"v{manifest['epoch']}-{manifest['version']}", "version")
-    model = Model(os.path.join(folder, name), manifest)
-    check(manifest["golden"], "no golden requests")
-    worst = max(check_golden(model, i, golden)
-                for i, golden in enumerate(manifest["golden"]))
+    chain = chain_of(folder, name, expected)
+    begin, begin_hash, manifest = chain[0]
+    where = begin
+    if manifest["kind"] == "delta":
+        where, manifest = "b" + begin[1:], beside(folder, begin, begin_hash)
+    model = Model(os.path.join(folder, where), manifest)
+    worst = check_goldens(model, manifest)
+    for at, hash_, manifest in chain[1:]:
+        model.take(os.path.join(folder, at), manifest)
+        worst = max(worst, check_goldens(model, manifest))
     check(not model.unused(), f"tensors that no score needs: "
                               f"{sorted(model.unused())}")
-    print(f"{folder}: {name}: {manifest['model']['kind']}, "
-          f"{len(manifest['golden'])} golden requests agree within "
+    print(f"{folder}: {name}: {manifest['model']['kind']}, {where} and "
+          f"{len(chain) - 1} deltas, golden requests agree within "
           f"{worst:.1e}{'' if xxhash else ' (hashes not checked)'}")
+    check_besides(folder)
+
+
+def check_besides(folder):
+    """Each base beside a delta is what the chain before it comes to."""
+    names = sorted((name for name in os.listdir(folder) if name[0] == "v"),
+                   key=lambda name: int(name.split("-")[1]))
+    model, seen = None, 0
+    for name in names:
+        manifest = read_manifest(folder, name)
+        path = os.path.join(folder, name)
+        if manifest["kind"] == "base":
+            model = Model(path, manifest)
+        elif model:
+            model.take(path, manifest)
+        with open(os.path.join(path, "manifest.json"), "rb") as file:
+            hash_ = xxhash and xxhash.xxh3_128_hexdigest(file.read())
+        base = hash_ and beside(folder, name, hash_)
+        if base:
+            base = Model(os.path.join(folder, "b" + name[1:]), base)
+            if model:
+                model.check_same(base, f"b{name[1:]}")
+                seen += 1
+            model = base
+    if seen:
+        print(f"{folder}: {seen} bases beside deltas are the same bit for bit")
 
 
 def main():

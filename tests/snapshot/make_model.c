@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* make_model FOLDER [ROWS [DELTAS [PAUSE_MS]]]: publishes a small model with
- * drawn weights, then so many deltas, one each PAUSE_MS, every third with a
- * base beside it, for the tests that are not C: of the installed library, of
- * the file format, of the example server. */
+/* make_model FOLDER [ROWS [DELTAS [PAUSE_MS [F32|F16|I8]]]]: publishes a small
+ * model with drawn weights, then so many deltas, one each PAUSE_MS, every third
+ * with a base beside it, for the tests that are not C: of the installed
+ * library, of the file format, of the example server. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,8 @@ int main(int argc, char **argv)
 {
     struct fixture fixture;
     if (argc < 2) {
-        fprintf(stderr, "usage: make_model FOLDER [ROWS [DELTAS [PAUSE_MS]]]\n");
+        fprintf(stderr, "usage: make_model FOLDER [ROWS [DELTAS [PAUSE_MS "
+                        "[TYPE]]]]\n");
         return 64;
     }
     fixture_init(&fixture, 17, argc > 2 ? strtoull(argv[2], NULL, 10) : 200);
@@ -22,6 +23,10 @@ int main(int argc, char **argv)
     uint64_t id = learner_id(learner_table_seed("goods"), "shoe7", 5);
     fixture.keys[1][fixture.rows - 1] = id;
     struct snapshot_publisher *publisher = fixture_publisher(argv[1]);
+    if (argc > 5 && strcmp(argv[5], "F16") == 0)
+        publisher->config.row_type = SNAPSHOT_ROW_F16;
+    if (argc > 5 && strcmp(argv[5], "I8") == 0)
+        publisher->config.row_type = SNAPSHOT_ROW_I8;
     struct snapshot_announcement said = fixture_publish(publisher, &fixture);
     unsigned long deltas = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     for (unsigned long i = 1; i <= deltas; i++) {

@@ -8,6 +8,14 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/interestd-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 version=$("$make_model" "$work/model" 60)
 "$python" -B "$check" "$work/model"
+for type in F32 F16 I8; do
+    "$make_model" "$work/chain-$type" 60 8 0 "$type" >/dev/null
+    "$python" -B "$check" "$work/chain-$type" >"$work/said"
+    cat "$work/said"
+    grep -q "and 2 deltas" "$work/said"
+    grep -q "2 bases beside deltas are the same" "$work/said" ||
+        ! "$python" -c "import xxhash"
+done
 "$make_kinds" "$work/kinds" >"$work/names"
 cd "$work/kinds"
 "$python" -B "$check" $(cat "$work/names")
