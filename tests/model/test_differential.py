@@ -114,8 +114,9 @@ class Differential(unittest.TestCase):
             forgets = forgets_of(seed, merged(config, "/", logs))
             model = state_model.run(config, "/", logs, path("model"), forgets)
             self.assertGreater(model.position, 500)
-            self.assertGreater(sum(p.buckets["forgotten"]
-                                   for p in model.partitions.values()), 0)
+            if not model.fnw:  # there only a few clicks wait
+                self.assertGreater(sum(p.buckets["forgotten"] for p in
+                                       model.partitions.values()), 10)
             write_events(path("events"), merged(config, "/", logs), forgets)
             chains = set()
             for number in (1, 2):
