@@ -279,7 +279,8 @@ static void print_sample(struct dump *dump, struct journal_walk *journal,
     for (uint32_t i = 0; i < journal->history_count; i++) {
         if (i)
             fputc(',', dump->out);
-        print_ids(dump->out, journal->history + i * step, dump->view.item_count);
+        print_ids(dump->out, journal->history + i * step,
+                  dump->view.item_count);
     }
     fputs("]}\n", dump->out);
     journal->position++;
@@ -423,12 +424,13 @@ static enum base_status print_waiting_block(struct dump *dump,
     struct ingest_pending_view view;
     struct ingest_waiting waiting;
     enum base_status status = ingest_reader_get(
-        dump->view.reader, clicks ? INGEST_DB_CLICK_BITS : INGEST_DB_IMPRESSION_BITS,
-        key, &bits, error);
+        dump->view.reader,
+        clicks ? INGEST_DB_CLICK_BITS : INGEST_DB_IMPRESSION_BITS, key, &bits,
+        error);
     if (!status)
         status = ingest_pending_view_open(
-            topic, clicks ? dump->view.item_count : dump->view.field_count, key, value,
-            bits, &view, error);
+            topic, clicks ? dump->view.item_count : dump->view.field_count,
+            key, value, bits, &view, error);
     for (unsigned i = 0; !status && i < view.count; i++)
         if (ingest_pending_view_at(&view, i, &waiting, &clicked))
             print_waiting_event(dump, topic, &waiting, clicked);

@@ -133,7 +133,8 @@ class Test:
         os.rename(store, store + ".aside")
         shutil.copy(self.path("plain", "state", "store", "data.mdb"), store)
         found = self.damaged(daemon)
-        check("checkpoints" in found and set(found) <= {"checkpoints", "model"},
+        check("checkpoints" in found and
+              set(found) <= {"checkpoints", "model"},
               f"an older store: {found}")
         os.rename(store + ".aside", store)
         schemas = os.path.join(home, "state", "schemas")

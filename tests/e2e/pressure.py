@@ -22,7 +22,7 @@ import topics
 
 TOPICS = "impressions:4,clicks:4,model-announcements:1"
 PAD = 700       # bytes more in each impression
-ROOM_MIB = 10   # above the easy run: queues of 8 partitions at 1 MiB, and slack
+ROOM_MIB = 10  # above the easy run: 8 queues of 1 MiB, and slack
 
 
 class Test:

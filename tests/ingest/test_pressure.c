@@ -112,18 +112,20 @@ static void a_hot_user(struct state_fixture *fixture)
 /* Event time moves on slowly: no window closes. */
 static void make_open(struct fixture_event *made, int64_t number)
 {
-    fixture_impression(made, number, 1000 + number / 100, (uint64_t)number % 100,
-                       (uint64_t)number + 1, 1);
+    fixture_impression(made, number, 1000 + number / 100,
+                       (uint64_t)number % 100, (uint64_t)number + 1, 1);
 }
 
 static void many_impressions(struct state_fixture *fixture)
 {
     fixture->config.pending_max = 1000;
+    fixture->config.map_start_bytes = 1 << 20; /* the map grows under it */
     fixture->config.remembered_max = 4000;
     fixture->config.lateness_ms = 1 << 30;
     reopen(fixture);
     int64_t events = 40000 * (int64_t)scale;
     flood(fixture, events, 8192, make_open);
+    assert_true(status.map_bytes > 1 << 20);
     assert_int_equal(status.buckets[INGEST_WAITING], 1000);
     assert_int_equal(status.buckets[INGEST_EVICTED], events - 1000);
     assert_int_equal(status.evicted, events - 1000);

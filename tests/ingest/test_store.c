@@ -384,6 +384,23 @@ static void reader_table_is_known(void **state)
     assert_int_equal(readers.lag_commits, 0);
 }
 
+/* LMDB's own default is 126 slots. */
+static void more_readers_than_usual(void **state)
+{
+    enum { MANY = 200 };
+    struct fixture *fixture = *state;
+    struct ingest_reader *readers[MANY];
+    struct ingest_store_readers table;
+    fill(fixture, 0, 1);
+    for (unsigned i = 0; i < MANY; i++)
+        must(fixture, ingest_reader_new(fixture->store, &readers[i],
+                                        &fixture->error));
+    ingest_store_get_readers(fixture->store, &table);
+    assert_int_equal(table.slots, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        ingest_reader_free(readers[i]);
+}
+
 /* Whatever is cut off, the answer is a word and never a signal. */
 static void a_cut_file_is_refused(void **state)
 {
@@ -506,6 +523,7 @@ int main(void)
         TEST(map_grows_under_readers),
         TEST(tight_says_when_a_commit_makes_room),
         TEST(reader_table_is_known),
+        TEST(more_readers_than_usual),
         TEST(a_cut_file_is_refused),
         TEST(a_file_that_ends_in_free_pages_is_whole),
         TEST(a_copy_is_the_newest_commit),
