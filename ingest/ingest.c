@@ -71,6 +71,7 @@ void ingest_fail(struct ingest *ingest, const struct base_error *error)
     ingest_source_stop(ingest->source);
     if (atomic_exchange(&ingest->failed_once, true))
         return;
+    ingest->failure = *error;
     base_log(BASE_LOG_ERROR, "event=ingest_failed text=\"%s\"", error->text);
     if (ingest->failed)
         ingest->failed(ingest->failed_self, error);
@@ -200,9 +201,10 @@ enum base_status ingest_stop(struct ingest *ingest, struct base_error *error)
     pthread_join(ingest->ingest_thread, NULL);
     pthread_join(ingest->store_thread, NULL);
     ingest->started = false;
-    if (atomic_load(&ingest->failed_once))
-        return base_fail(error, BASE_BROKEN, "ingest had failed before");
-    return BASE_OK;
+    if (!atomic_load(&ingest->failed_once))
+        return BASE_OK;
+    return base_fail(error, ingest->failure.status, "ingest: %.900s",
+                     ingest->failure.text);
 }
 
 static void free_chunks(struct base_ring *ring)

@@ -30,6 +30,7 @@ struct ingest {
 
     struct ingest_mailbox mailbox; /* for the store thread */
     atomic_bool stopping, failed_once, trainer_idle;
+    struct base_error failure; /* of who failed; read once both have ended */
     _Atomic uint64_t trim_to, epoch, committed;
     _Atomic uint64_t forgets; /* newest request to forget */
     /* Since when the main model finds no batch (0: it does), and where. */

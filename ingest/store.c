@@ -66,7 +66,10 @@ static enum base_status status_of(int code)
     case MDB_INVALID: return BASE_CORRUPT;
     case MDB_VERSION_MISMATCH:
     case MDB_INCOMPATIBLE: return BASE_DATA;
-    case ENOMEM: return BASE_SYSTEM;
+    case ENOMEM:
+    case EMFILE:
+    case ENFILE:
+    case EAGAIN: return BASE_SYSTEM;
     case ENOENT: return BASE_NO_INPUT;
     case EACCES: return BASE_DENIED;
     default: return BASE_IO;

@@ -161,6 +161,24 @@ static enum base_status finish_file(struct learner_cut *cut,
     return status;
 }
 
+/* Aside first: a crash leaves no checkpoint without its file. */
+static enum base_status remove_checkpoint(const char *folder,
+                                          uint64_t position,
+                                          struct base_error *error)
+{
+    char name[LEARNER_CHECKPOINT_NAME], temporary[64], path[PATH], aside[PATH];
+    learner_checkpoint_name(name, position);
+    snprintf(temporary, sizeof temporary, ".tmp-%s", name);
+    enum base_status status = base_file_join(path, PATH, folder, name, error);
+    if (!status)
+        status = base_file_join(aside, PATH, folder, temporary, error);
+    if (!status)
+        status = base_file_remove(aside, error);
+    if (!status && rename(path, aside))
+        status = base_fail_errno(error, errno, "%s: rename", path);
+    return status ? status : base_file_remove(aside, error);
+}
+
 /* Removes all but the newest `kept`; returns the oldest that is left. */
 static uint64_t prune(struct learner_cut *cut)
 {
@@ -172,14 +190,8 @@ static uint64_t prune(struct learner_cut *cut)
         cut->config.folder, positions, MOST, &count, &error);
     unsigned surplus = !status && count > cut->config.kept
                            ? count - cut->config.kept : 0;
-    for (unsigned i = 0; !status && i < surplus; i++) {
-        char name[LEARNER_CHECKPOINT_NAME], path[PATH];
-        learner_checkpoint_name(name, positions[i]);
-        status = base_file_join(path, sizeof path, cut->config.folder, name,
-                                &error);
-        if (!status)
-            status = base_file_remove(path, &error);
-    }
+    for (unsigned i = 0; !status && i < surplus; i++)
+        status = remove_checkpoint(cut->config.folder, positions[i], &error);
     if (status)
         base_log(BASE_LOG_WARN, "event=checkpoint_prune_failed %sreason=\"%s\"",
                  cut->config.label, error.text);

@@ -142,6 +142,8 @@ program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
 kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
 fault=$top/build/release/tests/fault/libfault.so
 program fault.lives "$python" -B tests/fault/lives.py "$fault" "$interestd"
+program fault.operations "$python" -B tests/fault/operations.py "$fault" \
+  "$interestd"
 kafka_program e2e.secure "$python" -B tests/e2e/secure.py "$interestd"
 kafka_program e2e.broker_faults "$python" -B tests/e2e/broker_faults.py \
   "$interestd"
