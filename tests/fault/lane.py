@@ -187,7 +187,7 @@ class Lane:
 
     def _config(self):
         config = merge(stream.config(), {
-            "kafka.brokers": self.broker.brokers,
+            "kafka.brokers": self.broker.brokers, "log.level": "debug",
             "ingest.commit_events": 40, "ingest.commit_ms": 20,
             "ingest.idle_ms": 10, "ingest.map_mb": 256,
             "learner.batch_size": 16, "learner.dimension": 4,
