@@ -129,7 +129,7 @@ static void close_producer(struct ingest_announcer *announcer)
         return;
     rd_kafka_purge(announcer->producer,
                    RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    rd_kafka_destroy(announcer->producer);
+    ingest_kafka_free(announcer->producer);
     announcer->producer = NULL;
 }
 

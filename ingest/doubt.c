@@ -24,9 +24,10 @@
 
 enum {
     CHECK_MS = 5000,     /* between checks without a doubt */
+    STALLED_MS = 1000,   /* while a transaction holds a partition up */
     AGAIN_MS = 250,      /* and behind one that was not answered */
     UNREADABLE_MAX = 3,  /* checks until a damaged anchor is let be */
-    STALL_SAID_MS = 10000,
+    STALL_SAID_MS = 5000,
 };
 
 void ingest_source_doubt(struct ingest_source *source)
@@ -104,7 +105,7 @@ static bool judge_anchor(struct ingest_source *source, unsigned i,
 
 /* Held up by an open transaction: committed records end before the log does,
  * and all of them are read. */
-static void judge_stall(struct ingest_source *source, unsigned i,
+static bool judge_stall(struct ingest_source *source, unsigned i,
                         int64_t stable, int64_t end)
 {
     struct ingest_slot *slot = &source->slots[i];
@@ -127,6 +128,7 @@ static void judge_stall(struct ingest_source *source, unsigned i,
                  source->positions[i].partition, (long long)stable,
                  (long long)end, (long long)(source->now_ms - since_ms));
     slot->stall_said = say;
+    return held;
 }
 
 static bool any_stopped(const struct ingest_source *source)
@@ -161,15 +163,18 @@ static void judge_count(struct ingest_source *source,
 static void take_check(struct ingest_source *source,
                        const struct ingest_watch_answer *answer)
 {
-    bool judged = true;
+    bool judged = true, stalled = false;
     for (unsigned k = 0; k < answer->count; k++) {
         unsigned i = answer->slots[k];
         if (source->slots[i].stopped)
             continue;
         judged &= judge_anchor(source, i, answer->anchors[k],
                                answer->positions[k].anchor_offset);
-        judge_stall(source, i, answer->stable[k], answer->ends[k]);
+        stalled |=
+            judge_stall(source, i, answer->stable[k], answer->ends[k]);
     }
+    if (stalled)
+        source->check_ms = source->now_ms + STALLED_MS;
     judge_count(source, answer->partitions);
     if (source->wiring.begins)
         source->wiring.begins(source->wiring.self, answer->positions,

@@ -24,7 +24,7 @@ enum {
     READERS = SOURCE | HELPER,
     PREFETCH_KB = 65536, /* of all partitions together */
     PREFETCH_LEAST_KB = 1024,
-    FREE_SECONDS = 8,
+    FREE_SECONDS = 3,
 };
 
 static const struct fixed fixed[] = {
