@@ -83,8 +83,12 @@ static enum base_status make_slots(struct ingest_source *source,
     source->positions = calloc(count, sizeof *source->positions);
     source->fresh = calloc(count, sizeof *source->fresh);
     source->asking = calloc(count, sizeof *source->asking);
+    struct ingest_slot *slots = calloc(count, sizeof *slots);
+    for (unsigned i = 0; slots && i < count; i++)
+        slots[i] = (struct ingest_slot){.lost_from = -1, .lost_to = -1,
+                                        .end = -1, .gone = -1, .cached = -1};
     pthread_mutex_lock(&source->mutex); /* the status sees them from here on */
-    source->slots = calloc(count, sizeof *source->slots);
+    source->slots = slots;
     pthread_mutex_unlock(&source->mutex);
     if (!source->positions || !source->slots || !source->fresh ||
         !source->asking)
@@ -96,10 +100,6 @@ static enum base_status make_slots(struct ingest_source *source,
             .partition = (int32_t)(i % source->per_topic),
             .next = -1, .start = -1, .own_ms = INT64_MIN,
             .apply_ms = INT64_MIN, .anchor_offset = -1};
-    for (unsigned i = 0; i < count; i++)
-        source->slots[i].lost_from = source->slots[i].lost_to =
-            source->slots[i].end = source->slots[i].gone =
-                source->slots[i].cached = -1;
     for (unsigned i = 0; i < source->known_count; i++)
         source->positions[source->known[i].topic * source->per_topic +
                           (unsigned)source->known[i].partition] =
