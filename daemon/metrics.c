@@ -65,6 +65,10 @@ static const struct metric metrics[] = {
     {"ingest_ids_forgotten_total", COUNTER, IN(ingest.ids_forgotten),
      "Ids beyond ingest.remembered_max that went before their time, in this "
      "process."},
+    {"ingest_forget_requests_total", COUNTER, IN(ingest.forget.serial),
+     "Requests to forget users that the state has obeyed."},
+    {"ingest_forget_done_total", COUNTER, IN(ingest.forget.done),
+     "Those of them after which nothing is left of the users."},
     {"ingest_users", GAUGE, IN(ingest.users), "Users with a sequence."},
     {"ingest_journal_end_positions", GAUGE, IN(ingest.journal_end),
      "Samples written to the journal."},

@@ -103,6 +103,10 @@ static void collect(void *self, struct daemon_status *status);
 static void tend_forget(struct run *run)
 {
     struct daemon_forget_view view;
+    if (!ingest_forget_open(run->ingest)) {
+        run->forget = (struct daemon_forget){.phase = DAEMON_FORGET_NOTHING};
+        return;
+    }
     if (run->ticks++ % FORGET_TICKS)
         return;
     collect(run, run->looked);

@@ -284,6 +284,11 @@ uint64_t ingest_state_forgets(const struct ingest_state *state)
     return state->forget.serial;
 }
 
+uint64_t ingest_state_forgets_done(const struct ingest_state *state)
+{
+    return state->forget.done;
+}
+
 enum base_status ingest_state_forget_done(struct ingest_state *state,
                                           uint64_t serial,
                                           struct base_error *error)

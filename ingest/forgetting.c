@@ -47,8 +47,14 @@ void ingest_forget_mark(struct ingest *ingest)
     post(ingest, INGEST_MAIL_FORGET, 0, false, mark, 1);
 }
 
+bool ingest_forget_open(const struct ingest *ingest)
+{
+    return atomic_load(&ingest->forgets) > atomic_load(&ingest->forgets_done);
+}
+
 void ingest_forget_done(struct ingest *ingest, uint64_t serial)
 {
+    atomic_store(&ingest->forgets_done, serial);
     post(ingest, INGEST_MAIL_FORGOTTEN, serial, false, NULL, 0);
 }
 

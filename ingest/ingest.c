@@ -163,6 +163,7 @@ enum base_status ingest_open(const struct ingest_config *config,
     }
     atomic_store(&made->epoch, ingest_state_epoch(made->state));
     atomic_store(&made->forgets, ingest_state_forgets(made->state));
+    atomic_store(&made->forgets_done, ingest_state_forgets_done(made->state));
     *ingest = made;
     return BASE_OK;
 }

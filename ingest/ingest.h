@@ -308,6 +308,8 @@ uint64_t ingest_forget(struct ingest *ingest,
  * one. Any thread. */
 void ingest_forget_mark(struct ingest *ingest);
 void ingest_forget_done(struct ingest *ingest, uint64_t serial);
+/* Whether a request is not done. Any thread; costs nothing. */
+bool ingest_forget_open(const struct ingest *ingest);
 /* The same on the state of a daemon that does not run: all but what only a
  * running one can do, which it then does. *status tells what was done.
  * BASE_UNAVAILABLE where a daemon has the state. */

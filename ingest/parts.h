@@ -32,7 +32,7 @@ struct ingest {
     atomic_bool stopping, failed_once, trainer_idle;
     struct base_error failure; /* of who failed; read once both have ended */
     _Atomic uint64_t trim_to, epoch, committed;
-    _Atomic uint64_t forgets; /* newest request to forget */
+    _Atomic uint64_t forgets, forgets_done; /* newest requests to forget */
     /* Since when the main model finds no batch (0: it does), and where. */
     _Atomic int64_t hungry_ms;
     _Atomic uint64_t hungry_at;

@@ -87,8 +87,10 @@ enum base_status ingest_state_accept_cluster(struct ingest_state *state,
                                              const char *cluster_id,
                                              struct base_error *error)
     BASE_MUST_CHECK;
-/* Number of the newest request to forget; 0: none. */
+/* Numbers of the newest request to forget, and of the newest that is done; 0:
+ * none. */
 uint64_t ingest_state_forgets(const struct ingest_state *state);
+uint64_t ingest_state_forgets_done(const struct ingest_state *state);
 /* These users are forgotten (forget.h), each a decision and a journal record,
  * in their order; one of nobody (user 0) is a mark, nothing else. */
 enum base_status ingest_state_forget(struct ingest_state *state,
