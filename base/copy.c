@@ -116,8 +116,7 @@ static enum base_status copy_folder(struct base_copy *copy, const char *from,
     struct dirent *entry;
     while (!status && (entry = readdir(directory)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 ||
-            strcmp(entry->d_name, "..") == 0 ||
-            (take && !take(entry->d_name)))
+            strcmp(entry->d_name, "..") == 0 || (take && !take(entry->d_name)))
             continue;
         status = copy_entry(copy, from, to, entry->d_name, depth, error);
     }

@@ -19,9 +19,8 @@
 enum { CHECKPOINTS_MAX = 128, PATH_SIZE = 1400 };
 
 /* error NULL: all well. */
-static void report(struct daemon_audit *audit, const char *name,
-                   uint64_t count, const char *things,
-                   const struct base_error *error)
+static void report(struct daemon_audit *audit, const char *name, uint64_t count,
+                   const char *things, const struct base_error *error)
 {
     const struct daemon_audit_part part = {name, count, things, error};
     audit->parts++;
@@ -40,14 +39,13 @@ static ssize_t count_lines(void *self, const char *text, size_t size)
 }
 
 static enum base_status check_view(struct daemon_audit *audit,
-                                   const char *folder,
-                                   enum ingest_inspect view,
+                                   const char *folder, enum ingest_inspect view,
                                    struct base_error *error)
 {
     uint64_t lines = 0;
     struct base_error found;
-    FILE *counter = fopencookie(&lines, "w",
-                                (cookie_io_functions_t){.write = count_lines});
+    FILE *counter =
+        fopencookie(&lines, "w", (cookie_io_functions_t){.write = count_lines});
     if (!counter)
         return base_fail(error, BASE_SYSTEM, "no memory");
     enum base_status status = ingest_inspect(folder, view, counter, &found);
@@ -99,8 +97,8 @@ static void read_checkpoint(struct checkpoints *found, uint64_t position)
     struct learner_checkpoint *checkpoint = NULL;
     struct base_error error;
     learner_checkpoint_name(name, position);
-    enum base_status status = base_file_join(path, sizeof path, found->folder,
-                                             name, &error);
+    enum base_status status =
+        base_file_join(path, sizeof path, found->folder, name, &error);
     if (!status)
         status = learner_checkpoint_open(path, &checkpoint, &error);
     if (!status) {
@@ -209,8 +207,7 @@ static void read_model(struct published *published, const char *folder)
     interest_close(model);
 }
 
-static void check_model(struct daemon_audit *audit,
-                        struct published *published,
+static void check_model(struct daemon_audit *audit, struct published *published,
                         const struct ingest_survey *survey)
 {
     const struct interest_version *version = &published->version;
@@ -260,8 +257,7 @@ static void check_schemas(struct daemon_audit *audit, const char *folder)
     }
     if (directory)
         closedir(directory);
-    report(audit, "schemas", good, "of the registry",
-           damaged ? &first : NULL);
+    report(audit, "schemas", good, "of the registry", damaged ? &first : NULL);
 }
 
 /* ---- all ----------------------------------------------------------------- */
@@ -271,8 +267,7 @@ enum base_status daemon_audit_run(struct daemon_audit *audit,
                                   struct base_error *error)
 {
     const char *store = config->ingest.folder;
-    struct checkpoints *models =
-        calloc(1 + DAEMON_SHADOWS_MAX, sizeof *models);
+    struct checkpoints *models = calloc(1 + DAEMON_SHADOWS_MAX, sizeof *models);
     struct published published;
     struct ingest_survey survey;
     bool surveyed;
@@ -292,13 +287,13 @@ enum base_status daemon_audit_run(struct daemon_audit *audit,
     read_model(&published, config->snapshot.folder);
     check_survey(audit, store, &survey, &surveyed);
     for (unsigned i = 0; i <= config->shadow_count; i++)
-        check_checkpoints(audit, &models[i], store,
-                          surveyed ? &survey : NULL, i > 0);
+        check_checkpoints(audit, &models[i], store, surveyed ? &survey : NULL,
+                          i > 0);
     check_model(audit, &published, surveyed ? &survey : NULL);
     check_schemas(audit, config->ingest.registry_folder);
     free(models);
-    return audit->damaged ? base_fail(error, BASE_CORRUPT,
-                                      "%u of %u parts are damaged",
-                                      audit->damaged, audit->parts)
-                          : BASE_OK;
+    return audit->damaged
+               ? base_fail(error, BASE_CORRUPT, "%u of %u parts are damaged",
+                           audit->damaged, audit->parts)
+               : BASE_OK;
 }

@@ -86,9 +86,8 @@ static enum base_status name_folders(struct backup *backup,
     enum base_status status = base_file_join(to->state, sizeof to->state,
                                              backup->folder, "state", error);
     if (!status)
-        status = base_file_join(to->snapshot.folder,
-                                sizeof to->snapshot.folder, backup->folder,
-                                "model", error);
+        status = base_file_join(to->snapshot.folder, sizeof to->snapshot.folder,
+                                backup->folder, "model", error);
     if (!status)
         status = move_folder(backup, from->ingest.folder, to->ingest.folder,
                              sizeof to->ingest.folder, error);
@@ -100,9 +99,9 @@ static enum base_status name_folders(struct backup *backup,
         status = move_folder(backup, from->learner.folder, to->learner.folder,
                              sizeof to->learner.folder, error);
     for (unsigned i = 0; !status && i < from->shadow_count; i++)
-        status = move_folder(backup, from->shadows[i].folder,
-                             to->shadows[i].folder,
-                             sizeof to->shadows[i].folder, error);
+        status =
+            move_folder(backup, from->shadows[i].folder, to->shadows[i].folder,
+                        sizeof to->shadows[i].folder, error);
     return status;
 }
 
@@ -118,8 +117,7 @@ static enum base_status take_folder(const char *folder,
         return base_fail_errno(error, errno, "%s", folder);
     struct dirent *entry;
     while ((entry = readdir(directory)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 &&
-            strcmp(entry->d_name, "..") != 0)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             status = BASE_EXISTS;
     closedir(directory);
     return status ? base_fail(error, status,
@@ -184,9 +182,8 @@ static enum base_status copy_checkpoints(struct backup *backup,
 {
     const struct daemon_config *from = backup->from;
     const struct daemon_config *to = &backup->to;
-    enum base_status status =
-        copy_if_there(backup, from->learner.folder, to->learner.folder,
-                      is_whole, error);
+    enum base_status status = copy_if_there(
+        backup, from->learner.folder, to->learner.folder, is_whole, error);
     for (unsigned i = 0; !status && i < from->shadow_count; i++)
         status = copy_if_there(backup, from->shadows[i].folder,
                                to->shadows[i].folder, is_whole, error);
@@ -200,9 +197,9 @@ static enum base_status copy_store(struct backup *backup,
     enum base_status status =
         base_file_make_folder(backup->to.ingest.folder, error);
     if (!status)
-        status = ingest_backup(backup->from->ingest.folder,
-                               backup->to.ingest.folder, backup->compact,
-                               error);
+        status =
+            ingest_backup(backup->from->ingest.folder, backup->to.ingest.folder,
+                          backup->compact, error);
     return status;
 }
 
@@ -211,9 +208,9 @@ static enum base_status copy_store(struct backup *backup,
 static enum base_status copy_once(struct backup *backup,
                                   struct base_error *error)
 {
-    enum base_status status = copy_if_there(
-        backup, backup->from->ingest.registry_folder,
-        backup->to.ingest.registry_folder, is_whole, error);
+    enum base_status status =
+        copy_if_there(backup, backup->from->ingest.registry_folder,
+                      backup->to.ingest.registry_folder, is_whole, error);
     if (!status)
         status = copy_model(backup, error);
     if (!status)

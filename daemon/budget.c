@@ -15,7 +15,7 @@
 
 enum {
     OPEN_FILES = 16,
-    CHECKPOINTS = 3, /* two are kept while the next is written */
+    CHECKPOINTS = 3,   /* two are kept while the next is written */
     WAITING_HEAD = 57, /* of a waiting event, beside its ids */
 };
 
@@ -59,9 +59,8 @@ static void sum_up(const struct daemon_config *config,
     struct ingest_survey survey;
     if (ingest_survey(ingest->folder, &survey, NULL) == BASE_OK)
         budget->sequences = survey.sequences_bytes;
-    budget->waiting =
-        ingest->pending_max *
-        (WAITING_HEAD + 8 * (uint64_t)ingest->schema.field_count);
+    budget->waiting = ingest->pending_max *
+                      (WAITING_HEAD + 8 * (uint64_t)ingest->schema.field_count);
     budget->journal = ingest->journal_max_bytes;
     budget->dead_letters = ingest->dead_letter_max_bytes;
     budget->reserve = ingest->disk_reserve_bytes;
@@ -74,8 +73,8 @@ static void sum_up(const struct daemon_config *config,
         budget->checkpoints += checkpoints_of(&config->shadows[i]);
     /* As many as are kept, of the size that those which are there have. */
     budget->versions = one_disk ? size_of(config->snapshot.folder) : 0;
-    budget->needed = store + budget->checkpoints + budget->versions +
-                     budget->reserve;
+    budget->needed =
+        store + budget->checkpoints + budget->versions + budget->reserve;
 }
 
 /* Whether the model folder lies on the state's disk; one that is not made yet
@@ -100,10 +99,9 @@ enum base_status daemon_budget_check(const struct daemon_config *config,
     sum_up(config, budget, one_disk);
     budget->room = (uint64_t)disk.f_bavail * disk.f_frsize +
                    size_of(config->state) + budget->versions;
-    base_log(BASE_LOG_INFO,
-             "event=disk_budget needed_bytes=%llu room_bytes=%llu",
-             (unsigned long long)budget->needed,
-             (unsigned long long)budget->room);
+    base_log(
+        BASE_LOG_INFO, "event=disk_budget needed_bytes=%llu room_bytes=%llu",
+        (unsigned long long)budget->needed, (unsigned long long)budget->room);
     if (!config->disk_check || budget->needed <= budget->room)
         return BASE_OK;
 #define MIB(bytes) ((unsigned long long)((bytes) >> 20))
@@ -117,7 +115,6 @@ enum base_status daemon_budget_check(const struct daemon_config *config,
         config->state, MIB(budget->room), MIB(budget->needed),
         MIB(budget->sequences), MIB(budget->waiting), MIB(budget->journal),
         MIB(budget->dead_letters), MIB(config->ingest.map_bytes),
-        MIB(budget->checkpoints), MIB(budget->versions),
-        MIB(budget->reserve));
+        MIB(budget->checkpoints), MIB(budget->versions), MIB(budget->reserve));
 #undef MIB
 }

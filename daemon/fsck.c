@@ -24,9 +24,9 @@ static void print_part(void *self, const struct daemon_audit_part *part)
 
 static void add_part(void *self, const struct daemon_audit_part *part)
 {
-    json_t *one = json_pack("{s:s,s:b,s:I}", "part", part->name, "good",
-                            part->error == NULL, "count",
-                            (json_int_t)part->count);
+    json_t *one =
+        json_pack("{s:s,s:b,s:I}", "part", part->name, "good",
+                  part->error == NULL, "count", (json_int_t)part->count);
     if (part->error)
         json_object_set_new(
             one, "error",
@@ -42,9 +42,9 @@ static enum base_status check(const struct daemon_config *config, bool json,
                                  .self = parts};
     enum base_status status = daemon_audit_run(&audit, config, error);
     if (status == BASE_CORRUPT)
-        status = base_wrap(error,
-                           "stop the daemon and restore a backup, or remove "
-                           "the state to build it again from Kafka");
+        status =
+            base_wrap(error, "stop the daemon and restore a backup, or remove "
+                             "the state to build it again from Kafka");
     if (parts && audit.parts) {
         char *text = json_dumps(parts, JSON_INDENT(1));
         puts(text ? text : "[]");

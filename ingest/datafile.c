@@ -96,8 +96,7 @@ static enum base_status read_pages(const struct datafile *file, uint64_t page,
 {
     if (page >= file->first_missing)
         return cut(file, page, error);
-    ssize_t got =
-        pread(file->fd, data, size, (off_t)(page * file->page_size));
+    ssize_t got = pread(file->fd, data, size, (off_t)(page * file->page_size));
     if (got < 0)
         return base_fail_errno(error, errno, "store: read %s", file->path);
     return (size_t)got == size ? BASE_OK : cut(file, page, error);
@@ -126,8 +125,7 @@ static enum base_status take_far(struct datafile *file, uint64_t page,
     uint8_t *data = malloc(HEAD + size);
     if (!data)
         return base_fail(error, BASE_SYSTEM, "store: no memory");
-    enum base_status status =
-        read_pages(file, page, data, HEAD + size, error);
+    enum base_status status = read_pages(file, page, data, HEAD + size, error);
     if (!status)
         take_free(file, data + HEAD, size);
     free(data);

@@ -23,8 +23,8 @@ static enum base_status last_key(struct ingest_view *view, enum ingest_db db,
         status = ingest_cursor_move(&cursor, INGEST_MOVE_LAST, error);
     *size = !status && cursor.key.data ? cursor.key.size : 0;
     if (*size > OUTBOX_KEY)
-        status = base_fail(error, BASE_CORRUPT, "survey: a key of %zu bytes",
-                           *size);
+        status =
+            base_fail(error, BASE_CORRUPT, "survey: a key of %zu bytes", *size);
     else if (*size)
         memcpy(key, cursor.key.data, *size);
     ingest_cursor_close(&cursor);
@@ -60,8 +60,7 @@ static enum base_status look(struct ingest_view *view,
     return status;
 }
 
-enum base_status ingest_survey(const char *folder,
-                               struct ingest_survey *survey,
+enum base_status ingest_survey(const char *folder, struct ingest_survey *survey,
                                struct base_error *error)
 {
     struct ingest_view view;
@@ -90,8 +89,7 @@ enum base_status ingest_survey(const char *folder,
 }
 
 enum base_status ingest_survey_hash(const char *folder, uint64_t position,
-                                    uint64_t hash[2],
-                                    struct base_error *error)
+                                    uint64_t hash[2], struct base_error *error)
 {
     struct ingest_view view;
     struct ingest_feed feed;
@@ -113,8 +111,8 @@ enum base_status ingest_survey_hash(const char *folder, uint64_t position,
     return status;
 }
 
-enum base_status ingest_backup(const char *folder, const char *to,
-                               bool compact, struct base_error *error)
+enum base_status ingest_backup(const char *folder, const char *to, bool compact,
+                               struct base_error *error)
 {
     struct ingest_store *store = NULL;
     enum base_status status = ingest_store_open_read(folder, &store, error);

@@ -50,8 +50,7 @@ static enum base_status take_stream(struct ingest_view *view,
     return BASE_OK;
 }
 
-static enum base_status load(struct ingest_view *view,
-                             struct base_error *error)
+static enum base_status load(struct ingest_view *view, struct base_error *error)
 {
     struct ingest_bytes totals, stream = {NULL, 0};
     view->begun_ms = base_monotonic_ms();
@@ -62,11 +61,10 @@ static enum base_status load(struct ingest_view *view,
                                    error);
     if (!status)
         status = ingest_reader_get(view->reader, INGEST_DB_META,
-                                   (struct ingest_bytes){"stream", 6},
-                                   &stream, error);
+                                   (struct ingest_bytes){"stream", 6}, &stream,
+                                   error);
     if (!status && (!totals.data || !stream.data))
-        status =
-            base_fail(error, BASE_NO_INPUT, "inspect: the store is empty");
+        status = base_fail(error, BASE_NO_INPUT, "inspect: the store is empty");
     if (!status)
         status = take_totals(view, totals, error);
     return status ? status : take_stream(view, stream, error);

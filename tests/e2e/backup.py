@@ -121,14 +121,13 @@ class Test:
         self.same(name, self.path(f"{name}-restored", "out"), weights)
 
     def mixed(self):
-        """The first backup's store with what the second has beside it."""
+        """The first backup's store with what the daemon has in the end."""
         daemon = Daemon(self.interestd, self.path("mixed"), self.config)
         home = os.path.dirname(daemon.path)
-        shutil.copytree(self.path("compact", "state"),
-                        os.path.join(home, "state"))
-        shutil.copytree(self.path("compact", "model"),
-                        os.path.join(home, "model"))
-        check(self.damaged(daemon) == [], "as it was copied")
+        for part in ("state", "model"):
+            shutil.copytree(self.path("busy", part),
+                            os.path.join(home, part))
+        check(self.damaged(daemon) == [], "as it ended")
         store = os.path.join(home, "state", "store", "data.mdb")
         os.rename(store, store + ".aside")
         shutil.copy(self.path("plain", "state", "store", "data.mdb"), store)
