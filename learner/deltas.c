@@ -16,8 +16,8 @@
 #include "learner/trainer.h"
 
 enum {
-    SLICE_US = 1000, /* of copying between two batches, about .. */
-    SLICE_ROWS = 512, /* .. looked at after so many rows */
+    SLICE_US = 500,  /* of copying between two batches, about .. */
+    SLICE_ROWS = 128, /* .. looked at after so many rows */
     SETTLE_SECONDS = 10 /* the longest that a stop waits for a settle() */
 };
 

@@ -51,6 +51,8 @@ one "grow a table to 20 million rows, longest call" stall_ms ms \
   "$bench/bench_table" --other-rows 0 --runs 2
 one "a row of E 18, Adam, at the worst moment" resident_bytes_per_row_worst \
   bytes "$bench/bench_table" --rows 2000000 --other-rows 0 --runs 1
+one "pauses of training while deltas of 5 M rows go out, share" pause_share \
+  "x" "$bench/bench_publish" --seconds 15
 one "rank 500 candidates, length 100, median" score_p50_ms ms \
   "$bench/bench_ranker" 100000 100
 one "p99.9 of a score with a swap every second / without" p999_ratio "x" \
