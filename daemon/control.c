@@ -151,10 +151,10 @@ read_users(const struct ingest_config *config, json_t *list,
         if (!text || strlen(text) != json_string_length(user))
             return base_fail(error, BASE_USAGE,
                              "users and ids are strings without a NUL");
-        if (*count == FORGETS_MAX || read(config, text, &forgets[*count], error))
-            return *count == FORGETS_MAX
-                       ? base_fail(error, BASE_LIMIT, "too many users")
-                       : error->status;
+        if (*count == FORGETS_MAX)
+            return base_fail(error, BASE_LIMIT, "too many users");
+        if (read(config, text, &forgets[*count], error))
+            return error->status;
         ++*count;
     }
     return BASE_OK;

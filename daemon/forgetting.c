@@ -39,8 +39,8 @@ static const char about[] =
     "user begin anew.\n\n"
     "Without a running daemon the state forgets at once; models and versions\n"
     "follow when it runs again.\n\n"
-    "Stays, and is not promised: what the weights of goods learned; Kafka's own "
-    "topics\n(a rebuild from them reads the user again, unless it is given the "
+    "Stays, and is not promised: what the weights of goods learned; Kafka's "
+    "own topics\n(a rebuild from them reads the user again, unless it is given the "
     "decisions);\npages that the store has freed and not written anew; backups "
     "and other copies;\nfolders of models that are no longer configured; the "
     "16 hex digits of the user\nin the decisions, which a rebuild needs.\n\n"
@@ -148,22 +148,37 @@ static enum base_status post(struct forgetting *forgetting, json_t *users,
     return status;
 }
 
+/* At most: a byte may take six in JSON. */
+static size_t json_size(const char *user)
+{
+    return 6 * strlen(user) + 3;
+}
+
+/* All, before the first is sent. */
+static enum base_status check_users(const struct forgetting *forgetting,
+                                    struct base_error *error)
+{
+    enum base_status status = BASE_OK;
+    struct learner_forget forget;
+    for (size_t i = 0; !status && i < forgetting->count; i++) {
+        status = read_user(forgetting, forgetting->users[i], &forget, error);
+        if (!status && json_size(forgetting->users[i]) > BODY_MAX)
+            status = base_fail(error, BASE_LIMIT, "an id of %zu bytes",
+                               strlen(forgetting->users[i]));
+    }
+    return status;
+}
+
 /* In requests as large as a control takes. */
 static enum base_status ask_daemon(struct forgetting *forgetting,
                                    struct base_error *error)
 {
-    enum base_status status = BASE_OK;
+    enum base_status status = check_users(forgetting, error);
     json_t *users = json_array();
     size_t bytes = 0;
     for (size_t i = 0; !status && i < forgetting->count; i++) {
-        /* A byte may take six in JSON. */
-        size_t size = 6 * strlen(forgetting->users[i]) + 3;
-        struct learner_forget forget;
-        status = read_user(forgetting, forgetting->users[i], &forget, error);
-        if (!status && size > BODY_MAX)
-            status = base_fail(error, BASE_LIMIT, "an id of %zu bytes",
-                               strlen(forgetting->users[i]));
-        if (!status && bytes && bytes + size > BODY_MAX) {
+        size_t size = json_size(forgetting->users[i]);
+        if (bytes && bytes + size > BODY_MAX) {
             status = post(forgetting, users, error);
             bytes = 0;
         }
@@ -437,7 +452,8 @@ int daemon_forget_main(int argc, char **argv)
          "until nothing is left, then print proof; without USER: of all "
          "requests so far"},
         {"purge", OPTION_FLAG, &forgetting.purge, NULL, false,
-         "older versions, set aside checkpoints go at once, not with retention"},
+         "older versions (pinned ones too) and checkpoints set aside go at "
+         "once, not with retention"},
         {"json", OPTION_FLAG, &forgetting.json, NULL, false,
          "the answer as JSON"},
     };
