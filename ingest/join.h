@@ -66,7 +66,8 @@ struct ingest_state {
     struct ingest_status status; /* under status_mutex */
 };
 
-/* intervention.c. The decision that a partition is read that was not there before. */
+/* intervention.c. The decision that a partition is read that was not there
+ * before. */
 enum base_status ingest_state_note_start(struct ingest_state *state,
                                          uint8_t topic, int32_t partition,
                                          int64_t offset,

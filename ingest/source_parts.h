@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of the source, shared by its four files and by nobody else:
  * opening.c (before the first record), intake.c (records in), doubt.c (are
- * they of our logs), source.c (events out, life). A slot is a partition of one topic: topic * per_topic + number.
- * Role ingest, but what the mutex guards. */
+ * they of our logs), source.c (events out, life). A slot is a partition of one
+ * topic: topic * per_topic + number. Role ingest, but what the mutex guards. */
 #ifndef INGEST_SOURCE_PARTS_H
 #define INGEST_SOURCE_PARTS_H
 
