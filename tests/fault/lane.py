@@ -236,9 +236,10 @@ class Lane:
         finally:
             os.close(fd)
 
-    def killed(self, plan, patience):
+    def killed(self, plan, patience, asked):
         """A life that the plan ends; where it does not come true in
-        `patience` seconds of work, a kill -9 does. Returns the Life."""
+        `patience` seconds of work, a kill -9 does. `asked`: it is on its way
+        out, where the last checkpoint and version are written."""
         begin = time.monotonic()
         self.slices.send(self.client)
         process = self.spawn(plan)
@@ -247,6 +248,8 @@ class Lane:
         status = self.wait(HANG_S, lambda: self.board.stored)
         if status is None and not self.board.stored:
             raise self.hangs(plan, "has committed nothing")
+        if status is None and asked:
+            process.terminate()
         if status is None:
             status = self.wait(patience)
         if status is None:
@@ -272,9 +275,9 @@ class Lane:
             self.silent.add(max(self.versions)[0])
         return life
 
-    def die_by(self, plan, patience):
-        life = self.killed(plan, patience)
-        check(life.status == -signal.SIGKILL,
+    def die_by(self, plan, patience, asked=False):
+        life = self.killed(plan, patience, asked)
+        check(life.status == -signal.SIGKILL or (asked and life.status == 0),
               f"plan {plan}: exit status {life.status}\n{self.daemon.log()}")
         return life
 

@@ -125,14 +125,15 @@ class Test:
         for plan, number, twice in (
                 ("sync.lmdb", signal.SIGTERM, False),
                 ("sync.version", signal.SIGTERM, False),
-                ("write.checkpoint", signal.SIGINT, False),
+                ("write.version", signal.SIGINT, False),
                 ("sync.version", signal.SIGTERM, True),
                 ("sync.lmdb", signal.SIGINT, True),
                 ("alloc.own", signal.SIGTERM, True)):
             process = self.begin()
-            before = 3
             self.lane.wait(HANG_S, lambda: self.lane.board.hits().get(
-                plan, 0) >= before)
+                plan, 0) >= 3)
+            check(self.lane.board.hits().get(plan, 0) >= 3,
+                  f"{plan} was never reached")
             process.send_signal(number)
             if twice:
                 time.sleep(0.01)
