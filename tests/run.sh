@@ -156,6 +156,8 @@ if [ $slow -eq 1 ]; then
   units tsan -L 'unit' -E '^(model|adapters)\.'
   program bench bash tests/bench/run.sh # alone: it measures
   programs_end
+  program fault.lives_5000 "$python" -B tests/fault/lives.py --kills 5000 \
+    --faults 900 --least 10 "$fault" "$interestd"
   kafka_program e2e.kafka_globo_300000 "$python" -B \
     tests/e2e/kafka_globo.py --clicks 300000 "$interestd"
   programs_end
