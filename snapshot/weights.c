@@ -150,7 +150,8 @@ static enum base_status check_table(const struct snapshot_table *table,
         (!snapshot_row_values_sound(table->dtype, table->values,
                                     table->rows * table->dimension) ||
          (table->scale && !scales_sound(table))))
-        status = base_fail(error, BASE_CORRUPT, "a value is not finite");
+        status = base_fail(error, BASE_CORRUPT,
+                           "a value is not finite, or an I8 of -128");
     return status;
 }
 
@@ -232,6 +233,41 @@ static enum base_status view_table(struct snapshot_table *table, bool delta,
     return check_table(table, error);
 }
 
+/* What the manifest says of the table; its file comes next. */
+static void describe(const struct snapshot_manifest *manifest, unsigned number,
+                     struct snapshot_table *table)
+{
+    bool delta = manifest->kind == SNAPSHOT_DELTA;
+    *table = (struct snapshot_table){
+        .dtype = manifest->row_dtype,
+        .dimension = manifest->tables[number].dimension,
+        .rows = delta ? manifest->changed[number] : manifest->rows[number],
+        .gone_count = delta ? manifest->gone[number] : 0};
+}
+
+static enum base_status view_or_fini(const struct snapshot_manifest *manifest,
+                                     struct snapshot_table *table,
+                                     struct base_error *error)
+{
+    enum base_status status =
+        view_table(table, manifest->kind == SNAPSHOT_DELTA, error);
+    if (status)
+        snapshot_table_fini(table);
+    return status;
+}
+
+enum base_status snapshot_table_parse(const void *bytes, size_t size,
+                                      const struct snapshot_manifest *manifest,
+                                      unsigned number,
+                                      struct snapshot_table *table,
+                                      struct base_error *error)
+{
+    describe(manifest, number, table);
+    enum base_status status =
+        snapshot_tensors_parse(bytes, size, &table->file, error);
+    return status ? status : view_or_fini(manifest, table, error);
+}
+
 enum base_status snapshot_table_open(int folder,
                                      const struct snapshot_manifest *manifest,
                                      unsigned number,
@@ -239,25 +275,17 @@ enum base_status snapshot_table_open(int folder,
                                      struct snapshot_table *table,
                                      struct base_error *error)
 {
-    bool delta = manifest->kind == SNAPSHOT_DELTA;
     char name[sizeof manifest->files[0].name];
     snapshot_table_file(manifest->tables[number].name, name, sizeof name);
     const struct snapshot_file *file = snapshot_manifest_file(manifest, name);
     BASE_ASSERT(file);
-    *table = (struct snapshot_table){
-        .dtype = manifest->row_dtype,
-        .dimension = manifest->tables[number].dimension,
-        .rows = delta ? manifest->changed[number] : manifest->rows[number],
-        .gone_count = delta ? manifest->gone[number] : 0};
+    describe(manifest, number, table);
     enum base_status status =
         snapshot_tensors_open(folder, file, access, &table->file, error);
     if (status)
         return status;
-    status = view_table(table, delta, error);
-    if (!status)
-        return BASE_OK;
-    snapshot_table_fini(table);
-    return base_wrap(error, "%s", name);
+    status = view_or_fini(manifest, table, error);
+    return status ? base_wrap(error, "%s", name) : BASE_OK;
 }
 
 void snapshot_table_fini(struct snapshot_table *table)

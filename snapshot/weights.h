@@ -54,6 +54,13 @@ enum base_status snapshot_table_open(int folder,
                                      enum snapshot_access access,
                                      struct snapshot_table *table,
                                      struct base_error *error) BASE_MUST_CHECK;
+/* The same of a file that lies in memory; BORROWS `bytes`. */
+enum base_status snapshot_table_parse(const void *bytes, size_t size,
+                                      const struct snapshot_manifest *manifest,
+                                      unsigned number,
+                                      struct snapshot_table *table,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
 void snapshot_table_fini(struct snapshot_table *table);
 /* Row `at` of the file as memory keeps it (snapshot/row.h). */
 void snapshot_table_pack(const struct snapshot_table *table, uint64_t at,

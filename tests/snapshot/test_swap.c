@@ -10,10 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "snapshot/interest.h"
-#include "tests/snapshot/fixture.h"
+#include "tests/snapshot/chain.h"
 
 /* ---- allocations, counted ------------------------------------------------ */
 
@@ -52,7 +53,7 @@ void *aligned_alloc(size_t alignment, size_t size)
 
 /* ---- the model folder ---------------------------------------------------- */
 
-enum { THREADS = 4, CANDIDATES = 20, KINDS = 3 };
+enum { THREADS = 4, CANDIDATES = 20, KINDS = 3, VERSIONS = 60 };
 
 struct bench {
     struct fixture kinds[KINDS]; /* the last has other widths */
@@ -60,6 +61,8 @@ struct bench {
     struct interest_model *model;
     struct fixture_request request;
     float expected[KINDS][CANDIDATES];
+    /* Of a chain of deltas: by version, known before it is published. */
+    float (*chain)[CANDIDATES];
     atomic_bool stop;
     atomic_uint wrong;
 };
@@ -106,8 +109,20 @@ static struct interest_request ask(const struct bench *bench)
     };
 }
 
-/* The fixture's position (1, 2, 3) is in the version: it says which weights
- * must have scored. */
+/* The fixture's position (1, 2, 3), or the version of a chain, says which
+ * weights must have scored. */
+static bool is_right(const struct bench *bench,
+                     const struct interest_version *version, const float *got)
+{
+    if (bench->chain)
+        return version->version <= VERSIONS &&
+               memcmp(got, bench->chain[version->version],
+                      sizeof bench->chain[0]) == 0;
+    return version->position >= 1 && version->position <= KINDS &&
+           memcmp(got, bench->expected[version->position - 1],
+                  sizeof bench->expected[0]) == 0;
+}
+
 static void *score_on(void *self)
 {
     struct worker *worker = self;
@@ -124,10 +139,8 @@ static void *score_on(void *self)
         float got[CANDIDATES];
         int status =
             interest_score(scorer, &request, got, NULL, &version, NULL);
-        if (status || version.version < last || version.position < 1 ||
-            version.position > KINDS ||
-            memcmp(got, bench->expected[version.position - 1],
-                   sizeof got) != 0)
+        if (status || version.version < last ||
+            !is_right(bench, &version, got))
             atomic_fetch_add(&bench->wrong, 1);
         if (version.version > last)
             atomic_fetch_add(&worker->changes, 1);
@@ -180,6 +193,51 @@ static void test_swap_under_load(void **state)
     /* nobody scores: the next look frees all but the current version */
     assert_int_equal(interest_refresh(bench.model, NULL, &error), 0);
     assert_int_equal(count_waiting(&bench), 0);
+    close_bench(&bench);
+}
+
+/* The same with deltas, which share what they do not touch, taken in by the
+ * library's thread. */
+static void test_deltas_under_load(void **state)
+{
+    static float chain[VERSIONS + 1][CANDIDATES];
+    struct bench bench;
+    struct worker workers[THREADS];
+    struct fixture *fixture = &bench.kinds[0];
+    open_bench(&bench, *state);
+    memcpy(chain[1], bench.expected[0], sizeof chain[1]);
+    bench.chain = chain;
+    assert_int_equal(interest_follow(bench.model, NULL, NULL), 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.bench = &bench};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, score_on,
+                                        &workers[i]),
+                         0);
+    }
+    for (unsigned i = 0; i < 6000 && !all_saw(workers, 1); i++)
+        usleep(10000);
+    for (uint64_t version = 2; version <= VERSIONS; version++) {
+        struct chain_change change;
+        chain_change(fixture, version, 30, &change);
+        fixture_score(fixture, &bench.request, chain[version]);
+        chain_publish_delta(bench.publisher, &change);
+        chain_change_fini(&change);
+    }
+    struct interest_state known = {0};
+    for (unsigned i = 0; i < 6000 && known.version.version < VERSIONS; i++) {
+        usleep(10000);
+        interest_get_state(bench.model, &known);
+    }
+    for (unsigned i = 0; i < 6000 && !all_saw(workers, 2); i++)
+        usleep(10000);
+    assert_true(known.version.version == VERSIONS);
+    assert_true(all_saw(workers, 2)); /* the first, and the last */
+    atomic_store(&bench.stop, true);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(workers[i].thread, NULL);
+    assert_int_equal(atomic_load(&bench.wrong), 0);
+    assert_true(known.errors == 0 && known.bases == 1 &&
+                known.deltas == VERSIONS - 1);
     close_bench(&bench);
 }
 
@@ -242,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_swap_under_load),
+        WITH_FOLDER(test_deltas_under_load),
         WITH_FOLDER(test_idle_scorer),
         WITH_FOLDER(test_no_allocation),
     };
