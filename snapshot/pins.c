@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "snapshot/current.h"
+#include "snapshot/catalog.h"
+#include "snapshot/snapshot.h"
 
 enum { LINE = SNAPSHOT_FOLDER_NAME + 1 };
 
@@ -81,4 +82,120 @@ int snapshot_pins_find(const struct snapshot_pins *pins, uint64_t epoch,
         if (pins->pin[i].epoch == epoch && pins->pin[i].version == version)
             return (int)i;
     return -1;
+}
+
+/* ---- for operators -------------------------------------------------------- */
+
+/* Whether the version is there with all that loads it. */
+static enum base_status find_version(const char *folder, uint64_t epoch,
+                                     uint64_t version, const char *name,
+                                     struct base_error *error)
+{
+    struct snapshot_catalog catalog;
+    enum base_status status = snapshot_catalog_read(folder, &catalog, error);
+    if (status)
+        return status;
+    struct snapshot_catalog_entry *entry =
+        snapshot_catalog_find(&catalog, epoch, version);
+    if (!entry)
+        status = base_fail(error, BASE_NO_INPUT, "%s: there is no version %s",
+                           folder, name);
+    else if (!snapshot_catalog_need(&catalog, entry))
+        status = base_fail(error, BASE_NO_INPUT,
+                           "%s: %s cannot be loaded any more: a version that "
+                           "it needs is gone", folder, name);
+    snapshot_catalog_fini(&catalog);
+    return status;
+}
+
+static enum base_status scan(const char *folder, const char *name,
+                             struct snapshot_pins *pins, uint64_t *epoch,
+                             uint64_t *version, struct base_error *error)
+{
+    if (!snapshot_folder_scan(name, epoch, version))
+        return base_fail(error, BASE_USAGE,
+                         "'%.80s' is no version's name (v<epoch>-<version>)",
+                         name);
+    return snapshot_pins_read(folder, pins, error);
+}
+
+enum base_status snapshot_unpin(const char *folder, const char *name,
+                                struct base_error *error)
+{
+    struct snapshot_pins pins;
+    uint64_t epoch, version;
+    enum base_status status =
+        scan(folder, name, &pins, &epoch, &version, error);
+    if (status)
+        return status;
+    int at = snapshot_pins_find(&pins, epoch, version);
+    if (at < 0)
+        return base_fail(error, BASE_NO_INPUT, "%s: %s is not pinned", folder,
+                         name);
+    pins.pin[at] = pins.pin[--pins.count];
+    return snapshot_pins_write(folder, &pins, error);
+}
+
+enum base_status snapshot_pin(const char *folder, const char *name,
+                              struct base_error *error)
+{
+    struct snapshot_pins pins;
+    struct base_error ignored;
+    uint64_t epoch, version;
+    enum base_status status =
+        scan(folder, name, &pins, &epoch, &version, error);
+    if (!status)
+        status = find_version(folder, epoch, version, name, error);
+    if (status)
+        return status;
+    if (snapshot_pins_find(&pins, epoch, version) >= 0)
+        return base_fail(error, BASE_EXISTS, "%s: %s is pinned already",
+                         folder, name);
+    if (pins.count == SNAPSHOT_PINS_MAX)
+        return base_fail(error, BASE_LIMIT, "%s: %d versions are pinned",
+                         folder, SNAPSHOT_PINS_MAX);
+    pins.pin[pins.count].epoch = epoch;
+    pins.pin[pins.count++].version = version;
+    status = snapshot_pins_write(folder, &pins, error);
+    if (status)
+        return status;
+    /* Retention may have read the list before it was replaced. */
+    status = find_version(folder, epoch, version, name, error);
+    if (status && snapshot_unpin(folder, name, &ignored))
+        return base_wrap(error, "and the pin stays");
+    return status;
+}
+
+enum base_status
+snapshot_list(const char *folder,
+              void (*each)(void *self, const struct snapshot_listed *version),
+              void *self, struct base_error *error)
+{
+    struct snapshot_catalog catalog = {0};
+    struct snapshot_pins pins;
+    struct snapshot_current current;
+    enum base_status status = snapshot_pins_read(folder, &pins, error);
+    if (!status)
+        status = snapshot_catalog_read(folder, &catalog, error);
+    struct base_error none;
+    if (!status && snapshot_current_read(folder, &current, &none))
+        current.version = 0; /* nothing is published */
+    for (size_t i = 0; !status && i < catalog.count; i++) {
+        struct snapshot_catalog_entry *entry = &catalog.entry[i];
+        char name[SNAPSHOT_FOLDER_NAME];
+        snapshot_folder_print(entry->epoch, entry->version, name);
+        const struct snapshot_listed listed = {
+            .name = name,
+            .current = entry->epoch == current.epoch &&
+                       entry->version == current.version,
+            .delta = entry->delta,
+            .beside = entry->beside,
+            .pinned = snapshot_pins_find(&pins, entry->epoch,
+                                         entry->version) >= 0,
+            .loadable = snapshot_catalog_need(&catalog, entry),
+        };
+        each(self, &listed);
+    }
+    snapshot_catalog_fini(&catalog);
+    return status;
 }

@@ -146,4 +146,24 @@ snapshot_publish_beside(struct snapshot_publisher *publisher,
                         const struct snapshot_announcement *version,
                         struct base_error *error) BASE_MUST_CHECK;
 
+/* Pins a version of a model folder, by its name v<epoch>-<version>: retention
+ * leaves it alone, with all that is needed to load it, until it is unpinned.
+ * Beside a publisher. BASE_NO_INPUT: there is no such version, or (unpin) it is
+ * not pinned; BASE_EXISTS: it is pinned already; BASE_LIMIT: too many are. */
+enum base_status snapshot_pin(const char *folder, const char *name,
+                              struct base_error *error) BASE_MUST_CHECK;
+enum base_status snapshot_unpin(const char *folder, const char *name,
+                                struct base_error *error) BASE_MUST_CHECK;
+/* Calls `each` for each version, oldest first. */
+struct snapshot_listed {
+    const char *name;
+    bool current, delta, beside; /* beside: there is a base beside it */
+    bool pinned;
+    bool loadable; /* it, or a parent of it, is where a reader can begin */
+};
+enum base_status
+snapshot_list(const char *folder,
+              void (*each)(void *self, const struct snapshot_listed *version),
+              void *self, struct base_error *error) BASE_MUST_CHECK;
+
 #endif

@@ -169,6 +169,43 @@ static void a_pin_keeps_the_chain_behind_it(void **state)
     tear_down(&bench);
 }
 
+static void note_listed(void *self, const struct snapshot_listed *version)
+{
+    unsigned *seen = self;
+    seen[0] += version->delta;
+    seen[1] += version->beside;
+    seen[2] += version->pinned;
+    seen[3] += version->current;
+    seen[4] += version->loadable;
+}
+
+static void an_operator_pins_what_is_there(void **state)
+{
+    struct bench bench;
+    struct base_error error;
+    char name[64];
+    unsigned seen[5] = {0};
+    set_up(&bench, *state, 2, 1);
+    add_deltas(&bench, 3);
+    snprintf(name, sizeof name, "v%llu-2", (unsigned long long)bench.said.epoch);
+    assert_int_equal(snapshot_pin(*state, "2", &error), BASE_USAGE);
+    assert_int_equal(snapshot_pin(*state, "v1-2", &error), BASE_NO_INPUT);
+    assert_int_equal(snapshot_unpin(*state, name, &error), BASE_NO_INPUT);
+    assert_int_equal(snapshot_pin(*state, name, &error), BASE_OK);
+    assert_int_equal(snapshot_pin(*state, name, &error), BASE_EXISTS);
+    add_base(&bench);
+    add_deltas(&bench, 1);
+    snapshot_publisher_retain(bench.publisher);
+    assert_string_equal(there(&bench), "1 2 4b 5");
+    assert_int_equal(snapshot_list(*state, note_listed, seen, &error), BASE_OK);
+    const unsigned expected[5] = {3, 1, 1, 1, 4};
+    assert_memory_equal(seen, expected, sizeof seen);
+    assert_int_equal(snapshot_unpin(*state, name, &error), BASE_OK);
+    snapshot_publisher_retain(bench.publisher);
+    assert_string_equal(there(&bench), "4b 5");
+    tear_down(&bench);
+}
+
 /* Rather too much is kept than too little. */
 static void a_bad_list_of_pins_removes_nothing(void **state)
 {
@@ -227,6 +264,7 @@ int main(void)
         TEST(as_many_versions_as_asked_for_stay),
         TEST(what_a_reader_holds_waits),
         TEST(a_pin_keeps_the_chain_behind_it),
+        TEST(an_operator_pins_what_is_there),
         TEST(a_bad_list_of_pins_removes_nothing),
         TEST(a_base_beside_has_the_versions_rows),
     };
