@@ -283,12 +283,14 @@ static enum base_status copy_file(int fd, struct snapshot_tensors *tensors,
                                   struct base_error *error)
 {
     size_t used = 0;
-    uint8_t *bytes = malloc(tensors->size);
-    if (!bytes)
+    /* Pages of its own: what is freed goes back to the system at once. */
+    uint8_t *bytes = mmap(NULL, tensors->size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes == MAP_FAILED)
         return base_fail(error, BASE_SYSTEM, "no memory for %zu bytes",
                          tensors->size);
     tensors->bytes = bytes;
-    tensors->copied = true;
+    tensors->mapped = true;
     while (used < tensors->size) {
         ssize_t got = read(fd, bytes + used, tensors->size - used);
         if (got < 0 && errno == EINTR)
@@ -319,8 +321,6 @@ static void release_bytes(struct snapshot_tensors *tensors)
 {
     if (tensors->mapped)
         munmap((void *)tensors->bytes, tensors->size);
-    else if (tensors->copied)
-        free((void *)tensors->bytes);
     *tensors = (struct snapshot_tensors){0};
 }
 
@@ -350,7 +350,6 @@ enum base_status snapshot_tensors_open(int folder,
         return base_wrap(error, "%s", file->name);
     }
     tensors->mapped = held.mapped;
-    tensors->copied = held.copied;
     return BASE_OK;
 }
 

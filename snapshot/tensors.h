@@ -41,7 +41,7 @@ struct snapshot_tensor {
 struct snapshot_tensors {
     const uint8_t *bytes; /* whole file */
     size_t size;
-    bool mapped, copied; /* OWNS the bytes, one way or the other */
+    bool mapped; /* OWNS the pages that hold them */
     const uint8_t *data; /* behind the header */
     unsigned count;
     struct snapshot_tensor *tensor; /* OWNS; (count) ascending by begin */
