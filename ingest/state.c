@@ -402,6 +402,11 @@ uint64_t ingest_state_batch_end(const struct ingest_state *state)
     return state->journal.mark.batch_first;
 }
 
+uint64_t ingest_state_journal_end(const struct ingest_state *state)
+{
+    return state->journal.mark.position;
+}
+
 bool ingest_state_has_room(const struct ingest_state *state)
 {
     return ingest_journal_room(&state->journal, NULL) == BASE_OK;

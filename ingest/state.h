@@ -107,8 +107,9 @@ enum base_status ingest_state_forget_done(struct ingest_state *state,
                                           uint64_t serial,
                                           struct base_error *error)
     BASE_MUST_CHECK;
-/* End of the newest closed batch. */
+/* End of the newest closed batch, and of the journal. */
 uint64_t ingest_state_batch_end(const struct ingest_state *state);
+uint64_t ingest_state_journal_end(const struct ingest_state *state);
 /* False while the journal is at its cap. */
 bool ingest_state_has_room(const struct ingest_state *state);
 /* Ends the open batch here where at least one sample waits in it. */

@@ -88,6 +88,9 @@ static enum base_status commit(struct ingest *ingest, struct base_error *error)
     if (pick_row(ingest, error) || ingest_state_commit(ingest->state, error))
         return error->status;
     ingest->begun = false;
+    base_log(BASE_LOG_DEBUG, "event=committed position=%llu events=%llu",
+             (unsigned long long)ingest_state_journal_end(ingest->state),
+             (unsigned long long)ingest->pending);
     atomic_fetch_add(&ingest->committed, ingest->pending);
     ingest->pending = 0;
     send_row(ingest);

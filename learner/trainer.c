@@ -359,6 +359,9 @@ static enum base_status train_batch(struct learner_trainer *trainer,
            sizeof trainer->journal_hash);
     count_batch(trainer, batch, &outcome, base_monotonic_us() - begin_us);
     learner_trainer_forget(trainer, batch);
+    base_log(BASE_LOG_DEBUG, "event=trained %sposition=%llu samples=%u",
+             trainer->label, (unsigned long long)trainer->position,
+             batch->samples);
     return BASE_OK;
 }
 
