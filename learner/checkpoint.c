@@ -27,7 +27,10 @@ struct rows {
     size_t stride;
 };
 
-enum { AHEAD = 12 }; /* rows under way while one is looked at */
+enum {
+    AHEAD = 12,      /* rows under way while one is looked at */
+    PIECE = 4 << 20, /* bytes unmapped at once */
+};
 
 struct learner_checkpoint {
     char path[1200];
@@ -517,6 +520,16 @@ enum base_status learner_checkpoint_open(const char *path,
     return BASE_OK;
 }
 
+/* Piece by piece: to give back a gigabyte at once keeps every other thread that
+ * asks for a page waiting, the trainer among them. */
+static void unmap(const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 0, piece; bytes && at < size; at += piece) {
+        piece = size - at < PIECE ? size - at : PIECE;
+        munmap((void *)(uintptr_t)(bytes + at), piece);
+    }
+}
+
 void learner_checkpoint_free(struct learner_checkpoint *checkpoint)
 {
     if (!checkpoint)
@@ -525,8 +538,7 @@ void learner_checkpoint_free(struct learner_checkpoint *checkpoint)
         free(checkpoint->tables[i].at);
         free(checkpoint->tables[i].sorted);
     }
-    if (checkpoint->bytes)
-        munmap((void *)(uintptr_t)checkpoint->bytes, checkpoint->size);
+    unmap(checkpoint->bytes, checkpoint->size);
     free(checkpoint);
 }
 
