@@ -134,6 +134,17 @@ void snapshot_manifest_fini(struct snapshot_manifest *manifest)
     manifest->offsets_json = manifest->stream_json = NULL;
 }
 
+void snapshot_manifest_empty(struct snapshot_manifest *manifest)
+{
+    for (unsigned i = 0; i < manifest->golden_count; i++)
+        snapshot_golden_fini(&manifest->golden[i]);
+    manifest->golden_count = manifest->file_count = 0;
+    memset(manifest->changed, 0, sizeof manifest->changed);
+    memset(manifest->gone, 0, sizeof manifest->gone);
+    manifest->kind = SNAPSHOT_BASE;
+    manifest->is_beside = false;
+}
+
 /* ---- text ---------------------------------------------------------------- */
 
 static json_t *hash_json(struct snapshot_hash hash)

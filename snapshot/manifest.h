@@ -95,6 +95,9 @@ struct snapshot_manifest {
 void snapshot_manifest_describe(struct snapshot_manifest *manifest,
                                 const struct learner_model *model);
 void snapshot_manifest_fini(struct snapshot_manifest *manifest);
+/* Of kind base, without what it said of files, changes and golden requests:
+ * for other files of the same state. */
+void snapshot_manifest_empty(struct snapshot_manifest *manifest);
 
 /* Makes room for a golden request; BASE_SYSTEM without memory. */
 enum base_status

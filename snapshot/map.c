@@ -454,3 +454,12 @@ void snapshot_map_read(const struct snapshot_map *map, uint64_t key,
     snapshot_row_widen(map->dtype, map->width,
                        row_at(map, bucket, (uint64_t)place), floats);
 }
+
+void snapshot_map_keys(const struct snapshot_map *map, uint64_t *keys)
+{
+    for (uint64_t at = 0; at < map->buckets; at++) {
+        const struct bucket *bucket = *slot_of(map, at);
+        for (uint64_t i = 0; bucket && i < bucket->count; i++)
+            *keys++ = bucket->keys[i];
+    }
+}

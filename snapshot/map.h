@@ -57,6 +57,8 @@ uint64_t snapshot_map_bytes(const struct snapshot_map *map); /* with shared */
 uint64_t snapshot_map_own(const struct snapshot_map *map,
                           const struct snapshot_map *shared);
 bool snapshot_map_has(const struct snapshot_map *map, uint64_t key);
+/* All keys, (rows), in no order. */
+void snapshot_map_keys(const struct snapshot_map *map, uint64_t *keys);
 /* The row of `key`, or the OOV row, as floats. */
 void snapshot_map_read(const struct snapshot_map *map, uint64_t key,
                        float *floats);

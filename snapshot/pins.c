@@ -165,37 +165,3 @@ enum base_status snapshot_pin(const char *folder, const char *name,
         return base_wrap(error, "and the pin stays");
     return status;
 }
-
-enum base_status
-snapshot_list(const char *folder,
-              void (*each)(void *self, const struct snapshot_listed *version),
-              void *self, struct base_error *error)
-{
-    struct snapshot_catalog catalog = {0};
-    struct snapshot_pins pins;
-    struct snapshot_current current;
-    enum base_status status = snapshot_pins_read(folder, &pins, error);
-    if (!status)
-        status = snapshot_catalog_read(folder, &catalog, error);
-    struct base_error none;
-    if (!status && snapshot_current_read(folder, &current, &none))
-        current.version = 0; /* nothing is published */
-    for (size_t i = 0; !status && i < catalog.count; i++) {
-        struct snapshot_catalog_entry *entry = &catalog.entry[i];
-        char name[SNAPSHOT_FOLDER_NAME];
-        snapshot_folder_print(entry->epoch, entry->version, name);
-        const struct snapshot_listed listed = {
-            .name = name,
-            .current = entry->epoch == current.epoch &&
-                       entry->version == current.version,
-            .delta = entry->delta,
-            .beside = entry->beside,
-            .pinned = snapshot_pins_find(&pins, entry->epoch,
-                                         entry->version) >= 0,
-            .loadable = snapshot_catalog_need(&catalog, entry),
-        };
-        each(self, &listed);
-    }
-    snapshot_catalog_fini(&catalog);
-    return status;
-}

@@ -117,6 +117,8 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
                          manifest->journal_hash.high},
         .samples = manifest->judged.samples,
         .delta = manifest->kind == SNAPSHOT_DELTA,
+        .rollback_epoch = manifest->rollback_epoch,
+        .rollback_version = manifest->rollback_version,
     };
     for (unsigned i = 0; i < manifest->file_count; i++)
         announcement->bytes += manifest->files[i].size;
@@ -348,12 +350,7 @@ snapshot_publisher_put(struct snapshot_publisher *publisher,
 static void turn_to_base(struct snapshot_manifest *manifest,
                          struct snapshot_hash delta)
 {
-    for (unsigned i = 0; i < manifest->golden_count; i++)
-        snapshot_golden_fini(&manifest->golden[i]);
-    manifest->golden_count = manifest->file_count = 0;
-    memset(manifest->changed, 0, sizeof manifest->changed);
-    memset(manifest->gone, 0, sizeof manifest->gone);
-    manifest->kind = SNAPSHOT_BASE;
+    snapshot_manifest_empty(manifest);
     manifest->is_beside = true;
     manifest->beside = delta;
     set_arithmetic(manifest);

@@ -75,6 +75,8 @@ struct snapshot_announcement {
     uint64_t samples;         /* trained by then */
     uint64_t bytes;           /* of its files */
     bool delta;
+    uint64_t rollback_epoch, rollback_version; /* whose content it has again;
+                                                  0: its own */
 };
 
 /* Makes and locks the folder (BASE_EXISTS: another publisher has it), reads
@@ -154,16 +156,39 @@ enum base_status snapshot_pin(const char *folder, const char *name,
                               struct base_error *error) BASE_MUST_CHECK;
 enum base_status snapshot_unpin(const char *folder, const char *name,
                                 struct base_error *error) BASE_MUST_CHECK;
-/* Calls `each` for each version, oldest first. */
+/* A version of a model folder. */
 struct snapshot_listed {
-    const char *name;
+    char name[64]; /* v<epoch>-<version> */
+    uint64_t epoch, version;
     bool current, delta, beside; /* beside: there is a base beside it */
     bool pinned;
     bool loadable; /* it, or a parent of it, is where a reader can begin */
+    bool sound;    /* its manifest can be read; else what follows is 0 */
+    uint64_t rollback_epoch, rollback_version; /* whose content it has again;
+                                                  0: its own */
+    uint64_t position;
+    int64_t created_ms, newest_event_ms;
+    uint64_t bytes; /* of the files of v<epoch>-<version> */
+    struct snapshot_judged judged;
 };
+/* Calls `each` for each version, oldest first. */
 enum base_status
 snapshot_list(const char *folder,
               void (*each)(void *self, const struct snapshot_listed *version),
               void *self, struct base_error *error) BASE_MUST_CHECK;
+/* The one that `text` names: "v<epoch>-<version>", or its number alone.
+ * BASE_NO_INPUT where it is not there, or cannot be loaded; BASE_USAGE where
+ * two have that number. */
+enum base_status snapshot_find(const char *folder, const char *text,
+                               struct snapshot_listed *found,
+                               struct base_error *error) BASE_MUST_CHECK;
+
+/* Publishes the content of an older version (or of the newest again) as the
+ * next one, bit for bit: a base of a new epoch, not judged. BASE_NO_INPUT where
+ * it, or what it builds on, is not there any more. Role publish. */
+enum base_status
+snapshot_rollback(struct snapshot_publisher *publisher, uint64_t epoch,
+                  uint64_t version, struct snapshot_announcement *announcement,
+                  struct base_error *error) BASE_MUST_CHECK;
 
 #endif
