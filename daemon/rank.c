@@ -372,11 +372,12 @@ int daemon_rank_main(int argc, char **argv)
         .about =
             "Scores candidates with the current version of a model folder.\n"
             "A request: {\"profile\": {\"gender\": \"f\"}, \"context\": "
-            "{\"pid\": \"p1\"},\n \"behaviors\": [{\"goods\": \"g1\"}, ...], "
-            "\"candidates\": [{\"goods\": \"g7\"}, ...]};\nbehaviors oldest "
-            "first, values strings or integers. \"user\": \"u81\" in place of behaviors "
-            "takes those\nthat the daemon of --config knows. \"time_ms\" gives the fields "
-            "that are taken\nfrom an event's time (hour).",
+            "{\"pid\": \"p1\"},\n \"behaviors\": [{\"goods\": \"g1\"}, "
+            "...], \"candidates\": [{\"goods\": \"g7\"}, ...]};\n"
+            "behaviors oldest first, values strings or integers. \"user\": "
+            "\"u81\" in place of\nbehaviors takes those that the daemon of "
+            "--config knows. \"time_ms\" gives the fields\nthat are taken "
+            "from an event's time (hour).",
         .table = table,
         .count = sizeof table / sizeof table[0],
     };

@@ -66,7 +66,7 @@ bool snapshot_row_encode(enum snapshot_dtype dtype, const float *values,
     return true;
 }
 
-/* ---- in a reader's memory ------------------------------------------------- */
+/* ---- in a reader's memory ----------------------------------------------- */
 
 size_t snapshot_row_size(enum snapshot_dtype dtype, size_t width)
 {

@@ -2,8 +2,8 @@
 /* libFuzzer target of the snapshot's two parsers of foreign bytes. The first
  * byte chooses: a whole tensor file; a header alone, to which length, padding
  * and data are made; a manifest, and the model that it describes. What is
- * accepted must keep the promises of tensors.h, and all its bytes are read. A corpus is not needed: run with
- * -max_len=4096. */
+ * accepted must keep the promises of tensors.h, and all its bytes are read. A
+ * corpus is not needed: run with -max_len=4096. */
 #include <stdlib.h>
 #include <string.h>
 

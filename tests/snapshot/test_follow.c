@@ -463,7 +463,8 @@ static void test_damaged_delta(void **state)
     char name[200];
     open_bench(&bench, *state, SNAPSHOT_ROW_F32);
     struct snapshot_announcement said = publish_delta(&bench);
-    forge(&bench, said.folder_name, "\"scores\": [\n    0.", "\"scores\": [\n    1.");
+    forge(&bench, said.folder_name, "\"scores\": [\n    0.",
+          "\"scores\": [\n    1.");
     refuse(&bench, INTEREST_CORRUPT, "scores");
     snprintf(name, sizeof name, "%s/table.cate.safetensors", said.folder_name);
     move(&bench, name, "held");

@@ -2,7 +2,7 @@
 /* A ranker behind HTTP: follows the published model, swaps, scores.
  *
  *   server FOLDER PORT [THREADS]
- *   curl 'localhost:PORT/rank?history=shoe7,sport;&candidates=shoe8,sport;pan1,'
+ *   curl 'localhost:PORT/rank?history=shoe7,sport;&candidates=shoe8,sport;pan,'
  *   curl 'localhost:PORT/metrics'
  *
  * An item is its values, in the order of the model's item fields; profile and
