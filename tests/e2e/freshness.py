@@ -252,6 +252,9 @@ class Test:
                 check(at[stage] < len(marks[stage].at),
                       f"position {way[0]} was never {stage}")
                 way.append(marks[stage].at[at[stage]][1])
+            # What was trained had been committed, also where the thread that
+            # commits came to say so a little later.
+            way[2] = min(way[2:])
             at["served"] = versions.first_behind(way[0], at["served"])
             check(at["served"] < len(served),
                   f"no version that was served covers position {way[0]}")
