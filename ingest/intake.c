@@ -38,11 +38,12 @@ void ingest_source_note(struct ingest_source *source, const char *text)
     size_t size = strnlen(text, sizeof source->broker_error - 1);
     memcpy(source->broker_error, text, size);
     source->broker_error[size] = '\0';
+    bool say = !same || now >= source->logged_ms + 10000;
+    if (say)
+        source->logged_ms = now;
     pthread_mutex_unlock(&source->mutex);
-    if (same && now < source->logged_ms + 10000)
-        return;
-    source->logged_ms = now;
-    base_log(BASE_LOG_WARN, "event=broker_trouble text=\"%s\"", text);
+    if (say)
+        base_log(BASE_LOG_WARN, "event=broker_trouble text=\"%s\"", text);
 }
 
 void ingest_source_all_well(struct ingest_source *source)
@@ -93,12 +94,13 @@ static void note_refusal(struct ingest_source *source, const char *what,
     source->refused = true;
     snprintf(source->broker_error, sizeof source->broker_error, "%s: %.160s",
              what, text);
+    bool say = new || now >= source->logged_ms + 10000;
+    if (say)
+        source->logged_ms = now;
     pthread_mutex_unlock(&source->mutex);
-    if (!new && now < source->logged_ms + 10000)
-        return;
-    source->logged_ms = now;
-    base_log(BASE_LOG_ERROR, "event=broker_refuses reason=\"%s\" text=\"%s\"",
-             what, text);
+    if (say)
+        base_log(BASE_LOG_ERROR, "event=broker_refuses reason=\"%s\" "
+                 "text=\"%s\"", what, text);
 }
 
 void ingest_source_hear(struct ingest_source *source)

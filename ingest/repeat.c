@@ -29,11 +29,10 @@ static bool read_behind(const char *text, struct ingest_event *behind)
     char topic[16];
     int partition, used = 0;
     long long offset;
-    if (!text) { /* before the first record */
+    if (!text) { /* before the first record of the line's times */
         behind->partition = INT32_MIN;
         behind->offset = -1;
         behind->topic = INGEST_IMPRESSIONS;
-        behind->own_ms = behind->apply_ms = INT64_MIN;
         return true;
     }
     if (sscanf(text, "%15[a-z]/%d@%lld%n", topic, &partition, &offset,
@@ -138,7 +137,9 @@ size_t ingest_repeats_done(const struct ingest_repeats *repeats,
                            const struct ingest_event *last)
 {
     size_t done = 0;
-    while (last->offset >= 0 && done < repeats->count &&
+    /* Where a commit came amid timers, `last` is a time without a record. */
+    bool any = last->apply_ms > INT64_MIN;
+    while (any && done < repeats->count &&
            ingest_event_order(&repeats->items[done].behind, last) <= 0)
         done++;
     return done;

@@ -237,7 +237,8 @@ static void keep_house(struct ingest_source *source)
     if (source->now_ms < source->kept_house_ms + HOUSEKEEPING_MS)
         return;
     source->kept_house_ms = source->now_ms;
-    ingest_source_hear(source);
+    if (!ingest_watch_busy(source->watch))
+        ingest_source_hear(source);
     read_highs(source);
     for (unsigned i = 0; i < source->slot_count; i++)
         if (source->slots[i].examine && !source->slots[i].stopped &&

@@ -87,7 +87,7 @@ struct ingest_source {
     rd_kafka_t *consumer, *helper;
     struct ingest_ends *ends;
     struct ingest_chunk *chunk; /* being filled */
-    int64_t asked_ms, kept_house_ms, reassign_ms, logged_ms;
+    int64_t asked_ms, kept_house_ms, reassign_ms;
     int64_t now_ms, wall_ms; /* of this round */
     bool polled;
     bool reopen; /* there are more partitions */
@@ -105,6 +105,7 @@ struct ingest_source {
     bool at_end;
     uint64_t handed;
     unsigned parked; /* partitions */
+    int64_t logged_ms; /* when trouble was last logged */
     char broker_error[200], watch_error[200];
     bool refused; /* and that is why: other errors only follow from it */
 };

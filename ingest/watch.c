@@ -196,6 +196,14 @@ bool ingest_watch_ask_damage(struct ingest_watch *watch,
     return true;
 }
 
+bool ingest_watch_busy(struct ingest_watch *watch)
+{
+    pthread_mutex_lock(&watch->mutex);
+    bool busy = watch->phase == ASKED;
+    pthread_mutex_unlock(&watch->mutex);
+    return busy;
+}
+
 bool ingest_watch_answered(struct ingest_watch *watch,
                            struct ingest_watch_answer *answer)
 {

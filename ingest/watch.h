@@ -39,6 +39,10 @@ bool ingest_watch_ask_damage(struct ingest_watch *watch,
                              const struct ingest_position *position,
                              unsigned slot, int64_t from);
 
+/* While a question is under way the watch alone polls the helper: whoever did
+ * so beside it would take its answers away. */
+bool ingest_watch_busy(struct ingest_watch *watch);
+
 /* A finished question; BORROWED until ingest_watch_done(). */
 struct ingest_watch_answer {
     bool damage;             /* of ingest_watch_ask_damage() */

@@ -32,9 +32,15 @@ static rd_kafka_t *producer(const char *brokers)
 
 void kafka_fixture_open(struct kafka_fixture *fixture, unsigned partitions)
 {
+    kafka_fixture_open_on(fixture, partitions, 1);
+}
+
+void kafka_fixture_open_on(struct kafka_fixture *fixture, unsigned partitions,
+                           int brokers)
+{
     fixture->partitions = partitions;
     fixture->handle = producer(NULL);
-    fixture->cluster = rd_kafka_mock_cluster_new(fixture->handle, 1);
+    fixture->cluster = rd_kafka_mock_cluster_new(fixture->handle, brokers);
     check(fixture->cluster != NULL, "mock cluster");
     rd_kafka_mock_topic_create(fixture->cluster, "impressions",
                                (int)partitions, 1);

@@ -20,6 +20,8 @@ struct kafka_fixture {
 
 /* Topics "impressions" and "clicks" with as many partitions each. */
 void kafka_fixture_open(struct kafka_fixture *fixture, unsigned partitions);
+void kafka_fixture_open_on(struct kafka_fixture *fixture, unsigned partitions,
+                           int brokers);
 void kafka_fixture_close(struct kafka_fixture *fixture);
 
 /* Queues one record; value NULL is a tombstone. */
