@@ -140,6 +140,7 @@ program e2e.movielens "$python" -B tests/e2e/movielens.py "$interestd"
 kafka_program e2e.kafka_globo "$python" -B tests/e2e/kafka_globo.py \
   --clicks 20000 "$interestd"
 
+kafka_program e2e.producers "$python" -B tests/e2e/producers.py "$interestd"
 program e2e.registry "$python" -B tests/e2e/registry.py "$interestd"
 kafka_program e2e.lost_range "$python" -B tests/e2e/lost_range.py "$interestd"
 fault=$top/build/release/tests/fault/libfault.so

@@ -21,6 +21,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSION = "3.9.1"
+AVRO_VERSION = "1.11.4"
 CLUSTER_ID = "aW50ZXJlc3RkLXRlc3RzAA"
 JAVA = ["-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
@@ -82,6 +83,28 @@ def fetch():
             words = (fetched.stdout.strip().splitlines() or ["no output"])[0]
             raise Unavailable(f"Maven cannot fetch Kafka {VERSION}: {words}")
         os.rename(os.path.join(aside, "libs"), folder)
+    return folder
+
+
+def fetch_avro():
+    """Folder with Avro's jar, for producers in Java; what it needs is among
+    the broker's own."""
+    folder = os.path.join(os.path.dirname(cache_folder()),
+                          "avro-" + AVRO_VERSION)
+    if os.path.isdir(folder):
+        return folder
+    fetch()
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as aside:
+        jars = os.path.join(aside, "jars")
+        fetched = subprocess.run(
+            ["mvn", "-q", "-B", "dependency:copy",
+             f"-Dartifact=org.apache.avro:avro:{AVRO_VERSION}",
+             f"-DoutputDirectory={jars}"], cwd=aside,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if fetched.returncode:
+            words = (fetched.stdout.strip().splitlines() or ["no output"])[0]
+            raise Unavailable(f"Maven cannot fetch Avro: {words}")
+        os.rename(jars, folder)
     return folder
 
 
