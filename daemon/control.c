@@ -204,8 +204,9 @@ static void act_forget(const struct daemon_control_hooks *hooks,
         answer->code = 202;
         snprintf(answer->text, sizeof answer->text,
                  "{\"action\": \"forget\", \"request\": %llu, \"users\": %u, "
-                 "\"effect\": \"the state forgets now; checkpoints, journal "
-                 "and versions follow; see forget in /status\"}\n",
+                 "\"effect\": \"the state forgets next: it has when "
+                 "forget.serial in /status says so; checkpoints, journal and "
+                 "versions follow\"}\n",
                  (unsigned long long)serial, count);
     } else {
         json_t *text = json_pack("{s:s}", "error", error.text);

@@ -219,6 +219,53 @@ static enum base_status look(const struct forgetting *forgetting,
     }
 }
 
+static int64_t started_ms(const json_t *status)
+{
+    return (int64_t)(number(status, "now_ms") - number(status, "uptime_ms"));
+}
+
+/* Until the state of the daemon that took the request has it; *again where
+ * that daemon ended before, and the request with it. */
+static enum base_status await_taken(const struct forgetting *forgetting,
+                                    int64_t started, bool *again,
+                                    struct base_error *error)
+{
+    for (bool taken = false; !taken;) {
+        json_t *status = NULL;
+        if (look(forgetting, &status, error))
+            return base_wrap(error, "whether the state has forgotten is not "
+                                    "known; ask once more");
+        *again = started_ms(status) != started;
+        taken = *again || number(json_object_get(status, "forget"),
+                                 "serial") >= forgetting->serial;
+        json_decref(status);
+        if (!taken)
+            nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    }
+    return BASE_OK;
+}
+
+/* A daemon's answer is not yet a commit: asks until one was made. To forget
+ * twice is to forget once. */
+static enum base_status ask_until_taken(struct forgetting *forgetting,
+                                        struct base_error *error)
+{
+    for (bool again = true; again;) {
+        json_t *status = NULL;
+        if (look(forgetting, &status, error))
+            return error->status;
+        int64_t started = started_ms(status);
+        json_decref(status);
+        if (ask_daemon(forgetting, error) ||
+            await_taken(forgetting, started, &again, error))
+            return error->status;
+        if (again)
+            fprintf(stderr, "interestd forget: the daemon was restarted; asks "
+                            "once more\n");
+    }
+    return BASE_OK;
+}
+
 /* Until the request and all before it are done; *status is then what the
  * daemon says. */
 static enum base_status wait_done(const struct forgetting *forgetting,
@@ -418,7 +465,7 @@ static enum base_status run(struct forgetting *forgetting,
         if (!result)
             print_offline(forgetting, &done);
         else if (running)
-            result = ask_daemon(forgetting, error);
+            result = ask_until_taken(forgetting, error);
     }
     if (!result && forgetting->count && !running && forgetting->wait)
         result = base_fail(error, BASE_AGAIN,

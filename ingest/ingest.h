@@ -300,7 +300,8 @@ enum base_status ingest_forget_id(const struct ingest_config *config,
 /* A message to the store thread: state, decisions and journal forget them in
  * one transaction; what is left of the journal, checkpoints and versions is
  * the caller's, until ingest_forget_done(). Returns the request's number,
- * which ingest_status.forget.serial reaches. Any thread. */
+ * which ingest_status.forget.serial reaches, unless this process is killed
+ * first: then the request is lost. Any thread. */
 uint64_t ingest_forget(struct ingest *ingest,
                        const struct learner_forget *forgets, unsigned count,
                        bool purge);

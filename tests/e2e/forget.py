@@ -10,16 +10,20 @@ shadow with a table of user ids, in a stream that has fallen quiet:
    an id of it stand in the journal, the checkpoints, the versions or any other
    value of the state; of everybody else they do; the ledger is whole;
 4. the user goes on from an empty sequence;
-5. on a state that nobody runs: it forgets at once, the daemon does the rest;
-6. the decisions repeat it: a rebuild from Kafka that is given them ends with
+5. a daemon that was killed between its answer and its commit is asked again;
+6. on a state that nobody runs: it forgets at once, the daemon does the rest;
+7. the decisions repeat it: a rebuild from Kafka that is given them ends with
    the same state and the same bits in the weights."""
 
 import argparse
+import fcntl
 import glob
+import http.server
 import json
 import os
 import struct
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "support"))
@@ -39,6 +43,34 @@ UNKNOWN = 67
 def id_of(table, name):
     return xxhash.xxh3_64_intdigest(name.encode(),
                                     xxhash.xxh3_64_intdigest(table.encode(), 0))
+
+
+class Forgetful(http.server.BaseHTTPRequestHandler):
+    """Answers as a daemon does that is killed behind its first answer, before
+    the commit, and that commits the next one."""
+    asked, looks = 0, 0
+
+    def log_message(self, *_):
+        pass
+
+    def say(self, code, answer):
+        body = json.dumps(answer).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        Forgetful.asked += 1
+        self.say(202, {"action": "forget", "request": 5})
+
+    def do_GET(self):
+        Forgetful.looks += 1
+        lived = min(Forgetful.asked, 1)
+        # Somebody else's request has the number after the restart.
+        self.say(200, {"now_ms": 1000 + lived, "uptime_ms": 10,
+                       "forget": {"serial": 4 + lived, "done": 0}})
 
 
 class Test:
@@ -69,6 +101,7 @@ class Test:
                 self.steps.run("forget, killed at once", self.forget_killed)
                 self.steps.run("no byte is left", self.search)
                 self.steps.run("it begins anew", self.begin_anew)
+                self.steps.run("lost before its commit", self.lost)
                 self.steps.run("without a daemon", self.offline)
                 self.steps.run("rebuilt with the decisions", self.rebuild)
             finally:
@@ -225,6 +258,24 @@ class Test:
         found = json.loads(line)
         check(found["next_ordinal"] == 3 and len(found["behaviors"]) == 3,
               line)
+
+    def lost(self):
+        daemon = Daemon(self.interestd, os.path.join(self.folder, "lost"),
+                        self.config)
+        state = daemon.config["state"]
+        os.makedirs(os.path.join(state, "store"))
+        server = http.server.HTTPServer(("127.0.0.1", 0), Forgetful)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with open(os.path.join(state, "http.port"), "w") as file:
+            file.write(f"{server.server_address[1]}\n")
+        with open(os.path.join(state, "store", "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = daemon.call("forget", "somebody")
+        server.shutdown()
+        check(done.returncode == 0, f"{done.returncode}: {done.stderr}")
+        check(Forgetful.asked == 2 and Forgetful.looks >= 3 and
+              "once more" in done.stderr,
+              f"asked {Forgetful.asked} times: {done.stderr}")
 
     def offline(self):
         self.daemon.stop()
