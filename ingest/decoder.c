@@ -424,6 +424,7 @@ void ingest_decoder_bury(const struct ingest_decoder *decoder,
     event->crc = bytes ? (uint32_t)XXH3_64bits(bytes, size) : 0;
     size_t kept = size < decoder->event_max ? size : decoder->event_max;
     uint8_t *payload = bytes && kept ? malloc(kept) : NULL;
+    event->cut = (uint32_t)(payload ? size - kept : size);
     if (!payload)
         return;
     memcpy(payload, bytes, kept);

@@ -45,6 +45,7 @@ struct ingest_event {
     const uint64_t *ids;
     const uint8_t *payload; /* dead letter: raw value, key left out */
     uint32_t payload_size;
+    uint32_t cut; /* bytes of the value that payload leaves out at its end */
 };
 
 /* Up to INGEST_CHUNK_EVENTS events with their ids and payloads in one

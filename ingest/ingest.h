@@ -402,7 +402,7 @@ enum base_status ingest_resume(const struct ingest_config *config,
  * dead letters:
  *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
  *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}
- * with "size" of the record and the bytes that were kept.
+ * with "size" of the record's value and the bytes of it that were kept.
  * meta, one line:
  *   {"format":1,"events":1,"commits":1,"next_position":128,"batch_end":128,
  *    "journal_begin":0,"chain":"<32 hex digits, high half first>",

@@ -104,7 +104,7 @@ enum base_status ingest_letter_put(struct ingest_store *store,
         return base_fail(error, BASE_SYSTEM, "dead letter: no memory");
     uint8_t *at = put_place(value, event, event->reason);
     at = base_put_i64(at, event->kafka_ms);
-    at = base_put_u32(at, event->payload_size);
+    at = base_put_u32(at, event->payload_size + event->cut);
     at = base_put_u32(at, kept);
     if (kept)
         memcpy(at, event->payload, kept);
