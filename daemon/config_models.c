@@ -262,11 +262,15 @@ static enum base_status check_published(struct config_loading *loading,
     int key = base_settings_find(daemon_config_table(), "publish.model");
     if (!name[0])
         memcpy(name, config->learner.name, sizeof config->publish.model);
+    uint64_t *fields_off = &config->ingest.served_fields_off;
+    *fields_off = config->learner.model.fields_off;
     if (strcmp(name, config->learner.name) == 0)
         return BASE_OK;
     for (unsigned i = 0; i < loading->shadow_count; i++)
-        if (strcmp(name, config->shadows[i].name) == 0)
+        if (strcmp(name, config->shadows[i].name) == 0) {
+            *fields_off = config->shadows[i].model.fields_off;
             return BASE_OK;
+        }
     char text[200];
     snprintf(text, sizeof text,
              "there is no model \"%s\": the main one is \"%s\", further ones "

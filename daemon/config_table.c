@@ -73,6 +73,17 @@ static const struct base_setting settings[] = {
          "user_id", 1, "Path of the user's id."),
     TEXT("impressions.time", IN(topics[TOPIC_IMPRESSIONS].mapping.time),
          "event_ms", 1, "Path of the event time, milliseconds UTC."),
+    TEXT("impressions.served_history_hash",
+         IN(topics[TOPIC_IMPRESSIONS].mapping.served_hash), "", 0,
+         "Path of the hash of the history that the ranker scored with "
+         "(interest_history_hash; a long, or 16 hex digits): it is compared "
+         "with the sample's; empty: not."),
+    TEXT("impressions.served_history_length",
+         IN(topics[TOPIC_IMPRESSIONS].mapping.served_length), "", 0,
+         "Path of that history's number of behaviors."),
+    TEXT("impressions.served_version",
+         IN(topics[TOPIC_IMPRESSIONS].mapping.served_version), "", 0,
+         "Path of the number of the version that scored; empty: not said."),
 
     TEXT("clicks.topic", IN(topics[TOPIC_CLICKS].name), "clicks", 1,
          "Topic of what was clicked."),

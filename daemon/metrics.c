@@ -69,6 +69,9 @@ static const struct metric metrics[] = {
      "Requests to forget users that the state has obeyed."},
     {"ingest_forget_done_total", COUNTER, IN(ingest.forget.done),
      "Those of them after which nothing is left of the users."},
+    {"ingest_skew_compared_total", COUNTER, IN(ingest.skew.compared),
+     "Impressions whose served history was compared with their sample's, by "
+     "this process."},
     {"ingest_users", GAUGE, IN(ingest.users), "Users with a sequence."},
     {"ingest_journal_end_positions", GAUGE, IN(ingest.journal_end),
      "Samples written to the journal."},
@@ -466,6 +469,17 @@ static void print_buckets(FILE *out, const struct ingest_status *ingest)
         print_count(out, "ingest_bucket_offsets",
                     (struct label){"bucket", ingest_bucket_name(i)},
                     ingest->buckets[i]);
+    static const char *const kinds[INGEST_SKEW_KINDS] = {
+        [INGEST_SKEW_SHORTER] = "shorter",
+        [INGEST_SKEW_LONGER] = "longer",
+        [INGEST_SKEW_CONTENT] = "content"};
+    print_head(out, "ingest_skew_mismatched_total", COUNTER,
+               "Of those, served with a shorter history, a longer one, or one "
+               "as long of other content.");
+    for (unsigned i = 0; i < INGEST_SKEW_KINDS; i++)
+        print_count(out, "ingest_skew_mismatched_total",
+                    (struct label){"kind", kinds[i]},
+                    ingest->skew.mismatched[i]);
     print_head(out, "ingest_dead_letters_total", COUNTER,
                "Dead letters by reason.");
     for (unsigned i = 1; i < INGEST_REASON_COUNT; i++)

@@ -171,6 +171,27 @@ static json_t *followers_json(const struct ingest_status *ingest)
     return list;
 }
 
+static json_t *skew_json(const struct ingest_skew_status *skew)
+{
+    json_t *versions = json_array();
+    for (unsigned i = 0; i < skew->version_count; i++) {
+        const struct ingest_skew_version *one = &skew->versions[i];
+        json_array_append_new(
+            versions,
+            json_pack("{s:I,s:I,s:I,s:f}", "version", (json_int_t)one->version,
+                      "compared", (json_int_t)one->compared, "mismatched",
+                      (json_int_t)one->mismatched, "rate",
+                      (double)one->mismatched / (double)one->compared));
+    }
+    return json_pack("{s:I,s:I,s:I,s:I,s:o}", "compared",
+                     (json_int_t)skew->compared, "shorter",
+                     (json_int_t)skew->mismatched[INGEST_SKEW_SHORTER],
+                     "longer", (json_int_t)skew->mismatched[INGEST_SKEW_LONGER],
+                     "content",
+                     (json_int_t)skew->mismatched[INGEST_SKEW_CONTENT],
+                     "versions", versions);
+}
+
 static json_t *ingest_json(const struct daemon_status *status)
 {
     const struct ingest_status *ingest = &status->ingest;
@@ -196,6 +217,7 @@ static json_t *ingest_json(const struct daemon_status *status)
     json_object_set_new(object, "dead_letter_reasons", reasons_json(ingest));
     json_object_set_new(object, "partitions", partitions);
     json_object_set_new(object, "followers", followers_json(ingest));
+    json_object_set_new(object, "skew", skew_json(&ingest->skew));
     return object;
 }
 

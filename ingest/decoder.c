@@ -21,6 +21,7 @@
 #include "base/map.h"
 #include "ingest/decode.h"
 #include "ingest/resolve.h"
+#include "ingest/skew.h"
 #include "learner/learner.h"
 
 enum {
@@ -33,6 +34,9 @@ enum {
     SLOT_USER,
     SLOT_TIME,
     SLOT_IMPRESSION,
+    SLOT_SERVED_HASH,
+    SLOT_SERVED_LENGTH,
+    SLOT_SERVED_VERSION,
     SLOT_FIELDS,
 };
 
@@ -108,6 +112,12 @@ static void set_targets(struct ingest_decoder *decoder,
     add_slot(decoder, SLOT_TIME, map->time, INGEST_TARGET_MS, true, NULL);
     add_slot(decoder, SLOT_IMPRESSION, clicks ? map->impression : "",
              INGEST_TARGET_ID, false, "event");
+    add_slot(decoder, SLOT_SERVED_HASH, clicks ? "" : map->served_hash,
+             INGEST_TARGET_ID, false, INGEST_SKEW_SEED);
+    add_slot(decoder, SLOT_SERVED_LENGTH, clicks ? "" : map->served_length,
+             INGEST_TARGET_MS, false, NULL);
+    add_slot(decoder, SLOT_SERVED_VERSION, clicks ? "" : map->served_version,
+             INGEST_TARGET_MS, false, NULL);
     unsigned first = clicks ? schema->profile_count : 0;
     decoder->ids = clicks ? schema->item_count : schema->field_count;
     decoder->first_id = decoder->target_count; /* each had one slot */
@@ -123,6 +133,9 @@ static enum base_status check_mapping(const struct ingest_decoder *decoder,
     const char *missing = !*map->user ? "user" : !*map->time ? "time" : NULL;
     if (decoder->topic == INGEST_IMPRESSIONS && !*map->event_id)
         missing = "event_id";
+    if (!*map->served_hash != !*map->served_length)
+        missing = *map->served_hash ? "served_history_length"
+                                    : "served_history_hash";
     unsigned first = decoder->first_id;
     for (unsigned i = first; !missing && i < decoder->target_count; i++)
         if (!*decoder->targets[i].path)
@@ -398,6 +411,10 @@ static void fill(const struct ingest_decoder *decoder, const uint64_t *slots,
         event->kind = INGEST_EVENT_IMPRESSION;
         event->event_id = slot(decoder, SLOT_EVENT, slots);
         event->impression = event->event_id;
+        event->served = (struct ingest_served){
+            .hash = slot(decoder, SLOT_SERVED_HASH, slots),
+            .length = (int64_t)slot(decoder, SLOT_SERVED_LENGTH, slots),
+            .version = (int64_t)slot(decoder, SLOT_SERVED_VERSION, slots)};
         return;
     }
     event->kind = INGEST_EVENT_CLICK;

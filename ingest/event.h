@@ -25,6 +25,13 @@ enum {
 
 enum { INGEST_FUTURE_MS = 300000 }; /* event_ms so far above its stamp: dead */
 
+/* What the producer says of the history that was scored with. */
+struct ingest_served {
+    uint64_t hash;  /* id of what was logged (skew.h); 0: nothing was */
+    int64_t length; /* behaviors */
+    int64_t version; /* 0: not said */
+};
+
 struct ingest_event {
     uint8_t kind;      /* enum ingest_event_kind */
     uint8_t topic;     /* enum ingest_topic */
@@ -41,6 +48,7 @@ struct ingest_event {
     uint64_t event_id;   /* of this event, for de-duplication; never 0 */
     uint64_t impression; /* click: the impression it names, 0 for none;
                             impression: = event_id */
+    struct ingest_served served; /* impression */
     /* Impression: F ids in schema order. Click: f item ids. */
     const uint64_t *ids;
     const uint8_t *payload; /* dead letter: raw value, key left out */

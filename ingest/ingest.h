@@ -53,6 +53,12 @@ struct ingest_mapping {
     char impression[INGEST_PATH_MAX]; /* click: the impression it answers */
     char user[INGEST_PATH_MAX];
     char time[INGEST_PATH_MAX];
+    /* Impression, may be empty: what a ranker logged of the history that it
+     * scored with (a long, or 16 hex digits; hash and length, or neither), and
+     * the version's number. */
+    char served_hash[INGEST_PATH_MAX];
+    char served_length[INGEST_PATH_MAX];
+    char served_version[INGEST_PATH_MAX];
     char fields[LEARNER_FIELDS_MAX][INGEST_PATH_MAX]; /* by schema field;
         clicks use the item fields only */
 };
@@ -95,6 +101,10 @@ struct ingest_config {
     char registry_url[1024];
     char registry_user[250], registry_password[250];
     char registry_folder[1024]; /* where fetched schemas are kept for good */
+
+    /* Bit i: field i of the schema is not used by the published model, which
+     * rankers score with. */
+    uint64_t served_fields_off;
 
     enum ingest_label_mode label_mode;
     int64_t window_ms, lateness_ms, skew_ms;
@@ -163,6 +173,24 @@ struct ingest_follower_status {
     bool detached;
 };
 
+/* Served histories against those of the samples (skew.h), in this process. */
+enum ingest_skew_kind {
+    INGEST_SKEW_SHORTER, /* the ranker's is shorter */
+    INGEST_SKEW_LONGER,
+    INGEST_SKEW_CONTENT, /* as long, but other behaviors */
+    INGEST_SKEW_KINDS
+};
+enum { INGEST_SKEW_VERSIONS = 16 };
+struct ingest_skew_status {
+    uint64_t compared; /* impressions */
+    uint64_t mismatched[INGEST_SKEW_KINDS];
+    unsigned version_count;
+    struct ingest_skew_version {
+        int64_t version;
+        uint64_t compared, mismatched;
+    } versions[INGEST_SKEW_VERSIONS]; /* the newest, newest first */
+};
+
 struct ingest_status {
     uint64_t events;        /* applied, since the state was made */
     uint64_t commits;
@@ -191,6 +219,7 @@ struct ingest_status {
     uint64_t dead_readers;      /* slots freed after them, in this process */
     int64_t last_commit_us, max_commit_us;
     struct ingest_forget_status forget;
+    struct ingest_skew_status skew;
     unsigned partition_count;
     struct ingest_partition_status partitions[INGEST_PARTITIONS_MAX];
     bool at_end;            /* every partition applied up to its true end */

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "ingest/skew.h"
 
 static int64_t add_ms(int64_t a, int64_t b)
 {
@@ -346,6 +347,23 @@ static enum base_status evict(struct ingest_state *state,
     return BASE_OK;
 }
 
+/* What a ranker said it scored with, against what the sample will hold. Its user
+ * is loaded. */
+static void compare_served(struct ingest_state *state,
+                           const struct ingest_event *event)
+{
+    const struct ingest_config *config = &state->config;
+    bool cut;
+    if (event->served.hash == 0)
+        return;
+    uint32_t count = ingest_sequence_history(
+        &state->user, event->event_ms, state->user.next_ordinal,
+        config->history_ttl_ms, config->history_max, state->history, &cut);
+    if (!cut)
+        ingest_skew_compare(&state->skew, config, &event->served,
+                            state->history, count);
+}
+
 static enum base_status open_impression(struct ingest_state *state,
                                         const struct ingest_event *event,
                                         enum ingest_bucket *bucket,
@@ -358,6 +376,7 @@ static enum base_status open_impression(struct ingest_state *state,
         ingest_users_seen(state, event->user, event->partition, error);
     if (status)
         return status;
+    compare_served(state, event);
     impression.ordinal = state->user.next_ordinal;
     impression.due_ms =
         add_ms(later(add_ms(event->event_ms, config->lateness_ms),

@@ -53,6 +53,7 @@ struct ingest_state {
     struct ingest_feed feed;
     struct ingest_totals totals;
     struct ingest_forget_status forget;
+    struct ingest_skew_status skew;
     bool broken; /* an error left half an event behind */
     uint32_t fired; /* timers of this transaction */
     /* The user of the last event, written back when another one comes. */

@@ -151,6 +151,7 @@ void ingest_totals_publish(struct ingest_state *state, uint64_t users,
     pthread_mutex_lock(&state->status_mutex);
     publish_totals(status, &state->totals);
     status->forget = state->forget;
+    status->skew = state->skew;
     memset(status->buckets, 0, sizeof status->buckets);
     for (unsigned i = 0; i < state->ledger.count; i++)
         publish_partition(status, i, &state->ledger.partitions[i]);
