@@ -8,7 +8,6 @@
 #include "daemon/commands.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,24 +18,22 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "daemon/options.h"
 
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
-static const char help[] =
-    "usage: interestd broker [--brokers N] [--topics NAME:PARTITIONS,...]"
-    " [--stdin]\n\n"
+static const char about[] =
     "A mock Kafka cluster on loopback, in memory, for demos and tests. Prints\n"
-    "bootstrap=HOST:PORT and lives until SIGTERM or SIGINT.\n\n"
-    "  --brokers N    brokers of the cluster, 1\n"
-    "  --topics LIST  topics to make, e.g. impressions:4,clicks:4\n"
-    "  --stdin        end when standard input ends; obey there, one a line:\n"
-    "                   down BROKER | up BROKER | rtt BROKER MS |\n"
-    "                   topic NAME COUNT | leader TOPIC PARTITION BROKER |\n"
-    "                   coordinator GROUP BROKER | errors API COUNT CODE\n"
-    "                   (API: number of the request, CODE: Kafka's error for\n"
-    "                   the next COUNT of these, 0: no more; -195 cuts the\n"
-    "                   connection)\n";
+    "bootstrap=HOST:PORT and lives until SIGTERM or SIGINT. With --stdin also\n"
+    "until standard input ends; it obeys there, one a line:\n"
+    "  down BROKER | up BROKER | rtt BROKER MS |\n"
+    "  topic NAME COUNT | leader TOPIC PARTITION BROKER |\n"
+    "  coordinator GROUP BROKER | errors API COUNT CODE\n"
+    "  (API: number of the request, CODE: Kafka's error for the next COUNT of\n"
+    "  these, 0: no more; -195 cuts the connection)";
+
+enum { BROKERS_MAX = 16 };
 
 struct broker {
     rd_kafka_t *handle;
@@ -219,36 +216,31 @@ static void serve(struct broker *broker, int signals)
 
 /* ---- start -------------------------------------------------------------- */
 
-static int parse(struct broker *broker, int argc, char **argv)
+static enum base_status parse(struct broker *broker, int argc, char **argv,
+                              struct base_error *error)
 {
-    static const struct option options[] = {
-        {"brokers", required_argument, NULL, 'b'},
-        {"topics", required_argument, NULL, 't'},
-        {"stdin", no_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},
-        {0}};
-    optind = 1;
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c == 'h') {
-            fputs(help, stdout);
-            return -1;
-        }
-        if (c == 't')
-            broker->topics = optarg;
-        else if (c == 's')
-            broker->input = true;
-        else if (c != 'b' || !number(optarg, 1, 16, &broker->brokers)) {
-            fprintf(stderr, "interestd broker: wrong option; --brokers is 1 "
-                            "to 16; see --help\n");
-            return base_status_exit(BASE_USAGE);
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "interestd broker: unexpected \"%s\"; see --help\n",
-                argv[optind]);
-        return base_status_exit(BASE_USAGE);
-    }
-    return 0;
+    uint64_t brokers = 1;
+    const struct option table[] = {
+        {"brokers", OPTION_UNSIGNED, &brokers, "N", false,
+         "brokers of the cluster, 1 to 16; 1"},
+        {"topics", OPTION_TEXT, &broker->topics, "LIST", false,
+         "topics to make: impressions:4,clicks:4"},
+        {"stdin", OPTION_FLAG, &broker->input, NULL, false,
+         "end when standard input ends; obey there"},
+    };
+    const struct options options = {
+        .usage = "interestd broker [--brokers N] "
+                 "[--topics NAME:PARTITIONS,...] [--stdin]",
+        .about = about,
+        .table = table,
+        .count = sizeof table / sizeof table[0],
+    };
+    enum base_status status = options_parse(&options, argc, argv, error);
+    if (status == BASE_OK && (brokers < 1 || brokers > BROKERS_MAX))
+        return base_fail(error, BASE_USAGE, "--brokers is 1 to %d",
+                         BROKERS_MAX);
+    broker->brokers = (int)brokers;
+    return status;
 }
 
 /* "impressions:4,clicks:4" */
@@ -300,9 +292,10 @@ static int open_cluster(struct broker *broker)
 int daemon_broker_main(int argc, char **argv)
 {
     struct broker broker = {.brokers = 1};
-    int status = parse(&broker, argc, argv);
-    if (status)
-        return status < 0 ? 0 : status;
+    struct base_error error;
+    int status = 0;
+    if (parse(&broker, argc, argv, &error) != BASE_OK)
+        return options_exit("broker", error.status, &error);
     sigset_t wanted;
     sigemptyset(&wanted);
     sigaddset(&wanted, SIGTERM);

@@ -8,13 +8,10 @@
 
 #include "base/status.h"
 #include "daemon/commands.h"
+#include "daemon/manual.h"
 #include "daemon/options.h"
 
-static const struct {
-    const char *name;
-    int (*main)(int argc, char **argv);
-    const char *doc;
-} commands[] = {
+static const struct daemon_command commands[] = {
     {"run", daemon_run_main, "learn from Kafka and publish models"},
     {"demo", daemon_demo_main, "all of it on this machine, for a minute"},
     {"pause", daemon_pause_main, "let a running daemon rest"},
@@ -38,14 +35,6 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-static void print_help(FILE *out)
-{
-    fprintf(out, "usage: interestd COMMAND [options]\n\ncommands:\n");
-    for (unsigned i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].doc);
-    fprintf(out, "\ninterestd COMMAND --help says more.\n");
-}
-
 /* Started with a closed standard descriptor, the next file opened would take
  * its number, and a log line would land in the database. */
 static bool hold_standard_descriptors(void)
@@ -64,13 +53,15 @@ int main(int argc, char **argv)
     /* A closed pipe or socket is an error of its write, not a death. */
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
-        print_help(stderr);
+        daemon_manual_list(commands, COMMANDS, stderr);
         return base_status_exit(BASE_USAGE);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout);
+        daemon_manual_list(commands, COMMANDS, stdout);
         return options_exit("--help", BASE_OK, NULL);
     }
+    if (strcmp(argv[1], "help") == 0)
+        return daemon_manual_main(commands, COMMANDS, argc - 1, argv + 1);
     for (unsigned i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, argv[1]) == 0)
             return commands[i].main(argc - 1, argv + 1);

@@ -9,24 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SAY_MS = 1000 };
+#include "daemon/options_print.h"
 
-static void print_help(const struct options *options)
-{
-    printf("usage: %s\n\n%s\n", options->usage, options->about);
-    if (options->count)
-        printf("\noptions:\n");
-    for (unsigned i = 0; i < options->count; i++) {
-        const struct option *option = &options->table[i];
-        char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", option->name,
-                 option->argument ? " " : "",
-                 option->argument ? option->argument : "");
-        printf("  %-24s %s%s\n", left, option->doc,
-               option->required ? " (required)" : "");
-    }
-    printf("  %-24s %s\n", "--help", "print this");
-}
+enum { SAY_MS = 1000 };
 
 static const struct option *find(const struct options *options,
                                  const char *name, size_t length)
@@ -104,16 +89,28 @@ static bool given(const struct option *option)
     }
 }
 
+/* --help, and the two forms of it that daemon/manual.c asks for. */
+static bool print_asked(const struct options *options, const char *word)
+{
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        options_print_help(options);
+    else if (strcmp(word, "--help=man") == 0)
+        options_print_manual(options);
+    else if (strcmp(word, "--help=words") == 0)
+        options_print_words(options);
+    else
+        return false;
+    return true;
+}
+
 enum base_status options_parse(const struct options *options, int argc,
                                char **argv, struct base_error *error)
 {
     unsigned words = 0;
     for (int i = 1; i < argc; i++) {
         enum base_status status = BASE_OK;
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            print_help(options);
+        if (print_asked(options, argv[i]))
             return base_fail(error, BASE_STOPPED, "help");
-        }
         if (strncmp(argv[i], "--", 2) == 0)
             status = parse_one(options, argc, argv, &i, error);
         else if (words < options->positional_max)
