@@ -12,6 +12,7 @@ void daemon_forget_look(const struct daemon_status *status,
         .checkpointed = UINT64_MAX,
         .oldest = UINT64_MAX,
         .published_position = status->publish.base_position,
+        .version_position = status->publish.position,
         .purged = status->publish.purged};
     for (unsigned i = 0; i < status->model_count; i++) {
         const struct daemon_model_status *model = &status->models[i];
@@ -62,6 +63,16 @@ static enum daemon_forget_act once(bool *flag, enum daemon_forget_act act)
     return before ? DAEMON_FORGET_WAIT : act;
 }
 
+/* Where the newest version is as new as the models, and of a chain that began
+ * before the request, or before a restart, a base wants something newer. */
+static enum daemon_forget_act next_base(struct daemon_forget *forget,
+                                        const struct daemon_forget_view *view)
+{
+    if (view->trained <= view->version_position)
+        return once(&forget->marking, DAEMON_FORGET_MARK);
+    return once(&forget->publishing, DAEMON_FORGET_PUBLISH);
+}
+
 enum daemon_forget_act daemon_forget_next(struct daemon_forget *forget,
                                           const struct daemon_forget_view *view)
 {
@@ -75,13 +86,14 @@ enum daemon_forget_act daemon_forget_next(struct daemon_forget *forget,
                                          .goal = request->position};
     if (view->oldest < request->position)
         return next_checkpoint(forget, view);
-    /* The block that begins with the request's mark stays, and names nobody. */
+    /* Its mark names nobody: the block that begins with it may stay, and a base
+     * may stand before it. */
     forget->phase = DAEMON_FORGET_JOURNAL;
     if (view->journal_begin + 1 < request->position)
         return DAEMON_FORGET_WAIT;
     forget->phase = DAEMON_FORGET_VERSION;
-    if (view->published && view->published_position < request->position)
-        return once(&forget->publishing, DAEMON_FORGET_PUBLISH);
+    if (view->published && view->published_position + 1 < request->position)
+        return next_base(forget, view);
     forget->phase = DAEMON_FORGET_PURGING;
     if (request->purge && view->purged < request->serial)
         return forget->purging++ % DAEMON_FORGET_PURGE_LOOKS

@@ -8,7 +8,8 @@
  *               at p or behind it; in a quiet stream a mark moves the position,
  *               so that the next one is another one
  *   journal     what is before p goes
- *   version     a base at p or behind it, where anything was ever published
+ *   version     a base behind the users' records, where anything was ever
+ *               published; in a quiet stream a mark makes it another version
  *   purge       where asked for: older versions, and leftovers of models
  *   done
  * It decides only; run.c acts. Role loop. */
@@ -39,14 +40,16 @@ struct daemon_forget_view {
     uint64_t trained, checkpointed, oldest;
     uint64_t newest; /* greatest position of a checkpoint */
     bool published;  /* there is a version, and a model to publish */
-    uint64_t published_position;
+    uint64_t published_position; /* of the newest base; 0: since the start of
+                                    the process there was none */
+    uint64_t version_position;   /* of the newest version */
     uint64_t purged; /* newest request that was purged for */
 };
 
 struct daemon_forget {
     uint64_t serial; /* of the request at work */
     uint64_t goal;   /* checkpoints from here on count */
-    bool asked, publishing, closing;
+    bool asked, marking, publishing, closing;
     unsigned purging; /* looks since the purge was asked for */
     enum daemon_forget_phase phase;
 };

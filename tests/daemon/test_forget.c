@@ -119,6 +119,35 @@ static void a_purge_is_asked_for_until_it_is_done(void **state)
     assert_int_equal(look(), DAEMON_FORGET_DONE);
 }
 
+/* Behind the users' records, before the request's mark. */
+static void a_base_between_users_and_mark_will_do(void **state)
+{
+    (void)state;
+    ask(false);
+    view.oldest = view.trained = 104;
+    view.journal_begin = 101;
+    view.version_position = 104; /* deltas of that base */
+    view.published_position = 101;
+    assert_int_equal(look(), DAEMON_FORGET_DONE);
+}
+
+static void a_base_that_a_restart_forgot_is_made_again(void **state)
+{
+    (void)state;
+    ask(false);
+    view.oldest = view.trained = 104;
+    view.journal_begin = 101;
+    view.version_position = 104; /* nothing newer is trained */
+    view.published_position = 0;
+    assert_int_equal(look(), DAEMON_FORGET_MARK);
+    assert_int_equal(look(), DAEMON_FORGET_WAIT);
+    view.trained = 105;
+    assert_int_equal(look(), DAEMON_FORGET_PUBLISH);
+    assert_int_equal(look(), DAEMON_FORGET_WAIT);
+    view.published_position = view.version_position = 105;
+    assert_int_equal(look(), DAEMON_FORGET_DONE);
+}
+
 static void without_versions_none_is_made(void **state)
 {
     (void)state;
@@ -158,6 +187,7 @@ static void the_slowest_model_counts(void **state)
     status->models[1].published = true;
     status->publish.version = 4;
     status->publish.base_position = 77;
+    status->publish.position = 79;
     daemon_forget_look(status, &view);
     assert_int_equal(view.trained, 100);
     assert_int_equal(view.checkpointed, 89);
@@ -165,6 +195,7 @@ static void the_slowest_model_counts(void **state)
     assert_int_equal(view.oldest, 70);
     assert_true(view.published);
     assert_int_equal(view.published_position, 77);
+    assert_int_equal(view.version_position, 79);
     free(status);
 }
 
@@ -176,6 +207,8 @@ int main(void)
         cmocka_unit_test(a_busy_stream_needs_no_mark),
         cmocka_unit_test(more_checkpoints_are_written_where_more_are_kept),
         cmocka_unit_test(a_purge_is_asked_for_until_it_is_done),
+        cmocka_unit_test(a_base_between_users_and_mark_will_do),
+        cmocka_unit_test(a_base_that_a_restart_forgot_is_made_again),
         cmocka_unit_test(without_versions_none_is_made),
         cmocka_unit_test(a_later_request_begins_anew),
         cmocka_unit_test(the_slowest_model_counts),
