@@ -3,14 +3,44 @@
 #include "base/log.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 static _Atomic int minimum_level = BASE_LOG_INFO;
 static _Atomic unsigned lost_lines;
+
+static pthread_mutex_t kept_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct base_log_line kept[BASE_LOG_KEPT]; /* a ring */
+static unsigned long kept_count;                 /* ever */
+
+static void keep(const char *line, size_t length)
+{
+    if (length > BASE_LOG_KEPT_SIZE - 1)
+        length = BASE_LOG_KEPT_SIZE - 1;
+    pthread_mutex_lock(&kept_mutex);
+    char *text = kept[kept_count++ % BASE_LOG_KEPT].text;
+    memcpy(text, line, length);
+    text[length] = '\0';
+    pthread_mutex_unlock(&kept_mutex);
+}
+
+unsigned base_log_recent(struct base_log_line *lines, unsigned max)
+{
+    pthread_mutex_lock(&kept_mutex);
+    unsigned long count =
+        kept_count < BASE_LOG_KEPT ? kept_count : BASE_LOG_KEPT;
+    if (count > max)
+        count = max;
+    for (unsigned long i = 0; i < count; i++)
+        lines[i] = kept[(kept_count - count + i) % BASE_LOG_KEPT];
+    pthread_mutex_unlock(&kept_mutex);
+    return (unsigned)count;
+}
 
 void base_log_set_level(enum base_log_level level)
 {
@@ -55,6 +85,8 @@ void base_log(enum base_log_level level, const char *format, ...)
     for (size_t i = 0; i < length; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?';
+    if (level >= BASE_LOG_WARN)
+        keep(line, length);
     line[length++] = '\n';
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT) ||

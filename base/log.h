@@ -15,6 +15,14 @@ enum base_log_level {
     BASE_LOG_ERROR,
 };
 
+/* The newest lines of level WARN and ERROR, as they were written, kept in
+ * memory: oldest first, at most `max` of them; returns how many. */
+enum { BASE_LOG_KEPT = 16, BASE_LOG_KEPT_SIZE = 480 /* cut behind that */ };
+struct base_log_line {
+    char text[BASE_LOG_KEPT_SIZE]; /* with its NUL, without the line end */
+};
+unsigned base_log_recent(struct base_log_line *lines, unsigned max);
+
 /* Lines below `level` are dropped. Default BASE_LOG_INFO. */
 void base_log_set_level(enum base_log_level level);
 

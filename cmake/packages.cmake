@@ -40,6 +40,13 @@ else()
   list(APPEND interestd_missing libev-dev)
 endif()
 
+# Draws the curves of the daemon's page; the executable carries it.
+find_file(CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js
+  /usr/local/share/javascript/chart.js)
+if(NOT CHART_JS)
+  list(APPEND interestd_missing libjs-chart.js)
+endif()
+
 if(interestd_missing)
   string(REPLACE ";" " " interestd_missing "${interestd_missing}")
   message(FATAL_ERROR

@@ -11,6 +11,7 @@ build_packages=(
   gcc libc6-dev cmake ninja-build pkg-config
   librdkafka-dev libavro-dev liblmdb-dev libev-dev libjansson-dev
   libmicrohttpd-dev libyaml-dev libcurl4-openssl-dev libxxhash-dev
+  libjs-chart.js
 )
 # The tests' own: C harness, a Kafka client, the model in Python, what fetches
 # and runs Apache Kafka, numbers, and the monitoring that metrics and alerts are

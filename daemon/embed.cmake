@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Writes ${OUTPUT}: the bytes of ${FILES} as one C table (embedded.h).
+# Writes ${OUTPUT}: the bytes of ${FILES} as one C table named ${TABLE}
+# (embedded.h).
 set(text "/* Made by embed.cmake. */\n#include \"daemon/embedded.h\"\n\n")
 set(rows "")
 set(number 0)
@@ -12,5 +13,5 @@ foreach(path IN LISTS FILES)
   string(APPEND rows "    {\"${name}\", file_${number}, sizeof file_${number}},\n")
   math(EXPR number "${number} + 1")
 endforeach()
-string(APPEND text "const struct daemon_embedded daemon_embedded[] = {\n${rows}    {0, 0, 0},\n};\n")
+string(APPEND text "const struct daemon_embedded ${TABLE}[] = {\n${rows}    {0, 0, 0},\n};\n")
 file(WRITE "${OUTPUT}" "${text}")

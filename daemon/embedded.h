@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that the executable carries (embed.cmake makes the table): the demo's
- * configuration and the schemas. Read only. */
+/* Files that the executable carries (embed.cmake makes the tables). Read
+ * only. */
 #ifndef DAEMON_EMBEDDED_H
 #define DAEMON_EMBEDDED_H
 
@@ -12,6 +12,8 @@ struct daemon_embedded {
     size_t size;
 };
 
-extern const struct daemon_embedded daemon_embedded[];
+extern const struct daemon_embedded daemon_embedded[]; /* the demo's
+    configuration, the schemas */
+extern const struct daemon_embedded daemon_page_files[]; /* page.h */
 
 #endif

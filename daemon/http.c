@@ -20,8 +20,10 @@
 #include <microhttpd.h>
 
 #include "daemon/control.h"
+#include "daemon/history.h"
+#include "daemon/page.h"
 
-enum { BODY_END = 1 << 20 };
+enum { BODY_END = 1 << 20, MINUTES = 60, MINUTES_MAX = 1450 };
 enum { IDLE_SECONDS = 5, CONNECTION_MEMORY = 16384, PER_ADDRESS = 32 };
 
 struct daemon_http {
@@ -34,6 +36,8 @@ struct daemon_http {
     void *self;
     struct daemon_status *status; /* scratch, too large for the stack */
     const struct daemon_control_hooks *control; /* NULL: refused */
+    const struct daemon_history *history;       /* NULL: none */
+    const char *model_folder;                   /* likewise */
     char token[DAEMON_TOKEN_MAX];
 };
 
@@ -127,6 +131,58 @@ static enum MHD_Result get_metrics(struct daemon_http *http,
                        daemon_status_metrics(http->status));
 }
 
+/* ---- the page ---- */
+
+static enum MHD_Result get_history(struct daemon_http *http,
+                                   struct MHD_Connection *connection)
+{
+    const char *asked = MHD_lookup_connection_value(
+        connection, MHD_GET_ARGUMENT_KIND, "minutes");
+    long minutes = asked ? strtol(asked, NULL, 10) : MINUTES;
+    if (!http->history)
+        return say(connection, MHD_HTTP_NOT_FOUND, "no history\n");
+    if (minutes < 1 || minutes > MINUTES_MAX)
+        return say(connection, MHD_HTTP_BAD_REQUEST,
+                   "minutes is 1 to 1450\n");
+    http->collect(http->self, http->status);
+    return answer_made(connection, "application/json",
+                       daemon_history_json(http->history, http->status,
+                                           (unsigned)minutes));
+}
+
+static enum MHD_Result get_manifest(struct daemon_http *http,
+                                    struct MHD_Connection *connection)
+{
+    const char *name = MHD_lookup_connection_value(
+        connection, MHD_GET_ARGUMENT_KIND, "version");
+    struct base_error error;
+    char *text = NULL;
+    if (!http->model_folder)
+        return say(connection, MHD_HTTP_NOT_FOUND, "no model folder\n");
+    enum base_status status = daemon_page_manifest(
+        http->model_folder, name ? name : "", &text, &error);
+    if (status == BASE_USAGE)
+        return say(connection, MHD_HTTP_BAD_REQUEST,
+                   "wants version=v<epoch>-<version>\n");
+    if (status != BASE_OK)
+        return say(connection, MHD_HTTP_NOT_FOUND,
+                   "that version is not in the model folder (any more)\n");
+    return answer_made(connection, "application/json", text);
+}
+
+static enum MHD_Result answer_page(struct MHD_Connection *connection,
+                                   const struct daemon_page_file *file)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        file->size, (void *)file->data, MHD_RESPMEM_PERSISTENT);
+    if (!response)
+        return MHD_NO;
+    MHD_add_response_header(response, "Content-Security-Policy",
+                            daemon_page_policy);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    return queue(connection, MHD_HTTP_OK, file->type, NULL, response);
+}
+
 static const struct {
     const char *path;
     enum MHD_Result (*get)(struct daemon_http *, struct MHD_Connection *);
@@ -135,6 +191,8 @@ static const struct {
     {"/readyz", get_readyz},
     {"/status", get_status},
     {"/metrics", get_metrics},
+    {"/history", get_history},
+    {"/manifest", get_manifest},
 };
 
 /* ---- controls ---- */
@@ -244,8 +302,11 @@ static enum MHD_Result handle(void *self, struct MHD_Connection *connection,
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
         if (strcmp(paths[i].path, url) == 0)
             return paths[i].get(http, connection);
+    struct daemon_page_file file;
+    if (daemon_page_find(url, &file))
+        return answer_page(connection, &file);
     return say(connection, MHD_HTTP_NOT_FOUND,
-               "not found; there is /livez /readyz /status /metrics\n");
+               "not found; there is / /history /manifest /livez /readyz /status /metrics\n");
 }
 
 static void run_once(struct daemon_http *http)
@@ -370,6 +431,14 @@ void daemon_http_control(struct daemon_http *http,
                          const struct daemon_control_hooks *hooks)
 {
     http->control = hooks;
+}
+
+void daemon_http_tell(struct daemon_http *http,
+                      const struct daemon_history *history,
+                      const char *model_folder)
+{
+    http->history = history;
+    http->model_folder = model_folder;
 }
 
 uint16_t daemon_http_port(const struct daemon_http *http)

@@ -22,6 +22,7 @@
 #include "base/role.h"
 #include "daemon/beside.h"
 #include "daemon/leftovers.h"
+#include "daemon/recent.h"
 #include "daemon/stream.h"
 #include "snapshot/snapshot.h"
 
@@ -266,6 +267,8 @@ static void note_held(struct daemon_publisher *publisher, const char *text,
     gate->judged = publisher->judged;
     gate->judged_once = true;
     snprintf(gate->text, sizeof gate->text, "%.199s", text);
+    daemon_recent_held(&publisher->status.recent, base_wall_ms(), position,
+                       publisher->verdict, gate->text);
     publisher->status.last_error[0] = '\0';
     pthread_mutex_unlock(&publisher->mutex);
 }
@@ -313,6 +316,7 @@ static void note_success(struct daemon_publisher *publisher,
     status->last_us = (uint64_t)took_us;
     status->last_error[0] = '\0';
     note_passed(&status->gate, &publisher->judged);
+    daemon_recent_passed(&status->recent, made, &publisher->judged);
     pthread_mutex_unlock(&publisher->mutex);
 }
 

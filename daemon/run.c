@@ -29,6 +29,7 @@
 #include "daemon/config.h"
 #include "daemon/control.h"
 #include "daemon/forget.h"
+#include "daemon/history.h"
 #include "daemon/http.h"
 #include "daemon/models.h"
 #include "daemon/notify.h"
@@ -44,9 +45,10 @@ struct run {
     struct daemon_models *models;
     struct daemon_publisher *publisher;
     struct daemon_http *http;
+    struct daemon_history *history;
     ev_signal terminate, interrupt, hangup;
     ev_async failure;
-    ev_timer tick, watchdog;
+    ev_timer tick, watchdog, step; /* step: of the history */
     const char *phase;
     int64_t started_ms, tick_us, lag_us;
     bool ingest_started;
@@ -153,6 +155,14 @@ static void on_watchdog(struct ev_loop *loop, ev_timer *watcher, int events)
     daemon_notify("WATCHDOG=1");
 }
 
+static void on_step(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct run *run = watcher->data;
+    (void)loop, (void)events;
+    collect(run, run->looked);
+    daemon_history_add(run->history, run->looked);
+}
+
 /* A published model that has ended: nothing newer will come. */
 static void note_ended(struct daemon_status *status)
 {
@@ -232,6 +242,10 @@ static void watch(struct run *run)
         control_publish,
         control_forget};
     daemon_http_control(run->http, &run->control);
+    daemon_http_tell(run->http, run->history, run->config.snapshot.folder);
+    ev_timer_init(&run->step, on_step, 1, DAEMON_HISTORY_STEP_MS / 1e3);
+    run->step.data = run;
+    ev_timer_start(run->loop, &run->step);
     double interval = daemon_notify_interval();
     if (interval > 0) {
         ev_timer_init(&run->watchdog, on_watchdog, interval, interval);
@@ -301,6 +315,9 @@ static enum base_status open_all(struct run *run, struct base_error *error)
     if (status == BASE_OK)
         status = daemon_http_open(&run->config.http, run->loop, collect, run,
                                   &run->http, error);
+    if (status == BASE_OK &&
+        !(run->history = daemon_history_open(run->config.state)))
+        status = base_fail(error, BASE_SYSTEM, "history: no memory");
     return status;
 }
 
@@ -383,6 +400,7 @@ static void stop_all(struct run *run, enum base_status *result,
 static void free_all(struct run *run)
 {
     daemon_http_close(run->http);
+    daemon_history_close(run->history);
     daemon_publisher_free(run->publisher);
     daemon_models_free(run->models);
     ingest_free(run->ingest);

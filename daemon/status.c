@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#include "base/log.h"
+
 #include "learner/settings.h"
 
 const char *const daemon_model_state_words[] = {
@@ -306,17 +308,88 @@ static json_t *gate_json(const struct daemon_gate_status *gate)
                      judged_json(gate));
 }
 
+static json_t *verdict_json(const struct daemon_verdict *verdict)
+{
+    bool passed = verdict->verdict == DAEMON_GATE_PASSED;
+    json_t *object = json_pack(
+        "{s:I,s:s,s:s,s:I,s:I}", "at_ms", (json_int_t)verdict->at_ms, "gate",
+        verdict->forced ? "forced" : daemon_gate_words[verdict->verdict],
+        "text", verdict->text, "times", (json_int_t)verdict->times, "position",
+        (json_int_t)verdict->position);
+    if (!passed)
+        return object;
+    json_object_set_new(object, "version",
+                        json_sprintf("v%llu-%llu",
+                                     (unsigned long long)verdict->epoch,
+                                     (unsigned long long)verdict->version));
+    json_object_set_new(object, "kind",
+                        json_string(verdict->delta ? "delta" : "base"));
+    json_object_set_new(object, "bytes", U64(verdict->bytes));
+    json_object_set_new(object, "newest_event_ms",
+                        json_integer((json_int_t)verdict->newest_event_ms));
+    json_object_set_new(object, "auc", number(verdict->auc));
+    json_object_set_new(object, "calibration", number(verdict->calibration));
+    return object;
+}
+
+/* What this process published and held lately, and the distribution of the
+ * age of each version's newest sample. */
+static json_t *recent_json(const struct daemon_recent *recent)
+{
+    json_t *list = json_array(), *counts = json_array(), *bounds = json_array();
+    for (unsigned i = 0; i < recent->count; i++)
+        json_array_append_new(list, verdict_json(&recent->verdict[i]));
+    for (unsigned i = 0; i < DAEMON_FRESH_BUCKETS; i++)
+        json_array_append_new(counts, U64(recent->fresh[i]));
+    for (unsigned i = 0; i < DAEMON_FRESH_BUCKETS - 1; i++)
+        json_array_append_new(bounds, json_real(daemon_fresh_bounds[i]));
+    return json_pack("{s:o,s:{s:o,s:o}}", "verdicts", list, "fresh",
+                     "seconds", bounds, "versions", counts);
+}
+
+static json_t *usage_json(const struct daemon_usage *usage)
+{
+    json_t *object = json_pack(
+        "{s:I,s:I,s:I,s:I,s:f,s:I}", "resident_bytes",
+        (json_int_t)usage->resident_bytes, "journal_max_bytes",
+        (json_int_t)usage->journal_max_bytes, "map_max_bytes",
+        (json_int_t)usage->map_max_bytes, "publish_interval_ms",
+        (json_int_t)usage->publish_interval_ms, "cpu_seconds",
+        usage->cpu_seconds, "memory_bytes", (json_int_t)usage->memory_bytes);
+    json_t *disks = json_object();
+    for (unsigned i = 0; i < DAEMON_DISKS; i++)
+        json_object_set_new(
+            disks, daemon_disk_words[i],
+            json_pack("{s:I,s:I}", "available_bytes",
+                      (json_int_t)usage->disks[i].available_bytes,
+                      "size_bytes", (json_int_t)usage->disks[i].size_bytes));
+    json_object_set_new(object, "disks", disks);
+    return object;
+}
+
+/* The newest warnings and errors of the log, as they stand there. */
+static json_t *warnings_json(void)
+{
+    struct base_log_line lines[BASE_LOG_KEPT];
+    unsigned count = base_log_recent(lines, BASE_LOG_KEPT);
+    json_t *list = json_array();
+    for (unsigned i = 0; i < count; i++)
+        json_array_append_new(list, json_string(lines[i].text));
+    return list;
+}
+
 static json_t *publish_json(const struct daemon_publish_status *publish)
 {
     return json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o}", "epoch",
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:o}", "epoch",
         (json_int_t)publish->epoch, "version", (json_int_t)publish->version,
         "position", (json_int_t)publish->position, "created_ms",
         (json_int_t)publish->created_ms, "newest_event_ms",
         (json_int_t)publish->newest_event_ms, "published",
         (json_int_t)publish->published, "failed", (json_int_t)publish->failed,
         "last_us", (json_int_t)publish->last_us, "last_error",
-        publish->last_error, "gate", gate_json(&publish->gate));
+        publish->last_error, "gate", gate_json(&publish->gate), "recent",
+        recent_json(&publish->recent));
 }
 
 /* How old the newest event is that has reached ..., in ms; -1: none yet. */
@@ -372,6 +445,10 @@ char *daemon_status_json(const struct daemon_status *status)
         models_json(status), "publish", publish_json(&status->publish));
     if (root)
         json_object_set_new(root, "forget", forget_json(status));
+    if (root)
+        json_object_set_new(root, "usage", usage_json(&status->usage));
+    if (root)
+        json_object_set_new(root, "warnings", warnings_json());
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     return text;

@@ -11,6 +11,7 @@
 #include "daemon/config.h"
 #include "daemon/beside.h"
 #include "daemon/gate.h"
+#include "daemon/recent.h"
 #include "daemon/usage.h"
 #include "ingest/ingest.h"
 #include "learner/learner.h"
@@ -46,6 +47,7 @@ struct daemon_publish_status {
     uint64_t removed;           /* folders so removed */
     char last_error[1000];      /* "" while all is well */
     struct daemon_gate_status gate;
+    struct daemon_recent recent; /* of this process */
 };
 
 enum {

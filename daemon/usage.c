@@ -25,6 +25,19 @@ static void read_memory(struct daemon_usage *usage)
     fclose(file);
 }
 
+/* The machine's, or the limit of its cgroup, version 2. */
+static int64_t read_limit(void)
+{
+    long long limit, pages = sysconf(_SC_PHYS_PAGES);
+    int64_t all = pages * sysconf(_SC_PAGESIZE);
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (file && fscanf(file, "%lld", &limit) == 1 && limit < all)
+        all = limit;
+    if (file)
+        fclose(file);
+    return all;
+}
+
 /* Without the descriptor that counts them. */
 static int64_t count_files(void)
 {
@@ -61,6 +74,7 @@ void daemon_usage_read(const struct daemon_config *config,
     usage->journal_max_bytes = (int64_t)config->ingest.journal_max_bytes;
     usage->map_max_bytes = (int64_t)config->ingest.map_bytes;
     usage->publish_interval_ms = config->publish.delta_ms;
+    usage->memory_bytes = read_limit();
     read_memory(usage);
     usage->open_files = count_files();
     usage->open_files_max = -1;

@@ -21,6 +21,8 @@ struct daemon_disk {
 struct daemon_usage {
     int64_t journal_max_bytes, map_max_bytes; /* of the configuration */
     int64_t publish_interval_ms;
+    int64_t memory_bytes; /* that this process may take: of its cgroup, or all
+                             of the machine */
     int64_t resident_bytes, virtual_bytes; /* -1: unknown, like the rest */
     int64_t open_files, open_files_max;
     double cpu_seconds;

@@ -92,6 +92,29 @@ static void test_levels(void **state)
     base_log_set_level(BASE_LOG_INFO);
 }
 
+/* Warnings and errors are kept, the newest; what is long is cut. */
+static void test_recent(void **state)
+{
+    static struct base_log_line lines[BASE_LOG_KEPT];
+    char text[600];
+    (void)state;
+    start_capture();
+    for (int i = 0; i < BASE_LOG_KEPT + 3; i++)
+        base_log(BASE_LOG_WARN, "event=kept n=%d", i);
+    base_log(BASE_LOG_INFO, "event=not_kept");
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    base_log(BASE_LOG_ERROR, "event=long text=%s", text);
+    take_captured();
+    end_capture();
+    assert_int_equal(base_log_recent(lines, 2), 2);
+    assert_non_null(strstr(lines[0].text, "level=warn event=kept n=18"));
+    assert_non_null(strstr(lines[1].text, "level=error event=long text=xx"));
+    assert_int_equal(strlen(lines[1].text), BASE_LOG_KEPT_SIZE - 1);
+    assert_int_equal(base_log_recent(lines, BASE_LOG_KEPT), BASE_LOG_KEPT);
+    assert_non_null(strstr(lines[0].text, "event=kept n=4"));
+}
+
 static void test_control_characters(void **state)
 {
     (void)state;
@@ -194,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line),
         cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_recent),
         cmocka_unit_test(test_control_characters),
         cmocka_unit_test(test_long_line),
         cmocka_unit_test(test_lost_lines),

@@ -151,6 +151,29 @@ static void test_paths(void **state)
     assert_non_null(strstr(answer, " 404 "));
 }
 
+/* The page and all that it asks for come from here; what it may load is said. */
+static void test_page(void **state)
+{
+    struct server *server = *state;
+    static char answer[65536];
+    ask_text(server, REQUEST("GET", "/") "\r\n", answer);
+    assert_non_null(strstr(answer, " 200 "));
+    assert_non_null(strstr(answer, "text/html"));
+    assert_non_null(strstr(answer, "default-src 'none'"));
+    assert_null(strstr(answer, "https://"));
+    ask_text(server, REQUEST("GET", "/page/page.js") "\r\n", answer);
+    assert_non_null(strstr(answer, "text/javascript"));
+    ask_text(server, REQUEST("GET", "/page/nothing.js") "\r\n", answer);
+    assert_non_null(strstr(answer, " 404 "));
+    ask_text(server, REQUEST("GET", "/page/../status") "\r\n", answer);
+    assert_non_null(strstr(answer, " 404 "));
+    /* Nothing was told. */
+    ask_text(server, REQUEST("GET", "/history") "\r\n", answer);
+    assert_non_null(strstr(answer, " 404 "));
+    ask_text(server, REQUEST("GET", "/manifest?version=v1-1") "\r\n", answer);
+    assert_non_null(strstr(answer, " 404 "));
+}
+
 static void test_methods(void **state)
 {
     static char answer[65536];
@@ -299,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paths),          cmocka_unit_test(test_methods),
+        cmocka_unit_test(test_page),
         cmocka_unit_test(test_garbage),        cmocka_unit_test(test_controls),
         cmocka_unit_test(test_control_bodies), cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_errors),
