@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
-enum { FORMAT = 1, QUEUE = 8 };
+enum { FORMAT = 1, QUEUE = 64 };
 
 _Static_assert(sizeof(struct daemon_history_record) == 512,
                "the file's format: a record is 512 bytes");

@@ -31,7 +31,7 @@ static void choose(const struct daemon_history *history, int64_t now_ms,
     for (unsigned i = 0; i < DAEMON_HISTORY_RECORDS; i++) {
         const struct daemon_history_record *one =
             daemon_history_get(history, i);
-        if (one->at_ms < from_ms || one->at_ms / step_ms >= cell)
+        if (one->at_ms <= 0 || one->at_ms < from_ms || one->at_ms / step_ms >= cell)
             continue;
         cell = one->at_ms / step_ms;
         if (chosen->count <= DAEMON_HISTORY_POINTS)
