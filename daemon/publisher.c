@@ -46,7 +46,7 @@ struct daemon_publisher {
     struct daemon_beside *beside;
     const struct daemon_config *config; /* BORROWS */
     struct snapshot_announcement current; /* at start, then the newest */
-    uint64_t config_hash; /* of the model to publish */
+    uint64_t training_hash; /* of the model to publish */
     char *offsets; /* (OFFSETS_MAX) scratch of the thread */
     char *stream;  /* OWNS; of every manifest */
     /* Role publish. */
@@ -110,7 +110,8 @@ static void take_current(struct daemon_publisher *publisher)
     status->version = current->version;
     status->created_ms = current->created_ms;
     status->newest_event_ms = current->newest_event_ms;
-    if (current->position <= end && current->config_hash == publisher->config_hash)
+    if (current->position <= end &&
+        current->training_hash == publisher->training_hash)
         status->position = current->position;
 }
 
@@ -182,8 +183,8 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
         daemon_publisher_free(publisher);
         return status;
     }
-    status = snapshot_config_hash(&published->schema, &published->model,
-                                  &publisher->config_hash, error);
+    status = snapshot_training_hash(&published->schema, &published->model,
+                                    &publisher->training_hash, error);
     if (status != BASE_OK) {
         daemon_publisher_free(publisher);
         return status;
@@ -421,11 +422,18 @@ static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
         ask(publisher, wait_ms, publisher->beside_wanted);
 }
 
+/* What was to be published at `position` is current; it may be even where an
+ * error was returned. */
 BASE_ON(publish)
-static void give_back(struct daemon_publisher *publisher, uint64_t position)
+static bool is_current(const struct daemon_publisher *publisher,
+                       uint64_t position)
 {
-    bool committed =
-        snapshot_publisher_position(publisher->snapshot) == position;
+    return snapshot_publisher_position(publisher->snapshot) == position;
+}
+
+BASE_ON(publish)
+static void give_back(struct daemon_publisher *publisher, bool committed)
+{
     pthread_mutex_lock(&publisher->mutex);
     publisher->delta = NULL;
     pthread_mutex_unlock(&publisher->mutex);
@@ -448,7 +456,7 @@ static void prepare_base(struct daemon_publisher *publisher,
         note_held(publisher, error.text, position);
     else if (status != BASE_OK)
         note_failure(publisher, &error);
-    give_back(publisher, position);
+    give_back(publisher, false);
     if (status == BASE_OK)
         ask(publisher, 0, true);
     else
@@ -468,7 +476,7 @@ static void begin_chain(struct daemon_publisher *publisher,
         return;
     }
     bool made = slot->position == position && publish_base(publisher, slot);
-    give_back(publisher, position);
+    give_back(publisher, is_current(publisher, position));
     publisher->based = publisher->based && !made;
     if (slot->position > position) /* that one could not be written */
         ask(publisher, 0, true);
@@ -488,7 +496,7 @@ static void take_delta(struct daemon_publisher *publisher,
         bool held = publisher->verdict != DAEMON_GATE_PASSED;
         if (made && checkpoint)
             publisher->beside_of = publisher->current;
-        give_back(publisher, position);
+        give_back(publisher, is_current(publisher, position));
         ask_next(publisher,
                  made || held ? publisher->config->publish.delta_ms : RETRY_MS);
     } else if (!info->checkpoint) {

@@ -201,6 +201,11 @@ void learner_model_config_default(struct learner_model_config *config);
  * carried over. */
 uint64_t learner_config_hash(const struct learner_schema *schema,
                              const struct learner_model_config *config);
+/* The same, and over all switches: two models of one such hash, one begin, one
+ * arithmetic and one journal position have the same weights. `fields_off` does
+ * not enter: the schema says it. */
+uint64_t learner_training_hash(const struct learner_schema *schema,
+                               const struct learner_model_config *config);
 
 /* Name of the arithmetic in use: "fma-v1" (AVX2 and AVX-512, identical bits)
  * or "plain-v1". Chosen once by cpuid; the environment variable

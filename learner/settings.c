@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table of a model's switches; see settings.h. A table only. */
+/* The table of a model's switches, see settings.h, and the hash over all of
+ * them. */
 #include "learner/settings.h"
+
+#include <xxhash.h>
 
 #include "base/setting_lines.h"
 
@@ -170,3 +173,17 @@ enum { ALL = sizeof settings / sizeof settings[0] };
 
 const struct base_settings learner_model_settings = {settings, ALL};
 const struct base_settings learner_model_switches = {settings, ALL - 1};
+
+uint64_t learner_training_hash(const struct learner_schema *schema,
+                               const struct learner_model_config *config)
+{
+    const struct base_settings *switches = &learner_model_switches;
+    struct learner_model_config own = *config;
+    own.fields_off = 0;
+    uint64_t hash = learner_config_hash(schema, &own);
+    for (unsigned i = 0; i < switches->count; i++)
+        hash = XXH3_64bits_withSeed(
+            (const char *)config + switches->table[i].offset,
+            switches->table[i].size, hash);
+    return hash;
+}

@@ -89,9 +89,10 @@ static enum base_status judge(const struct snapshot_publisher *publisher,
                        &manifest->judged, error);
 }
 
-enum base_status snapshot_config_hash(const struct learner_schema *schema,
-                                      const struct learner_model_config *model,
-                                      uint64_t *hash, struct base_error *error)
+enum base_status
+snapshot_training_hash(const struct learner_schema *schema,
+                       const struct learner_model_config *model,
+                       uint64_t *hash, struct base_error *error)
 {
     struct learner_model *shape;
     struct snapshot_manifest manifest;
@@ -99,7 +100,7 @@ enum base_status snapshot_config_hash(const struct learner_schema *schema,
     if (status)
         return status;
     snapshot_manifest_describe(&manifest, shape);
-    *hash = manifest.config_hash;
+    *hash = learner_training_hash(&manifest.schema, &manifest.model);
     learner_model_free(shape);
     return BASE_OK;
 }
@@ -252,13 +253,14 @@ bool snapshot_follows(const struct snapshot_publisher *publisher,
     if (!manifest)
         return false;
     snapshot_manifest_describe(manifest, info->model);
-    uint64_t config_hash = manifest->config_hash;
+    uint64_t training_hash =
+        learner_training_hash(&manifest->schema, &manifest->model);
     free(manifest);
     return info->complete && publisher->current.version &&
            info->since == publisher->position &&
            info->since_hash[0] == publisher->journal_hash.low &&
            info->since_hash[1] == publisher->journal_hash.high &&
-           publisher->config_hash == config_hash &&
+           publisher->training_hash == training_hash &&
            publisher->row_dtype == snapshot_publisher_dtype(publisher) &&
            strcmp(publisher->arithmetic, learner_arithmetic()) == 0;
 }

@@ -112,7 +112,8 @@ static enum base_status describe(const struct snapshot_publisher *publisher,
         .position = manifest->position,
         .newest_event_ms = manifest->newest_event_ms,
         .created_ms = manifest->created_ms,
-        .config_hash = manifest->config_hash,
+        .training_hash =
+            learner_training_hash(&manifest->schema, &manifest->model),
         .journal_hash = {manifest->journal_hash.low,
                          manifest->journal_hash.high},
         .samples = manifest->judged.samples,
@@ -135,6 +136,8 @@ static void remember(struct snapshot_publisher *publisher,
 {
     publisher->judged = manifest->judged;
     publisher->config_hash = manifest->config_hash;
+    publisher->training_hash =
+        learner_training_hash(&manifest->schema, &manifest->model);
     publisher->position = manifest->position;
     publisher->journal_hash = manifest->journal_hash;
     publisher->row_dtype = manifest->row_dtype;

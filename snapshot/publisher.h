@@ -19,7 +19,7 @@ struct snapshot_publisher {
     /* Of the current version's manifest: what decides whether a delta may
      * follow it, and what the gate compares with. */
     struct snapshot_judged judged;
-    uint64_t config_hash;
+    uint64_t config_hash, training_hash;
     uint64_t position;
     struct snapshot_hash journal_hash;
     enum snapshot_dtype row_dtype;

@@ -70,7 +70,7 @@ struct snapshot_announcement {
     uint64_t position;
     int64_t newest_event_ms, created_ms;
     /* Not announced: */
-    uint64_t config_hash;     /* of the model */
+    uint64_t training_hash;   /* learner_training_hash(), of its model */
     uint64_t journal_hash[2]; /* at `position` */
     uint64_t samples;         /* trained by then */
     uint64_t bytes;           /* of its files */
@@ -102,11 +102,11 @@ enum base_status snapshot_publisher_purge(struct snapshot_publisher *publisher,
 void snapshot_publisher_free(struct snapshot_publisher *publisher);
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
 
-/* The config_hash that versions of this model have. */
-enum base_status snapshot_config_hash(const struct learner_schema *schema,
-                                      const struct learner_model_config *model,
-                                      uint64_t *hash,
-                                      struct base_error *error)
+/* The training_hash that versions of this model have. */
+enum base_status
+snapshot_training_hash(const struct learner_schema *schema,
+                       const struct learner_model_config *model,
+                       uint64_t *hash, struct base_error *error)
     BASE_MUST_CHECK;
 
 /* Publishes the state of a checkpoint folder as the next version, a base: a

@@ -7,7 +7,8 @@
    live, the published version scores in `interestd rank` and in the reader
    that knows the file format alone;
 2. a shadow is the very model that it would be alone, also through kill -9;
-3. publish.model publishes a shadow, which takes over at once;
+3. publish.model publishes a shadow, which takes over at once, with a base:
+   also one that differs from the one before by its learning rate alone;
 4. a new shadow starts at the journal's oldest position; one whose
    configuration changed is refused, one whose checkpoint is older than the
    journal starts again, both said, and the main model goes on;
@@ -44,6 +45,7 @@ LR = {"name": "lr", "kind": "lr", "ftrl_alpha": 0.3}
 WIDE = {"name": "wide", "kind": "wide_deep", "fields_off": ["goods", "pid"],
         **SMALL}
 PNN = {"name": "pnn", "kind": "pnn", **SMALL}
+TWINS = [BASE, {**BASE, "name": "twin", "learning_rate": 0.02}]
 
 
 class Stream(stream.Stream):
@@ -100,6 +102,7 @@ class Test:
             self.steps.run("base alone: the same bits", self.alone)
             self.steps.run("kill -9: the same bits", self.killed)
             self.steps.run("publish a shadow", self.publish)
+            self.steps.run("publish a twin of what was published", self.twin)
             self.steps.run("late, changed, outdated", self.changes)
             self.steps.run("one that cannot keep up", self.slow)
 
@@ -263,6 +266,24 @@ class Test:
         check(by_name(status)["wide"]["published"], "not published")
         check(self.read(daemon) == "wide_deep", "main is published still")
         self.rank_without_goods(daemon)
+
+    def twin(self):
+        """Its shape, position and samples are the other's; its weights are
+        not, so it must not follow it as a delta."""
+        for name, filled in (("base", 6), ("twin", 7)):
+            self.fill(filled)
+            daemon = self.daemon("twins", **{
+                "publish.model": name, "publish.delta_ms": 0,
+                "learner.shadow": TWINS})
+            self.finish(daemon)
+            self.read(daemon)
+            folder = daemon.config["model_folder"]
+            with open(os.path.join(folder, "CURRENT"), encoding="utf-8") as at:
+                current = at.read().split()[0]
+            with open(os.path.join(folder, current, "manifest.json"),
+                      encoding="utf-8") as file:
+                kind = json.load(file)["kind"]
+            check(kind == "base", f"{name}: the version is a {kind}")
 
     def rank_without_goods(self, daemon):
         asked = os.path.join(daemon.folder, "request.json")

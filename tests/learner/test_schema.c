@@ -139,6 +139,15 @@ static void the_hash_follows_what_weights_mean(void **state)
     uint64_t hash = learner_config_hash(&schema, &usual);
     c.learning_rate = 0.5f, c.seed = 9, c.shards = 2, c.batch_size = 7;
     assert_true(learner_config_hash(&schema, &c) == hash);
+    /* .. but other weights come of it */
+    assert_true(learner_training_hash(&schema, &c) !=
+                learner_training_hash(&schema, &usual));
+    c = usual, c.row_limit = 0.5f, c.fields_off = 1;
+    assert_true(learner_training_hash(&schema, &c) !=
+                learner_training_hash(&schema, &usual));
+    c.row_limit = usual.row_limit;
+    assert_true(learner_training_hash(&schema, &c) ==
+                learner_training_hash(&schema, &usual));
     struct learner_model_config others[4] = {usual, usual, usual, usual};
     others[0].activation = LEARNER_PRELU;
     others[1].attention_softmax = true;
