@@ -185,6 +185,40 @@ static void test_prefixes(void **state)
     ingest_decoder_free(decoder);
 }
 
+/* What a ranker logged: text or number by its id, the others as they are. */
+static void test_served(void **state)
+{
+    (void)state;
+    static struct ingest_config served;
+    uint8_t bytes[256];
+    uint64_t ids[4];
+    struct ingest_decoder *decoder = NULL;
+    struct base_error error = {.text = ""};
+    struct ingest_event event = {.kafka_ms = now_ms};
+    served = config;
+    struct ingest_mapping *mapping = &served.topics[0].mapping;
+    size_t size = kafka_fixture_impression(bytes, "i", "u", now_ms, "g");
+    strcpy(mapping->served_hash, mapping->fields[0]);
+    strcpy(mapping->served_version, mapping->time);
+    assert_int_equal(ingest_decoder_new(&served, INGEST_IMPRESSIONS, NULL,
+                                        &decoder, &error), BASE_CONFIG);
+    assert_non_null(strstr(error.text, "served_history_length"));
+    strcpy(mapping->served_length, mapping->time);
+    assert_int_equal(ingest_decoder_new(&served, INGEST_IMPRESSIONS, NULL,
+                                        &decoder, &error), BASE_OK);
+    ingest_decoder_read(decoder, bytes, size, &event, ids);
+    assert_int_equal(event.kind, INGEST_EVENT_IMPRESSION);
+    assert_int_equal(event.served.hash, id_of("history", "g"));
+    assert_int_equal(event.served.length, now_ms);
+    assert_int_equal(event.served.version, now_ms);
+    assert_int_equal(ids[0], id_of("goods", "g"));
+    ingest_decoder_free(decoder);
+    mapping->served_hash[0] = '\0';
+    assert_int_equal(ingest_decoder_new(&served, INGEST_IMPRESSIONS, NULL,
+                                        &decoder, &error), BASE_CONFIG);
+    assert_non_null(strstr(error.text, "served_history_hash"));
+}
+
 static void test_mapping_must_be_whole(void **state)
 {
     (void)state;
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_time_limits),
         cmocka_unit_test(test_buried_later),
         cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_served),
         cmocka_unit_test(test_mapping_must_be_whole),
         cmocka_unit_test(test_confluent_needs_its_folder),
         cmocka_unit_test(test_chunk_is_bounded),
