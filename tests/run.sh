@@ -163,6 +163,8 @@ if [ $slow -eq 1 ]; then
   programs_end
   program fault.lives_5000 "$python" -B tests/fault/lives.py --kills 5000 \
     --faults 900 --least 10 "$fault" "$interestd"
+  program quality.row_dtypes "$python" -B tests/quality/row_dtypes.py \
+    --data movielens --rows 30000 "$interestd"
   kafka_program e2e.kafka_globo_300000 "$python" -B \
     tests/e2e/kafka_globo.py --clicks 300000 "$interestd"
   programs_end

@@ -169,12 +169,20 @@ class Test:
         self.follower = follower
         return self.steps.run("the way of each click", self.follow_clicks)
 
+    def cpu_seconds(self):
+        """Of the daemon so far, all threads."""
+        with open(f"/proc/{self.daemon.process.pid}/stat") as file:
+            words = file.read().rsplit(")", 1)[1].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
     def produce(self):
+        before = self.cpu_seconds()
         done = self.daemon.call(
             "produce", "--rate", str(self.arguments.rate), "--seconds",
             str(self.arguments.seconds))
         check(done.returncode == 0, f"produce: {done.stderr}")
         self.sent = json.loads(done.stdout.splitlines()[-1])
+        self.cores = (self.cpu_seconds() - before) / self.sent["seconds"]
         say(f"  {self.sent['events']} events in {self.sent['seconds']} s, "
             f"{self.sent['clicks']} clicks")
 
@@ -301,6 +309,7 @@ def report(test, ways):
             "rate": test.arguments.rate, "seconds": test.arguments.seconds,
             "versions_served": len(served), "resyncs":
             test.follower.final["resyncs"], "split_ms": told,
+            "daemon_cores": round(test.cores, 3),
             "load_average": os.getloadavg()[0]}
 
 

@@ -93,6 +93,9 @@ def main():
                 stdout=subprocess.DEVNULL)
             wait_for(lambda: metric(port, "ranker_version") >= 3)
             swapping = wrk(port, seconds, path)
+            if not metric(port, "ranker_cut_seconds") <= \
+                    metric(port, "ranker_served_since_seconds"):
+                sys.exit("load: served before it was cut")
             versions = int(metric(port, "ranker_version"))
             errors = int(metric(port, "ranker_refresh_errors_total"))
             if errors or versions < 3:

@@ -117,18 +117,18 @@ static enum MHD_Result rank(struct MHD_Connection *connection,
 static enum MHD_Result metrics(struct MHD_Connection *connection,
                                struct desk *own)
 {
-    struct interest_state state;
-    interest_get_state(model, &state);
+    struct interest_state now;
+    interest_get_state(model, &now);
     snprintf(own->text, TEXT,
              "ranker_version %" PRIu64 "\n"
              "ranker_newest_event_seconds %.3f\n"
+             "ranker_cut_seconds %.3f\n"
              "ranker_served_since_seconds %.3f\n"
              "ranker_resyncs_total %" PRIu64 "\n"
              "ranker_refresh_errors_total %" PRIu64 "\n",
-             state.version.version,
-             (double)state.version.newest_event_ms / 1000,
-             (double)state.version.served_ms / 1000, state.resyncs,
-             state.errors);
+             now.version.version, (double)now.version.newest_event_ms / 1000,
+             (double)now.version.cut_ms / 1000,
+             (double)now.version.served_ms / 1000, now.resyncs, now.errors);
     return answer(connection, 200, "text/plain; version=0.0.4", own->text);
 }
 
