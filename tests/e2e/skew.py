@@ -5,7 +5,8 @@ and the version; producers that put them into the impression; a daemon that
 compares them with the history of the sample.
 
 1. A ranker (the Python binding) with the daemon's own histories: everything is
-   compared, nothing is a mismatch.
+   compared, nothing is a mismatch; and what it logged is the hash and length of
+   the history that the sample of each impression has in the journal.
 2. Rankers with a behavior too few, one too many, and the same ones in another
    order: counted exactly, by kind and by version, in /status and /metrics.
 3. Impressions that say nothing are not compared.
@@ -65,7 +66,7 @@ class Test:
         self.schema, path = write_schema(folder)
         self.config = merge(stream.config(), {
             "kafka.brokers": broker.brokers, "impressions.schema": path,
-            "learner.fields_off": [OFF]})
+            "learner.fields_off": [OFF], "ingest.label_mode": "fnw"})
         self.steps, self.events, self.shown = Steps(), 0, 0
 
     def start(self, name, **changes):
@@ -150,8 +151,10 @@ class Test:
         check(sum(len(h) > self.most for _, h in self.users) >= 3 and
               sum(not h for _, h in self.users) >= 3 and len(self.users) > 60,
               "the stream has too few kinds of users")
-        self.show([(user, self.serve(user, history))
-                   for user, history in self.users])
+        self.logged = [(user, self.serve(user, history))
+                       for user, history in self.users]
+        self.show(self.logged)
+        self.logged_at = self.at
         skew = self.skew()
         check(skew["compared"] == len(self.users), f"compared: {skew}")
         check(not any(skew[kind] for kind in KINDS), f"mismatched: {skew}")
@@ -198,8 +201,29 @@ class Test:
         found = daemon.checkpoint()
         return out, (found["position"], found["digest"])
 
+    def check_samples(self, path):
+        """What the honest ranker logged against the journal."""
+        import xxhash
+        found = {}
+        with open(path) as file:
+            for line in file:
+                sample = json.loads(line)
+                if sample.get("event_ms") == self.logged_at:
+                    rows = [(int(goods, 16), int(cate, 16))
+                            for goods, _, cate in sample["history"]]
+                    packed = b"".join(x.to_bytes(8, "little")
+                                      for row in rows for x in row)
+                    value = xxhash.xxh3_64_intdigest(packed) if rows else 0
+                    found[sample["user"]] = (value, len(rows))
+        for user, logged in self.logged:
+            check(found.get(self.user_id(user)) ==
+                  (logged["served_hash"] % (1 << 64),
+                   logged["served_length"]),
+                  f"the sample of {user} has another history")
+
     def same(self):
         told = self.finish(self.daemon, "told")
+        self.check_samples(os.path.join(told[0], "samples"))
         plain = self.start("plain")
         try:
             plain.wait_trained(self.events, 120)
