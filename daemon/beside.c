@@ -20,14 +20,14 @@ struct daemon_beside {
     struct daemon_beside_status status;
 };
 
-/* False at the end. */
+/* False at the end, when what was handed over is written. */
 static bool wait_for_work(struct daemon_beside *beside, char *path,
                           size_t size, struct snapshot_announcement *version)
 {
     pthread_mutex_lock(&beside->mutex);
     while (!beside->ending && !beside->status.busy)
         pthread_cond_wait(&beside->changed, &beside->mutex);
-    bool work = beside->status.busy && !beside->ending;
+    bool work = beside->status.busy;
     snprintf(path, size, "%s", beside->path);
     *version = beside->version;
     pthread_mutex_unlock(&beside->mutex);

@@ -52,10 +52,9 @@ struct daemon_publisher {
     /* Role publish. */
     bool forcing; /* what was asked for need not pass the gate */
     bool based;   /* .. and is to be a base of its own chain */
-    bool beside_wanted; /* .. and is to get a base beside it */
     enum daemon_gate_reason verdict;
     struct snapshot_judged judged;
-    uint64_t deltas, bytes; /* since the newest base */
+    uint64_t deltas, bytes; /* since the newest base, at the start too */
     struct snapshot_announcement beside_of; /* a delta whose checkpoint is on
                                                its way; version 0: none */
     uint64_t waiting; /* the delta in hand waits for its checkpoint, of this
@@ -179,16 +178,18 @@ enum base_status daemon_publisher_open(const struct daemon_config *config,
         status = snapshot_publisher_open(&snapshot, ingest_epoch(ingest),
                                          &publisher->snapshot,
                                          &publisher->current, error);
+    if (status == BASE_OK)
+        status = snapshot_training_hash(&published->schema, &published->model,
+                                        &publisher->training_hash, error);
+    if (status == BASE_OK)
+        status = snapshot_publisher_chain(publisher->snapshot,
+                                          &publisher->deltas,
+                                          &publisher->bytes, error);
     if (status != BASE_OK) {
         daemon_publisher_free(publisher);
         return status;
     }
-    status = snapshot_training_hash(&published->schema, &published->model,
-                                    &publisher->training_hash, error);
-    if (status != BASE_OK) {
-        daemon_publisher_free(publisher);
-        return status;
-    }
+    publisher->status.chain = publisher->deltas;
     take_current(publisher);
     *out = publisher;
     return BASE_OK;
@@ -368,6 +369,18 @@ static bool publish_base(struct daemon_publisher *publisher,
 }
 
 BASE_ON(publish)
+static bool base_is_due(const struct daemon_publisher *publisher)
+{
+    const struct daemon_publish_config *config = &publisher->config->publish;
+    struct daemon_beside_status beside;
+    daemon_beside_get(publisher->beside, &beside);
+    if (beside.busy || publisher->beside_of.version)
+        return false;
+    return (config->base_deltas && publisher->deltas >= config->base_deltas) ||
+           (config->base_bytes && publisher->bytes >= config->base_bytes);
+}
+
+BASE_ON(publish)
 static bool publish_delta(struct daemon_publisher *publisher,
                           struct learner_delta *delta)
 {
@@ -382,6 +395,8 @@ static bool publish_delta(struct daemon_publisher *publisher,
         publisher->snapshot, delta, read_offsets(publisher), &made, &error);
     if (!conclude(publisher, status, position, &made, &error, begin_us))
         return false;
+    if (info->checkpoint && base_is_due(publisher))
+        publisher->beside_of = publisher->current;
     pthread_mutex_lock(&publisher->mutex);
     publisher->status.cut_lag_ms = lag_ms;
     publisher->status.commit_ms = base_wall_ms() - info->cut_ms;
@@ -390,18 +405,6 @@ static bool publish_delta(struct daemon_publisher *publisher,
 }
 
 /* ---- deltas asked for and given back -------------------------------------- */
-
-BASE_ON(publish)
-static bool base_is_due(const struct daemon_publisher *publisher)
-{
-    const struct daemon_publish_config *config = &publisher->config->publish;
-    struct daemon_beside_status beside;
-    daemon_beside_get(publisher->beside, &beside);
-    if (beside.busy || publisher->beside_of.version)
-        return false;
-    return (config->base_deltas && publisher->deltas >= config->base_deltas) ||
-           (config->base_bytes && publisher->bytes >= config->base_bytes);
-}
 
 BASE_ON(publish)
 static void ask(struct daemon_publisher *publisher, int64_t wait_ms,
@@ -417,9 +420,8 @@ BASE_ON(publish)
 static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
 {
     publisher->forcing = false;
-    publisher->beside_wanted = base_is_due(publisher);
     if (publisher->config->publish.delta_ms)
-        ask(publisher, wait_ms, publisher->beside_wanted);
+        ask(publisher, wait_ms, base_is_due(publisher));
 }
 
 /* What was to be published at `position` is current; it may be even where an
@@ -491,11 +493,8 @@ static void take_delta(struct daemon_publisher *publisher,
     const struct learner_delta_info *info = learner_delta_get_info(delta);
     if (!publisher->based && snapshot_follows(publisher->snapshot, delta)) {
         uint64_t position = info->position;
-        bool checkpoint = info->checkpoint && publisher->beside_wanted;
         bool made = publish_delta(publisher, delta);
         bool held = publisher->verdict != DAEMON_GATE_PASSED;
-        if (made && checkpoint)
-            publisher->beside_of = publisher->current;
         give_back(publisher, is_current(publisher, position));
         ask_next(publisher,
                  made || held ? publisher->config->publish.delta_ms : RETRY_MS);
@@ -640,8 +639,7 @@ static void *run_thread(void *self)
     struct work work = {0};
     base_role_enter(&base_role_publish);
     publisher->announced_ms = base_monotonic_ms();
-    if (publisher->config->publish.delta_ms)
-        ask(publisher, 0, false);
+    ask_next(publisher, 0);
     while (!work.finished) {
         wait_for_work(publisher, &work);
         if (work.finished)

@@ -69,6 +69,8 @@ static void look_at(const char *folder, struct snapshot_catalog_entry *entry)
         entry->delta = manifest->kind == SNAPSHOT_DELTA;
         entry->parent_epoch = manifest->parent_epoch;
         entry->parent_version = manifest->parent_version;
+        for (unsigned i = 0; i < manifest->file_count; i++)
+            entry->bytes += manifest->files[i].size;
         snapshot_manifest_fini(manifest);
     }
     if (fd >= 0)
@@ -143,6 +145,19 @@ bool snapshot_catalog_need(struct snapshot_catalog *catalog,
                                       entry->parent_version);
     }
     return false;
+}
+
+void snapshot_catalog_chain(const struct snapshot_catalog *catalog,
+                            const struct snapshot_catalog_entry *entry,
+                            uint64_t *deltas, uint64_t *bytes)
+{
+    *deltas = *bytes = 0;
+    for (; entry && entry->sound && !begins(entry);
+         entry = snapshot_catalog_find(catalog, entry->parent_epoch,
+                                       entry->parent_version)) {
+        ++*deltas;
+        *bytes += entry->bytes;
+    }
 }
 
 void snapshot_catalog_keep(struct snapshot_catalog *catalog, unsigned versions,

@@ -10,6 +10,7 @@
 struct snapshot_catalog_entry {
     uint64_t epoch, version;
     uint64_t parent_epoch, parent_version; /* 0: none */
+    uint64_t bytes; /* of its files */
     bool delta;
     bool beside; /* there is a folder b<epoch>-<version> */
     bool sound;  /* its manifest could be read */
@@ -37,6 +38,11 @@ snapshot_catalog_find(const struct snapshot_catalog *catalog, uint64_t epoch,
  * that is complete or has a base beside it. False where that is not there. */
 bool snapshot_catalog_need(struct snapshot_catalog *catalog,
                            struct snapshot_catalog_entry *entry);
+
+/* The deltas from where a reader can begin up to `entry`, and their bytes. */
+void snapshot_catalog_chain(const struct snapshot_catalog *catalog,
+                            const struct snapshot_catalog_entry *entry,
+                            uint64_t *deltas, uint64_t *bytes);
 
 /* Marks all from the newest version on where a reader can begin, so that at
  * least `versions` versions and `bases` beginnings are kept. */

@@ -10,7 +10,7 @@
 
 #include "snapshot/catalog.h"
 #include "snapshot/pins.h"
-#include "snapshot/snapshot.h"
+#include "snapshot/publisher.h"
 
 /* What the manifest of the folder says. */
 static void describe(int folder, struct snapshot_listed *listed)
@@ -57,6 +57,26 @@ static enum base_status read_folder(const char *path,
             *error = why;
     }
     return status;
+}
+
+enum base_status
+snapshot_publisher_chain(const struct snapshot_publisher *publisher,
+                         uint64_t *deltas, uint64_t *bytes,
+                         struct base_error *error)
+{
+    struct snapshot_catalog catalog;
+    enum base_status status =
+        snapshot_catalog_read(publisher->config.folder, &catalog, error);
+    *deltas = *bytes = 0;
+    if (status)
+        return status;
+    snapshot_catalog_chain(&catalog,
+                           snapshot_catalog_find(&catalog,
+                                                 publisher->current.epoch,
+                                                 publisher->current.version),
+                           deltas, bytes);
+    snapshot_catalog_fini(&catalog);
+    return BASE_OK;
 }
 
 enum base_status

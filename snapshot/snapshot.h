@@ -100,6 +100,12 @@ enum base_status snapshot_publisher_purge(struct snapshot_publisher *publisher,
                                           struct base_error *error)
     BASE_MUST_CHECK;
 void snapshot_publisher_free(struct snapshot_publisher *publisher);
+/* What a new reader must apply beside a base by now: how many deltas, and their
+ * bytes. Reads the folder. Role publish. */
+enum base_status
+snapshot_publisher_chain(const struct snapshot_publisher *publisher,
+                         uint64_t *deltas, uint64_t *bytes,
+                         struct base_error *error) BASE_MUST_CHECK;
 uint64_t snapshot_publisher_epoch(const struct snapshot_publisher *publisher);
 
 /* The training_hash that versions of this model have. */

@@ -110,6 +110,41 @@ static void the_chain_from_the_oldest_kept_base_stays(void **state)
     tear_down(&bench);
 }
 
+static void check_chain(const struct bench *bench, uint64_t deltas,
+                        uint64_t bytes)
+{
+    struct base_error error;
+    uint64_t found, size;
+    assert_int_equal(snapshot_publisher_chain(bench->publisher, &found, &size,
+                                              &error),
+                     BASE_OK);
+    assert_int_equal(found, deltas);
+    assert_int_equal(size, bytes);
+}
+
+static void a_new_process_knows_how_long_the_chain_is(void **state)
+{
+    struct bench bench;
+    struct snapshot_announcement found;
+    struct base_error error;
+    set_up(&bench, *state, 2, 2);
+    check_chain(&bench, 0, 0);
+    add_deltas(&bench, 1);
+    add_base(&bench);
+    check_chain(&bench, 0, 0);
+    add_deltas(&bench, 1);
+    uint64_t bytes = bench.said.bytes;
+    add_deltas(&bench, 1);
+    bytes += bench.said.bytes;
+    struct snapshot_config config = bench.publisher->config;
+    snapshot_publisher_free(bench.publisher);
+    assert_int_equal(snapshot_publisher_open(&config, 0, &bench.publisher,
+                                             &found, &error),
+                     BASE_OK);
+    check_chain(&bench, 2, bytes);
+    tear_down(&bench);
+}
+
 static void as_many_versions_as_asked_for_stay(void **state)
 {
     struct bench bench;
@@ -261,6 +296,7 @@ int main(void)
                                                    fixture_remove)
     const struct CMUnitTest tests[] = {
         TEST(the_chain_from_the_oldest_kept_base_stays),
+        TEST(a_new_process_knows_how_long_the_chain_is),
         TEST(as_many_versions_as_asked_for_stay),
         TEST(what_a_reader_holds_waits),
         TEST(a_pin_keeps_the_chain_behind_it),
