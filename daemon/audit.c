@@ -207,7 +207,8 @@ static void read_model(struct published *published, const char *folder)
     interest_close(model);
 }
 
-static void check_model(struct daemon_audit *audit, struct published *published,
+static void check_model(struct daemon_audit *audit, const char *folder,
+                        struct published *published,
                         const struct ingest_survey *survey)
 {
     const struct interest_version *version = &published->version;
@@ -220,6 +221,11 @@ static void check_model(struct daemon_audit *audit, struct published *published,
                         (unsigned long long)version->position,
                         (unsigned long long)survey->batch_end);
     }
+    /* Its position must not be later than the store's, its epoch not earlier:
+     * perhaps it is another one by now. */
+    if (published->there && survey && !published->damaged &&
+        survey->announced_epoch > version->epoch)
+        read_model(published, folder);
     if (published->there && survey &&
         survey->announced_epoch > version->epoch) {
         published->damaged = true;
@@ -289,7 +295,8 @@ enum base_status daemon_audit_run(struct daemon_audit *audit,
     for (unsigned i = 0; i <= config->shadow_count; i++)
         check_checkpoints(audit, &models[i], store, surveyed ? &survey : NULL,
                           i > 0);
-    check_model(audit, &published, surveyed ? &survey : NULL);
+    check_model(audit, config->snapshot.folder, &published,
+                surveyed ? &survey : NULL);
     check_schemas(audit, config->ingest.registry_folder);
     free(models);
     return audit->damaged

@@ -8,9 +8,10 @@
  *
  * Order makes it consistent. The published version, then the checkpoints, then
  * the store: so neither stands behind the journal's end in the copy. That the
- * journal reaches back to the newest checkpoint is looked at afterwards; where
- * two newer ones were written meanwhile, all is copied once more. In the end
- * the copy is audited as fsck does it. Everything is synced. */
+ * journal reaches back to the newest checkpoint, and that the version is of the
+ * newest epoch, is looked at afterwards; where two newer checkpoints or another
+ * epoch came meanwhile, all is copied once more. In the end the copy is audited
+ * as fsck does it. Everything is synced. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -218,6 +219,31 @@ static enum base_status copy_once(struct backup *backup,
     return status ? status : copy_store(backup, error);
 }
 
+/* Whether the copied version is of the newest epoch that the copied store has
+ * announced: a daemon that was restarted meanwhile may have begun another. */
+static enum base_status check_epoch(const struct backup *backup, bool *reaches,
+                                    struct base_error *error)
+{
+    char path[PATH_SIZE], *current = NULL;
+    size_t size;
+    unsigned long long epoch = 0;
+    struct ingest_survey survey;
+    enum base_status status =
+        ingest_survey(backup->to.ingest.folder, &survey, error);
+    if (status == BASE_NO_INPUT) /* nothing is in it: the audit says so */
+        return BASE_OK;
+    if (!status)
+        status = base_file_join(path, sizeof path, backup->to.snapshot.folder,
+                                "CURRENT", error);
+    if (!status && access(path, F_OK) == 0) {
+        status = base_file_read(path, 1 << 16, &current, &size, error);
+        *reaches &= !status && sscanf(current, "v%llu-", &epoch) == 1 &&
+                    epoch >= survey.announced_epoch;
+    }
+    free(current);
+    return status;
+}
+
 /* Whether the copied journal reaches back to the newest copied checkpoint. */
 static enum base_status check_reach(const struct backup *backup, bool *reaches,
                                     struct base_error *error)
@@ -256,6 +282,8 @@ static enum base_status copy_all(struct backup *backup,
         enum base_status status = copy_once(backup, error);
         if (!status)
             status = check_reach(backup, &reaches, error);
+        if (!status)
+            status = check_epoch(backup, &reaches, error);
         if (status ? status != BASE_NO_INPUT : reaches)
             return status;
         if (access(backup->from->ingest.folder, F_OK))

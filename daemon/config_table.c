@@ -119,7 +119,8 @@ static const struct base_setting settings[] = {
           "behaviors",
           "Kept beyond history_max, so that late histories stay whole."),
     TIME("ingest.history_ttl_ms", IN(history_ttl_ms), "0", 0, 3650 * DAY_MS,
-         "Older behaviors are left out of histories; 0: no bound."),
+         "Older behaviors are left out of histories; 0: no bound. The sequence "
+         "of a user who does not come back stays; interestd forget removes it."),
     COUNT("ingest.pending_max", IN(pending_max), "10000000", 1, 1e9,
           "impressions",
           "Open impressions; beyond, the one that would close first leaves "

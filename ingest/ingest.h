@@ -427,7 +427,8 @@ enum base_status ingest_resume(const struct ingest_config *config,
  * where a stop ("stopped"), a forget ("forget": user, rows), a resume
  * ("skipped", with what is lost) and a changed configuration or cluster
  * ("configuration") add "text". Stops and skips also say behind which record
- * they came, of which own_ms and apply_ms are: "behind":"clicks/0@6".
+ * they came, of which own_ms and apply_ms are: "behind":"clicks/0@6"; without
+ * it they came before the first record of these times.
  * dead letters:
  *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
  *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}

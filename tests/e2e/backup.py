@@ -9,7 +9,10 @@ not there and one that is damaged are refused."""
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "support"))
@@ -55,6 +58,7 @@ class Test:
             steps.run("two backups while it works", self.busy)
             for name in ("plain", "compact"):
                 steps.run(f"restore: {name}", self.restore, name)
+            steps.run("another epoch meanwhile", self.another_epoch)
             steps.run("parts that do not belong together", self.mixed)
             steps.run("what is refused", self.refused)
 
@@ -119,6 +123,49 @@ class Test:
         finally:
             daemon.end()
         self.same(name, self.path(f"{name}-restored", "out"), weights)
+
+    def another_epoch(self):
+        """The daemon starts and announces between model and store."""
+        self.broker.tell("rtt 1 100")
+        daemon = Daemon(self.interestd, self.path("epoch"), self.config, **{
+            "kafka.properties": {"fetch.message.max.bytes": 2048}})
+        try:
+            daemon.start()
+            before = daemon.wait(lambda s: s["publish"]["version"] > 0,
+                                 "a version", 120)["publish"]["epoch"]
+            daemon.kill()
+            stopped = next((place for place in map(
+                lambda i: self.stop_between(daemon, f"epoch-{i}"), range(20))
+                if place), None)
+            check(stopped, "the backup was never between model and store")
+            daemon.start()
+            at = daemon.wait(lambda s: s["publish"]["published"] > 0 and
+                             s["publish"]["epoch"] > before,
+                             "another epoch", 120)["ingest"]["commits"]
+            daemon.wait(lambda s: s["ingest"]["commits"] > at + 2, "commits")
+            stopped.send_signal(signal.SIGCONT)
+            _, words = stopped.communicate(timeout=120)
+            check(stopped.returncode == 0, words)
+            self.broker.tell("rtt 1 0")
+        finally:
+            daemon.end()
+
+    def stop_between(self, daemon, name):
+        """A backup that stands still behind the model; None: it was faster."""
+        folder = self.path(name)
+        process = subprocess.Popen(daemon.command("backup", folder),
+                                   stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not os.path.exists(
+                os.path.join(folder, "model", "CURRENT")):
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGSTOP)
+        if process.poll() is None and not os.path.exists(
+                os.path.join(folder, "state", "store")):
+            return process
+        process.send_signal(signal.SIGCONT)
+        process.communicate(timeout=120)
+        return None
 
     def mixed(self):
         """The first backup's store with what the daemon has in the end."""

@@ -670,6 +670,13 @@ static void test_wrong_configurations(void **state)
     source_run_start(run);
     end_by_itself(run, "another");
     source_run_free(run);
+    run = source_run_new(&kafka); /* there were more partitions once */
+    run->position_count = 1;
+    run->positions[0] = (struct ingest_position){
+        .topic = INGEST_CLICKS, .partition = 2, .anchor_offset = -1};
+    source_run_start(run);
+    end_by_itself(run, "clicks has 2 partitions, the state has read number 2");
+    source_run_free(run);
     run = source_run_new(&kafka);
     strcpy(run->config.topics[0].mapping.user, "nobody");
     assert_int_not_equal(source_run_try_start(run), BASE_OK);
