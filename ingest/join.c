@@ -347,8 +347,8 @@ static enum base_status evict(struct ingest_state *state,
     return BASE_OK;
 }
 
-/* What a ranker said it scored with, against what the sample will hold. Its user
- * is loaded. */
+/* What a ranker said it scored with, against what the sample will hold. The
+ * user is loaded. */
 static void compare_served(struct ingest_state *state,
                            const struct ingest_event *event)
 {

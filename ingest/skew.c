@@ -52,8 +52,7 @@ static struct ingest_skew_version *find(struct ingest_skew_status *skew,
         return found;
     if (skew->version_count < INGEST_SKEW_VERSIONS)
         skew->version_count++;
-    memmove(found + 1, found,
-            (skew->version_count - 1 - at) * sizeof *found);
+    memmove(found + 1, found, (skew->version_count - 1 - at) * sizeof *found);
     *found = (struct ingest_skew_version){.version = version};
     return found;
 }

@@ -34,15 +34,13 @@ static uint64_t hash_of(uint32_t count, unsigned fields, bool turned)
     return learner_history_hash(ids + (2 - count) * fields, count, fields);
 }
 
-static void serve(struct state_fixture *fixture, int64_t offset,
-                  uint64_t user, uint64_t hash_id, int64_t length,
-                  int64_t version)
+static void serve(struct state_fixture *fixture, int64_t offset, uint64_t user,
+                  uint64_t hash_id, int64_t length, int64_t version)
 {
     struct fixture_event made;
     fixture_impression(&made, offset, 5000 + offset, user,
                        1000 + (uint64_t)offset, 7);
-    made.event.served =
-        (struct ingest_served){hash_id, length, version};
+    made.event.served = (struct ingest_served){hash_id, length, version};
     state_fixture_apply(fixture, &made.event);
 }
 
