@@ -26,10 +26,10 @@ def moved_ms(folder, name):
     path = os.path.join(folder, "CURRENT")
     with open(path, encoding="ascii") as file:
         same = file.read().split()[0] == name
-        at = os.fstat(file.fileno()).st_ctime_ns
-    if not same:
-        at = os.stat(os.path.join(folder, name)).st_ctime_ns
-    return at / 1e6
+        found = os.fstat(file.fileno())
+    if not same or not found.st_nlink:  # replaced, which changes it too
+        found = os.stat(os.path.join(folder, name))
+    return found.st_ctime_ns / 1e6
 
 
 class Ranker:
