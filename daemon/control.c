@@ -223,6 +223,50 @@ static void act_forget(const struct daemon_control_hooks *hooks,
     free(forgets);
 }
 
+/* ---- rollback ------------------------------------------------------------ */
+
+/* The name of a version, which is all that goes on from here. */
+static bool is_name(const char *text)
+{
+    size_t size = text ? strlen(text) : 0;
+    return size > 3 && size < 64 && text[0] == 'v' &&
+           strspn(text + 1, "0123456789-") == size - 1;
+}
+
+static void act_rollback(const struct daemon_control_hooks *hooks,
+                         const struct daemon_control_request *request,
+                         struct daemon_control_answer *answer)
+{
+    json_t *body = json_loadb(request->body, request->body_size,
+                              JSON_REJECT_DUPLICATES, NULL);
+    const json_t *learner = json_object_get(body, "learner");
+    const char *version =
+        json_string_value(json_object_get(body, "version"));
+    if (request->arguments || !is_name(version) ||
+        json_object_size(body) != (learner ? 2u : 1u) ||
+        (learner && !json_is_boolean(learner))) {
+        refuse(answer, 400,
+               "wants {'version': 'v<epoch>-<version>', 'learner': false}");
+    } else {
+        uint64_t serial =
+            hooks->rollback(hooks->self, version, json_is_true(learner));
+        base_log(BASE_LOG_INFO, "event=control action=rollback version=%s "
+                 "request=%llu", version, (unsigned long long)serial);
+        if (!serial)
+            refuse(answer, 409, "another rollback is under way");
+        else
+            answer->code = 202;
+        if (serial)
+            snprintf(answer->text, sizeof answer->text,
+                     "{\"action\": \"rollback\", \"request\": %llu, "
+                     "\"effect\": \"the content of %s becomes a newer version; "
+                     "nothing else is published until publish --force; see "
+                     "publish.rollback in /status\"}\n",
+                     (unsigned long long)serial, version);
+    }
+    json_decref(body);
+}
+
 static const struct {
     const char *name;
     bool may_force;
@@ -254,16 +298,19 @@ void daemon_control_answer(const struct daemon_control_hooks *hooks,
         return;
     }
     bool forget = strcmp(request->name, "forget") == 0;
+    bool rollback = strcmp(request->name, "rollback") == 0;
     while (i < ACTIONS && strcmp(actions[i].name, request->name) != 0)
         i++;
-    if (i == ACTIONS && !forget)
+    if (i == ACTIONS && !forget && !rollback)
         refuse(answer, 404,
                "no such control; there is pause, resume, checkpoint, publish, "
-               "forget");
+               "forget, rollback");
     else if (request->body_size > DAEMON_CONTROL_BODY_MAX)
         refuse(answer, 413, "the body is longer than 4096 bytes");
     else if (forget)
         act_forget(hooks, request, answer);
+    else if (rollback)
+        act_rollback(hooks, request, answer);
     else if (!read_arguments(request, actions[i].may_force, &asked) ||
              !read_body(request, actions[i].may_force, &force))
         refuse(answer, 400,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* POST /control/{pause,resume,checkpoint,publish,forget}: who may, what is asked, the
- * answer in JSON.
+/* POST /control/{pause,resume,checkpoint,publish,forget,rollback}: who may,
+ * what is asked, the answer in JSON.
  *
  * 1. Without a token in the configuration every control is refused; the
  *    token is compared in a time that does not depend on where it differs.
@@ -31,6 +31,8 @@ struct daemon_control_hooks {
     /* Number of the request. */
     uint64_t (*forget)(void *self, const struct learner_forget *forgets,
                        unsigned count, bool purge);
+    /* Number of the request; 0: one is under way. */
+    uint64_t (*rollback)(void *self, const char *version, bool learner);
 };
 
 /* All texts BORROW and come from the client. */

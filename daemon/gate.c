@@ -12,6 +12,7 @@ const char *const daemon_gate_words[] = {
     [DAEMON_GATE_AUC] = "auc",
     [DAEMON_GATE_CALIBRATION] = "calibration",
     [DAEMON_GATE_NORM] = "norm",
+    [DAEMON_GATE_ROLLBACK] = "rollback",
 };
 
 /* How far a calibration is from 1, either way. */

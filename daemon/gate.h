@@ -31,6 +31,7 @@ enum daemon_gate_reason {
     DAEMON_GATE_AUC,
     DAEMON_GATE_CALIBRATION,
     DAEMON_GATE_NORM,
+    DAEMON_GATE_ROLLBACK, /* an operator went back; nothing is judged */
     DAEMON_GATE_REASONS
 };
 extern const char *const daemon_gate_words[]; /* "passed", "not_finite" .. */

@@ -21,6 +21,7 @@ static const struct daemon_command commands[] = {
     {"versions", daemon_versions_main, "list published versions"},
     {"pin", daemon_pin_main, "keep a published version"},
     {"unpin", daemon_unpin_main, "let a pinned version go"},
+    {"rollback", daemon_rollback_main, "publish an older version again"},
     {"rank", daemon_rank_main, "score requests with a published model"},
     {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
     {"replay", daemon_replay_main, "send recorded events to Kafka"},

@@ -134,6 +134,8 @@ static const struct metric metrics[] = {
     {"learner_batches_total", COUNTER, IN(learner.batches), "Batches trained."},
     {"learner_rejected_total", COUNTER, IN(learner.rejected),
      "Samples of steps that were not finite."},
+    {"learner_skipped_total", COUNTER, IN(learner.skipped),
+     "Samples that rollbacks left out."},
     {"learner_newest_event_timestamp_seconds", GAUGE,
      AT(learner.newest_event_ms), "Event time of the newest trained sample."},
     {"learner_table_bytes", GAUGE, IN(learner.table_bytes),

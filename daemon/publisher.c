@@ -9,7 +9,7 @@
  * mended at the next start; 4. the gate judges each version that would be;
  * --force holds for the answer to its own request only; 5. the newest
  * checkpoint lies in one slot, a newer one replaces it. */
-#include "daemon/publisher.h"
+#include "daemon/publisher_parts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,55 +22,14 @@
 #include "base/role.h"
 #include "daemon/beside.h"
 #include "daemon/leftovers.h"
-#include "daemon/recent.h"
+#include "daemon/rollback.h"
 #include "daemon/stream.h"
 #include "snapshot/snapshot.h"
 
 enum {
     OFFSETS_MAX = 1 << 17,
     HEARTBEAT_MS = 10000,
-    RETRY_MS = 5000,  /* after a publication that failed */
-    SAY_MS = 10000    /* a version that is held again and again */
-};
-
-/* A checkpoint that came. */
-struct slot {
-    char path[1200]; /* empty: none yet */
-    uint64_t position;
-};
-
-struct daemon_publisher {
-    struct snapshot_publisher *snapshot;
-    struct ingest *ingest;
-    struct learner_trainer *trainer;
-    struct daemon_beside *beside;
-    const struct daemon_config *config; /* BORROWS */
-    struct snapshot_announcement current; /* at start, then the newest */
-    uint64_t training_hash; /* of the model to publish */
-    char *offsets; /* (OFFSETS_MAX) scratch of the thread */
-    char *stream;  /* OWNS; of every manifest */
-    /* Role publish. */
-    bool forcing; /* what was asked for need not pass the gate */
-    bool based;   /* .. and is to be a base of its own chain */
-    enum daemon_gate_reason verdict;
-    struct snapshot_judged judged;
-    uint64_t deltas, bytes; /* since the newest base, at the start too */
-    struct snapshot_announcement beside_of; /* a delta whose checkpoint is on
-                                               its way; version 0: none */
-    uint64_t waiting; /* the delta in hand waits for its checkpoint, of this
-                         position; 0: not */
-    int64_t announced_ms, said_ms;
-    pthread_t thread;
-    bool started;
-
-    pthread_mutex_t mutex; /* of all below */
-    pthread_cond_t changed;
-    bool finishing;
-    bool wanted, force_wanted, base_wanted; /* an operator's wish */
-    uint64_t purge_wanted; /* request to forget; 0: none */
-    struct learner_delta *delta; /* the trainer's, not yet given back */
-    struct slot slot;
-    struct daemon_publish_status status;
+    RETRY_MS = 5000 /* after a publication that failed */
 };
 
 static void hand_over(struct ingest *ingest,
@@ -106,6 +65,8 @@ static void take_current(struct daemon_publisher *publisher)
     status->epoch = snapshot_publisher_epoch(publisher->snapshot);
     if (!current->version)
         return;
+    status->rollback_epoch = current->rollback_epoch;
+    status->rollback_version = current->rollback_version;
     status->version = current->version;
     status->created_ms = current->created_ms;
     status->newest_event_ms = current->newest_event_ms;
@@ -211,115 +172,19 @@ void daemon_publisher_changed(void *self, struct learner_delta *delta)
 {
     struct daemon_publisher *publisher = self;
     pthread_mutex_lock(&publisher->mutex);
-    publisher->delta = delta;
+    bool rolling = publisher->rolling;
+    if (!rolling)
+        publisher->delta = delta;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
+    if (rolling)
+        learner_trainer_settle(publisher->trainer, false);
 }
 
 const struct snapshot_announcement *
 daemon_publisher_version(const struct daemon_publisher *publisher)
 {
     return publisher->status.position ? &publisher->current : NULL;
-}
-
-BASE_ON(publish)
-static void note_failure(struct daemon_publisher *publisher,
-                         const struct base_error *error)
-{
-    base_log(BASE_LOG_ERROR, "event=publish_failed error=\"%s\"", error->text);
-    pthread_mutex_lock(&publisher->mutex);
-    publisher->status.failed++;
-    snprintf(publisher->status.last_error, sizeof publisher->status.last_error,
-             "%s", error->text);
-    pthread_mutex_unlock(&publisher->mutex);
-}
-
-/* What is held is tried again with the next delta; the log says it anew where
- * the reason is another, or after a while. */
-BASE_ON(publish)
-static void say_held(struct daemon_publisher *publisher, const char *text,
-                     uint64_t position)
-{
-    const struct daemon_gate_status *gate = &publisher->status.gate;
-    int64_t now_ms = base_monotonic_ms();
-    if (gate->holding && gate->reason == publisher->verdict &&
-        now_ms - publisher->said_ms < SAY_MS)
-        return;
-    publisher->said_ms = now_ms;
-    base_log(BASE_LOG_WARN,
-             "event=version_held reason=%s position=%llu text=\"%s\" "
-             "hint=\"interestd publish --force publishes it once\"",
-             daemon_gate_words[publisher->verdict],
-             (unsigned long long)position, text);
-}
-
-BASE_ON(publish)
-static void note_held(struct daemon_publisher *publisher, const char *text,
-                      uint64_t position)
-{
-    say_held(publisher, text, position);
-    pthread_mutex_lock(&publisher->mutex);
-    struct daemon_gate_status *gate = &publisher->status.gate;
-    if (!gate->holding)
-        gate->since_ms = base_wall_ms();
-    gate->holding = true;
-    gate->reason = publisher->verdict;
-    gate->position = position;
-    gate->held[publisher->verdict]++;
-    gate->judged = publisher->judged;
-    gate->judged_once = true;
-    snprintf(gate->text, sizeof gate->text, "%.199s", text);
-    daemon_recent_held(&publisher->status.recent, base_wall_ms(), position,
-                       publisher->verdict, gate->text);
-    publisher->status.last_error[0] = '\0';
-    pthread_mutex_unlock(&publisher->mutex);
-}
-
-static void note_passed(struct daemon_gate_status *gate,
-                        const struct snapshot_judged *judged)
-{
-    gate->holding = false;
-    gate->reason = DAEMON_GATE_PASSED;
-    gate->text[0] = '\0';
-    gate->since_ms = 0;
-    gate->position = 0;
-    gate->forced += judged->forced;
-    gate->judged = *judged;
-    gate->judged_once = true;
-}
-
-BASE_ON(publish)
-static void note_success(struct daemon_publisher *publisher,
-                         const struct snapshot_announcement *made,
-                         int64_t took_us)
-{
-    /* A delta a second would fill a log. */
-    base_log(made->delta ? BASE_LOG_DEBUG : BASE_LOG_INFO,
-             "event=published folder=%s position=%llu took_us=%lld",
-             made->folder_name, (unsigned long long)made->position,
-             (long long)took_us);
-    publisher->current = *made;
-    publisher->announced_ms = base_monotonic_ms();
-    publisher->deltas = made->delta ? publisher->deltas + 1 : 0;
-    publisher->bytes = made->delta ? publisher->bytes + made->bytes : 0;
-    pthread_mutex_lock(&publisher->mutex);
-    struct daemon_publish_status *status = &publisher->status;
-    status->epoch = made->epoch;
-    status->version = made->version;
-    status->position = made->position;
-    status->created_ms = made->created_ms;
-    status->newest_event_ms = made->newest_event_ms;
-    status->published++;
-    status->deltas += made->delta;
-    status->delta_bytes += made->delta ? made->bytes : 0;
-    status->chain = publisher->deltas;
-    if (!made->delta)
-        status->base_position = made->position;
-    status->last_us = (uint64_t)took_us;
-    status->last_error[0] = '\0';
-    note_passed(&status->gate, &publisher->judged);
-    daemon_recent_passed(&status->recent, made, &publisher->judged);
-    pthread_mutex_unlock(&publisher->mutex);
 }
 
 /* ---- one version ---------------------------------------------------------- */
@@ -342,15 +207,15 @@ static bool conclude(struct daemon_publisher *publisher,
     if (status == BASE_DATA) /* a row; the gate sees the dense part only */
         publisher->verdict = DAEMON_GATE_NOT_FINITE;
     if (publisher->verdict != DAEMON_GATE_PASSED) {
-        note_held(publisher, error->text, position);
+        daemon_publisher_held(publisher, error->text, position);
         return false;
     }
     if (status != BASE_OK) {
-        note_failure(publisher, error);
+        daemon_publisher_failed(publisher, error);
         return false;
     }
     hand_over(publisher->ingest, made);
-    note_success(publisher, made, base_monotonic_us() - begin_us);
+    daemon_publisher_succeeded(publisher, made, base_monotonic_us() - begin_us);
     return true;
 }
 
@@ -420,7 +285,8 @@ BASE_ON(publish)
 static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
 {
     publisher->forcing = false;
-    if (publisher->config->publish.delta_ms)
+    if (publisher->config->publish.delta_ms &&
+        !publisher->current.rollback_version)
         ask(publisher, wait_ms, base_is_due(publisher));
 }
 
@@ -443,6 +309,13 @@ static void give_back(struct daemon_publisher *publisher, bool committed)
     learner_trainer_settle(publisher->trainer, committed);
 }
 
+/* After a rollback only what is forced goes out. */
+BASE_ON(publish)
+static bool holds(const struct daemon_publisher *publisher)
+{
+    return publisher->current.rollback_version && !publisher->forcing;
+}
+
 /* A chain must begin: does the gate let the state through? Then the same again
  * with a checkpoint. */
 BASE_ON(publish)
@@ -455,9 +328,9 @@ static void prepare_base(struct daemon_publisher *publisher,
     enum base_status status =
         snapshot_judge(publisher->snapshot, delta, &error);
     if (publisher->verdict != DAEMON_GATE_PASSED)
-        note_held(publisher, error.text, position);
+        daemon_publisher_held(publisher, error.text, position);
     else if (status != BASE_OK)
-        note_failure(publisher, &error);
+        daemon_publisher_failed(publisher, &error);
     give_back(publisher, false);
     if (status == BASE_OK)
         ask(publisher, 0, true);
@@ -491,6 +364,10 @@ static void take_delta(struct daemon_publisher *publisher,
                        struct learner_delta *delta, const struct slot *slot)
 {
     const struct learner_delta_info *info = learner_delta_get_info(delta);
+    if (holds(publisher)) {
+        give_back(publisher, false);
+        return;
+    }
     if (!publisher->based && snapshot_follows(publisher->snapshot, delta)) {
         uint64_t position = info->position;
         bool made = publish_delta(publisher, delta);
@@ -527,6 +404,7 @@ struct work {
     struct learner_delta *delta;
     bool wanted, force_wanted, base_wanted, finished;
     uint64_t purge;
+    struct daemon_rollback rollback;
 };
 
 /* Under the mutex. */
@@ -535,7 +413,7 @@ static bool has_work(const struct daemon_publisher *publisher)
     uint64_t position = publisher->slot.position;
     const struct snapshot_announcement *beside = &publisher->beside_of;
     return publisher->finishing || publisher->wanted ||
-           publisher->purge_wanted ||
+           publisher->purge_wanted || publisher->rollback.serial ||
            (publisher->delta &&
             (!publisher->waiting || position >= publisher->waiting)) ||
            (beside->version && position >= beside->position);
@@ -562,8 +440,9 @@ static void wait_for_work(struct daemon_publisher *publisher,
         .base_wanted = publisher->base_wanted,
         .finished = publisher->finishing,
         .purge = publisher->purge_wanted,
+        .rollback = publisher->rollback,
     };
-    publisher->purge_wanted = 0;
+    publisher->purge_wanted = publisher->rollback.serial = 0;
     publisher->wanted = publisher->force_wanted = false;
     publisher->base_wanted = false;
     pthread_mutex_unlock(&publisher->mutex);
@@ -576,7 +455,11 @@ static void take_wish(struct daemon_publisher *publisher,
 {
     uint64_t position = learner_trainer_position(publisher->trainer);
     publisher->based = publisher->based || work->base_wanted;
-    if (position > publisher->status.position) {
+    if (position > publisher->status.position ||
+        publisher->current.rollback_version) {
+        if (publisher->current.rollback_version && !work->force_wanted)
+            base_log(BASE_LOG_INFO, "event=rollback_holds "
+                     "hint=\"publish --force lets versions go on\"");
         publisher->forcing = publisher->forcing || work->force_wanted;
         ask(publisher, 0, false);
         return;
@@ -604,6 +487,8 @@ static void publish_last(struct daemon_publisher *publisher,
                          const struct work *work)
 {
     publisher->forcing = false;
+    if (holds(publisher))
+        return;
     if (work->delta && !publisher->based &&
         snapshot_follows(publisher->snapshot, work->delta))
         (void)publish_delta(publisher, work->delta);
@@ -622,7 +507,7 @@ static void purge(struct daemon_publisher *publisher, uint64_t serial)
     if (status == BASE_OK)
         status = daemon_leftovers_remove(publisher->config, &leftovers, &error);
     if (status != BASE_OK) {
-        note_failure(publisher, &error);
+        daemon_publisher_failed(publisher, &error);
         return;
     }
     base_log(BASE_LOG_INFO, "event=purged versions=%llu leftovers=%llu",
@@ -633,12 +518,59 @@ static void purge(struct daemon_publisher *publisher, uint64_t serial)
     pthread_mutex_unlock(&publisher->mutex);
 }
 
+/* While the learner goes back it waits for no delta to be given back. */
+BASE_ON(publish)
+static void hold_deltas(struct daemon_publisher *publisher, bool rolling)
+{
+    pthread_mutex_lock(&publisher->mutex);
+    bool has = publisher->delta != NULL;
+    publisher->delta = NULL;
+    publisher->rolling = rolling;
+    pthread_mutex_unlock(&publisher->mutex);
+    publisher->waiting = 0;
+    if (has)
+        learner_trainer_settle(publisher->trainer, false);
+}
+
+BASE_ON(publish)
+static void roll_back(struct daemon_publisher *publisher,
+                      const struct work *work)
+{
+    struct snapshot_announcement made;
+    struct base_error error = {.text = ""};
+    int64_t begin_us = base_monotonic_us();
+    bool published;
+    hold_deltas(publisher, true);
+    if (daemon_rollback_do(publisher->config, published_of(publisher->config),
+                           publisher->snapshot, publisher->trainer,
+                           &work->rollback, &published, &made, &error))
+        base_log(BASE_LOG_ERROR, "event=rollback_failed version=%s error="
+                 "\"%s\"", work->rollback.version, error.text);
+    if (published) {
+        base_log(BASE_LOG_WARN, "event=rolled_back to=%s as=%s learner=%s",
+                 work->rollback.version, made.folder_name,
+                 work->rollback.learner ? "true" : "false");
+        publisher->judged.forced = false;
+        hand_over(publisher->ingest, &made);
+        daemon_publisher_succeeded(publisher, &made, base_monotonic_us() - begin_us);
+        daemon_publisher_rolled_back(publisher);
+    }
+    hold_deltas(publisher, false);
+    ask_next(publisher, publisher->config->publish.delta_ms);
+    pthread_mutex_lock(&publisher->mutex);
+    publisher->status.rollbacks = work->rollback.serial;
+    snprintf(publisher->status.rollback_error,
+             sizeof publisher->status.rollback_error, "%s", error.text);
+    pthread_mutex_unlock(&publisher->mutex);
+}
+
 static void *run_thread(void *self)
 {
     struct daemon_publisher *publisher = self;
     struct work work = {0};
     base_role_enter(&base_role_publish);
     publisher->announced_ms = base_monotonic_ms();
+    daemon_publisher_rolled_back(publisher);
     ask_next(publisher, 0);
     while (!work.finished) {
         wait_for_work(publisher, &work);
@@ -652,6 +584,8 @@ static void *run_thread(void *self)
             take_wish(publisher, &work);
         if (!work.finished && work.purge)
             purge(publisher, work.purge);
+        if (!work.finished && work.rollback.serial)
+            roll_back(publisher, &work);
         beat(publisher);
     }
     return NULL;
@@ -664,6 +598,24 @@ void daemon_publisher_purge(struct daemon_publisher *publisher,
     publisher->purge_wanted = serial;
     pthread_cond_signal(&publisher->changed);
     pthread_mutex_unlock(&publisher->mutex);
+}
+
+uint64_t daemon_publisher_rollback(struct daemon_publisher *publisher,
+                                   const char *version, bool learner)
+{
+    uint64_t serial = 0;
+    pthread_mutex_lock(&publisher->mutex);
+    if (publisher->started &&
+        publisher->rollbacks == publisher->status.rollbacks) {
+        serial = ++publisher->rollbacks;
+        publisher->rollback = (struct daemon_rollback){.serial = serial,
+                                                       .learner = learner};
+        snprintf(publisher->rollback.version,
+                 sizeof publisher->rollback.version, "%s", version);
+        pthread_cond_signal(&publisher->changed);
+    }
+    pthread_mutex_unlock(&publisher->mutex);
+    return serial;
 }
 
 void daemon_publisher_base(struct daemon_publisher *publisher)

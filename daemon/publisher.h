@@ -51,6 +51,12 @@ bool daemon_publisher_publish(struct daemon_publisher *publisher, bool force);
  * status.purged says so. Does not wait. Role loop, between start and finish. */
 void daemon_publisher_purge(struct daemon_publisher *publisher,
                             uint64_t serial);
+/* See rollback.h; status.rollbacks comes to the number that this returns. Until
+ * a version is published with `force` nothing is published any more, also not
+ * at the end or after a restart. Does not wait. 0 where another is under way.
+ * Role loop, between start and finish. */
+uint64_t daemon_publisher_rollback(struct daemon_publisher *publisher,
+                                   const char *version, bool learner);
 /* The next version, of what is trained by now, is a base: a chain of its own.
  * Does not wait. Role loop, between start and finish. */
 void daemon_publisher_base(struct daemon_publisher *publisher);

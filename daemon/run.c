@@ -221,6 +221,12 @@ static uint64_t control_forget(void *self, const struct learner_forget *forgets,
     return ingest_forget(run->ingest, forgets, count, purge);
 }
 
+static uint64_t control_rollback(void *self, const char *version, bool learner)
+{
+    struct run *run = self;
+    return daemon_publisher_rollback(run->publisher, version, learner);
+}
+
 static void watch(struct run *run)
 {
     ev_signal_init(&run->terminate, on_stop, SIGTERM);
@@ -240,7 +246,8 @@ static void watch(struct run *run)
         control_pause,
         control_checkpoint,
         control_publish,
-        control_forget};
+        control_forget,
+        control_rollback};
     daemon_http_control(run->http, &run->control);
     daemon_http_tell(run->http, run->history, run->config.snapshot.folder);
     ev_timer_init(&run->step, on_step, 1, DAEMON_HISTORY_STEP_MS / 1e3);

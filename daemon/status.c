@@ -131,6 +131,9 @@ static const struct member learner_members[] = {
     IN(batches),
     IN(rejected),
     IN(forgets),
+    IN(skipped),
+    IN(skip_from),
+    IN(skip_to),
     IN(forgotten_rows),
     IN(rejected_batches),
     IN(rejected_position),
@@ -380,8 +383,13 @@ static json_t *warnings_json(void)
 
 static json_t *publish_json(const struct daemon_publish_status *publish)
 {
+    json_t *rollback = json_pack(
+        "{s:I,s:s,s:I,s:I}", "done", (json_int_t)publish->rollbacks, "error",
+        publish->rollback_error, "of_epoch",
+        (json_int_t)publish->rollback_epoch, "of_version",
+        (json_int_t)publish->rollback_version);
     return json_pack(
-        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:o}", "epoch",
+        "{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:o,s:o,s:o}", "epoch",
         (json_int_t)publish->epoch, "version", (json_int_t)publish->version,
         "position", (json_int_t)publish->position, "created_ms",
         (json_int_t)publish->created_ms, "newest_event_ms",
@@ -389,7 +397,7 @@ static json_t *publish_json(const struct daemon_publish_status *publish)
         (json_int_t)publish->published, "failed", (json_int_t)publish->failed,
         "last_us", (json_int_t)publish->last_us, "last_error",
         publish->last_error, "gate", gate_json(&publish->gate), "recent",
-        recent_json(&publish->recent));
+        recent_json(&publish->recent), "rollback", rollback);
 }
 
 /* How old the newest event is that has reached ..., in ms; -1: none yet. */

@@ -45,6 +45,11 @@ struct daemon_publish_status {
     uint64_t purged;            /* newest request to forget that old versions
                                    and leftovers were removed for */
     uint64_t removed;           /* folders so removed */
+    uint64_t rollbacks; /* the newest request to roll back that was done or
+                           has failed */
+    char rollback_error[1000]; /* why it failed; "": it did not */
+    uint64_t rollback_epoch, rollback_version; /* whose content the newest
+                                                  version has; 0: its own */
     char last_error[1000];      /* "" while all is well */
     struct daemon_gate_status gate;
     struct daemon_recent recent; /* of this process */

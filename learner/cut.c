@@ -161,10 +161,8 @@ static enum base_status finish_file(struct learner_cut *cut,
     return status;
 }
 
-/* Aside first: a crash leaves no checkpoint without its file. */
-static enum base_status remove_checkpoint(const char *folder,
-                                          uint64_t position,
-                                          struct base_error *error)
+enum base_status learner_cut_remove(const char *folder, uint64_t position,
+                                    struct base_error *error)
 {
     char name[LEARNER_CHECKPOINT_NAME], temporary[64], path[PATH], aside[PATH];
     learner_checkpoint_name(name, position);
@@ -191,7 +189,7 @@ static uint64_t prune(struct learner_cut *cut)
     unsigned surplus = !status && count > cut->config.kept
                            ? count - cut->config.kept : 0;
     for (unsigned i = 0; !status && i < surplus; i++)
-        status = remove_checkpoint(cut->config.folder, positions[i], &error);
+        status = learner_cut_remove(cut->config.folder, positions[i], &error);
     if (status)
         base_log(BASE_LOG_WARN, "event=checkpoint_prune_failed %sreason=\"%s\"",
                  cut->config.label, error.text);

@@ -96,5 +96,8 @@ uint64_t learner_cut_waits(const struct learner_cut *cut);
 /* Removes `.tmp-*` leftovers in `folder`. */
 enum base_status learner_cut_clean(const char *folder,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Removes the checkpoint; aside first: a crash leaves none without its file. */
+enum base_status learner_cut_remove(const char *folder, uint64_t position,
+                                    struct base_error *error) BASE_MUST_CHECK;
 
 #endif

@@ -152,6 +152,9 @@ static void code_status(struct codec *codec, struct learner_status *status)
     CODE(codec, status->samples);
     CODE(codec, status->batches);
     CODE(codec, status->rejected);
+    CODE(codec, status->skipped);
+    CODE(codec, status->skip_from);
+    CODE(codec, status->skip_to);
     CODE(codec, status->newest_event_ms);
     CODE(codec, status->rows);
     CODE(codec, status->table_bytes);
@@ -214,9 +217,9 @@ bool learner_checkpoint_decode(struct learner_checkpoint_info *info,
     memcpy(copy, bytes, size);
     struct codec codec = {.at = copy, .end = copy + size, .decode = true};
     code_info(&codec, info);
-    /* Not stored: what no sample took, forgets did. */
+    /* Not stored: what no sample took, nor was skipped, forgets did. */
     struct learner_status *status = &info->status;
     status->forgets = info->position - status->begin - status->samples -
-                      status->rejected;
+                      status->rejected - status->skipped;
     return !codec.overrun && codec.at == codec.end;
 }

@@ -395,7 +395,11 @@ struct learner_status {
     uint64_t samples, batches, rejected; /* rejected: not finite, or a
                                             gradient too large for Adam */
     uint64_t forgets; /* positions of forgets: begin + samples + rejected +
-                         forgets = position */
+                         forgets + skipped = position */
+    /* Positions of samples that rollbacks left out, and the range of the
+     * newest one: the state at skip_from is that at skip_to, but for users who
+     * are forgotten between. 0, 0: none. */
+    uint64_t skipped, skip_from, skip_to;
     uint64_t forgotten_rows; /* dropped for them by this process */
     /* By this process; of the newest one what was not finite: "loss", a dense
      * tensor's name, a table's, or "prediction"; and its first position, or
@@ -531,6 +535,19 @@ void learner_trainer_delta(struct learner_trainer *trainer, int64_t due_ms,
  * newest published version now. Otherwise what changed stays changed. Any
  * thread, once for each call of changed(). */
 void learner_trainer_settle(struct learner_trainer *trainer, bool committed);
+/* What is published is no longer what this trainer learned: the next delta is
+ * of kind "must be a base" (complete is false), and due even where nothing was
+ * trained. Any thread. */
+void learner_trainer_lose(struct learner_trainer *trainer);
+/* Goes back to the newest kept checkpoint at or before `most` and on from where
+ * it stood: the journal between is skipped (status: skipped). Waits until that
+ * is durable. BASE_NO_INPUT where no such checkpoint is kept; then nothing has
+ * changed. No delta is in the caller's hands. Any thread but its own; one at a
+ * time. */
+enum base_status learner_trainer_rollback(struct learner_trainer *trainer,
+                                          uint64_t most,
+                                          struct base_error *error)
+    BASE_MUST_CHECK;
 /* Stops after the current batch; with `checkpoint` writes one first, and where
  * changed() is given hands over a delta of the same position. Waits. */
 enum base_status learner_trainer_stop(struct learner_trainer *trainer,

@@ -167,12 +167,22 @@ static enum base_status load(struct learner_trainer *trainer,
     trainer->shared.batches = info->status.batches;
     trainer->shared.rejected = info->status.rejected;
     trainer->shared.forgets = info->status.forgets;
+    trainer->shared.skipped = info->status.skipped;
+    trainer->shared.skip_from = info->status.skip_from;
+    trainer->shared.skip_to = info->status.skip_to;
     trainer->shared.newest_event_ms = info->status.newest_event_ms;
     trainer->shared.checkpoint_position = info->position;
     trainer->newest_position = info->position;
     trainer->has_newest = true;
     snprintf(trainer->newest_path, sizeof trainer->newest_path, "%s", path);
-    status = learner_trainer_follow(
+    return BASE_OK;
+}
+
+static enum base_status follow(struct learner_trainer *trainer,
+                               const struct learner_checkpoint *from,
+                               const char *path, struct base_error *error)
+{
+    enum base_status status = learner_trainer_follow(
         trainer,
         &learner_checkpoint_get_parts(from)->part[LEARNER_CUT_CHANGES], error);
     return status ? base_wrap(error, "%s", path) : BASE_OK;
@@ -219,6 +229,28 @@ static enum base_status try_load(struct learner_trainer *trainer,
     }
     if (!status)
         status = check_fit(trainer, checkpoint, path, error);
+    if (!status)
+        status = load(trainer, checkpoint, path, error);
+    if (!status)
+        status = follow(trainer, checkpoint, path, error);
+    learner_checkpoint_free(checkpoint);
+    return status;
+}
+
+enum base_status learner_trainer_load(struct learner_trainer *trainer,
+                                      uint64_t position, bool *changed,
+                                      struct base_error *error)
+{
+    char name[LEARNER_CHECKPOINT_NAME], path[1200];
+    struct learner_checkpoint *checkpoint = NULL;
+    learner_checkpoint_name(name, position);
+    enum base_status status = base_file_join(
+        path, sizeof path, trainer->config.folder, name, error);
+    if (!status)
+        status = learner_checkpoint_open(path, &checkpoint, error);
+    if (!status)
+        status = check_fit(trainer, checkpoint, path, error);
+    *changed = !status;
     if (!status)
         status = load(trainer, checkpoint, path, error);
     learner_checkpoint_free(checkpoint);

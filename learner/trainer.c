@@ -5,7 +5,8 @@
  * 1. After batch k the state is a function of configuration, arithmetic and
  *    journal positions below its end: neither time, threads, pauses,
  *    checkpoints nor restarts enter.
- * 2. begin + samples + rejected + forgets = position, at every batch end.
+ * 2. begin + samples + rejected + forgets + skipped = position, at every batch
+ *    end.
  * 3. `mutex` guards what other threads read (`shared`, and metrics while they
  *    change); weights are the train thread's alone.
  *
@@ -374,14 +375,15 @@ enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
 {
     const struct learner_status *shared = &trainer->shared;
     if (shared->begin + shared->samples + shared->rejected +
-            shared->forgets !=
+            shared->forgets + shared->skipped !=
         trainer->position)
         return base_fail(error, BASE_BROKEN, "ledger: %llu samples trained, "
-                         "%llu rejected and %llu forgets since %llu, but the "
-                         "position is %llu",
+                         "%llu rejected, %llu forgets and %llu skipped since "
+                         "%llu, but the position is %llu",
                          (unsigned long long)shared->samples,
                          (unsigned long long)shared->rejected,
                          (unsigned long long)shared->forgets,
+                         (unsigned long long)shared->skipped,
                          (unsigned long long)shared->begin,
                          (unsigned long long)trainer->position);
     int64_t begin_us = base_monotonic_us();
@@ -396,10 +398,9 @@ enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
     return BASE_OK;
 }
 
-/* Looks whether the running cut has ended; with `wait` until it has. */
 BASE_ON(train)
-static enum base_status end_cut(struct learner_trainer *trainer, bool wait,
-                                struct base_error *error)
+enum base_status learner_trainer_end_cut(struct learner_trainer *trainer,
+                                         bool wait, struct base_error *error)
 {
     struct base_error why;
     switch (learner_cut_outcome(trainer->cut, wait, &why)) {
@@ -462,7 +463,7 @@ BASE_ON(train)
 static enum base_status tend_checkpoints(struct learner_trainer *trainer,
                                          struct base_error *error)
 {
-    (void)end_cut(trainer, false, NULL);
+    (void)learner_trainer_end_cut(trainer, false, NULL);
     int64_t now_ms = base_monotonic_ms();
     if (learner_cut_running(trainer->cut) || now_ms < trainer->retry_ms)
         return BASE_OK;
@@ -488,7 +489,7 @@ static enum base_status last_checkpoint(struct learner_trainer *trainer,
                                         struct base_error *error)
 {
     enum base_status status = BASE_OK;
-    (void)end_cut(trainer, true, NULL);
+    (void)learner_trainer_end_cut(trainer, true, NULL);
     pthread_mutex_lock(&trainer->mutex);
     uint64_t requested = trainer->requested;
     pthread_mutex_unlock(&trainer->mutex);
@@ -500,7 +501,7 @@ static enum base_status last_checkpoint(struct learner_trainer *trainer,
     if (status)
         return status;
     learner_trainer_last_delta(trainer);
-    return end_cut(trainer, true, error);
+    return learner_trainer_end_cut(trainer, true, error);
 }
 
 /* ---- the thread ---------------------------------------------------------- */
@@ -563,6 +564,8 @@ static enum base_status turn(struct learner_trainer *trainer,
     enum base_status status = tend_checkpoints(trainer, error);
     if (!status)
         status = learner_trainer_tend_deltas(trainer, error);
+    if (!status)
+        status = learner_trainer_tend_rollback(trainer, error);
     if (status)
         return status;
     take_slice(trainer);
@@ -600,6 +603,7 @@ static void *train_thread(void *argument)
         learner_cut_abandon(trainer->cut);
     }
     trainer->status = status;
+    learner_trainer_end_rollback(trainer);
     return NULL;
 }
 

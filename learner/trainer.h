@@ -77,6 +77,12 @@ struct learner_trainer {
     bool delta_wanted, delta_checkpoint; /* learner_trainer_delta() */
     int64_t delta_due_ms;
     bool settled, settled_committed; /* learner_trainer_settle() */
+    bool ended;       /* the thread */
+    bool lose_wanted; /* learner_trainer_lose() */
+    bool back_wanted; /* learner_trainer_rollback() */
+    uint64_t back_most;
+    enum base_status back_status;
+    struct base_error back_error;
     uint64_t oldest_kept;
     char newest_path[1200];
     struct learner_status shared;
@@ -99,6 +105,21 @@ enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
                                            uint64_t request,
                                            struct base_error *error)
     BASE_ON(train) BASE_MUST_CHECK;
+/* Looks whether the running cut has ended; with `wait` until it has. */
+enum base_status learner_trainer_end_cut(struct learner_trainer *trainer,
+                                         bool wait, struct base_error *error)
+    BASE_ON(train);
+/* restore.c. The state of the kept checkpoint at `position`; under the mutex.
+ * After an error the trainer is only good to be freed where *changed. */
+enum base_status learner_trainer_load(struct learner_trainer *trainer,
+                                      uint64_t position, bool *changed,
+                                      struct base_error *error)
+    BASE_MUST_CHECK;
+/* rollback.c. Between two batches; and at the thread's end. */
+enum base_status learner_trainer_tend_rollback(struct learner_trainer *trainer,
+                                               struct base_error *error)
+    BASE_ON(train) BASE_MUST_CHECK;
+void learner_trainer_end_rollback(struct learner_trainer *trainer);
 /* Nothing was trained since the newest checkpoint: it answers the request. */
 bool learner_trainer_up_to_date(const struct learner_trainer *trainer);
 void learner_trainer_name_again(struct learner_trainer *trainer,

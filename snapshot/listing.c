@@ -26,6 +26,8 @@ static void describe(int folder, struct snapshot_listed *listed)
         listed->rollback_epoch = manifest->rollback_epoch;
         listed->rollback_version = manifest->rollback_version;
         listed->position = manifest->position;
+        listed->training_hash =
+            learner_training_hash(&manifest->schema, &manifest->model);
         listed->created_ms = manifest->created_ms;
         listed->newest_event_ms = manifest->newest_event_ms;
         listed->judged = manifest->judged;

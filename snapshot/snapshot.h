@@ -173,6 +173,7 @@ struct snapshot_listed {
     uint64_t rollback_epoch, rollback_version; /* whose content it has again;
                                                   0: its own */
     uint64_t position;
+    uint64_t training_hash; /* learner_training_hash(), of its model */
     int64_t created_ms, newest_event_ms;
     uint64_t bytes; /* of the files of v<epoch>-<version> */
     struct snapshot_judged judged;

@@ -53,8 +53,17 @@ static uint64_t do_forget(void *self, const struct learner_forget *forgets,
     return count;
 }
 
+static uint64_t do_rollback(void *self, const char *version, bool learner)
+{
+    (void)self;
+    strcat(called, learner ? "learner " : "rollback ");
+    assert_true(version[0] == 'v');
+    return strcmp(version, "v1-9") == 0 ? 0 : 7;
+}
+
 static const struct daemon_control_hooks hooks = {
-    NULL, &ingest, do_pause, do_checkpoint, do_publish, do_forget};
+    NULL, &ingest, do_pause, do_checkpoint, do_publish, do_forget,
+    do_rollback};
 
 /* The code; what was called is in `called`. */
 static unsigned ask(const struct daemon_control_hooks *to, const char *token,
@@ -89,6 +98,16 @@ static const struct {
     {"forget", NULL, "{\"users\":[\"ann\",\"12\"]}", 0, 202, "forget "},
     {"forget", NULL, "{\"ids\":[\"00000000000000ff\"],\"purge\":true}", 0, 202,
      "purge "},
+    {"rollback", NULL, "{\"version\":\"v1-2\"}", 0, 202, "rollback "},
+    {"rollback", NULL, "{\"version\":\"v1-2\",\"learner\":true}", 0, 202,
+     "learner "},
+    {"rollback", NULL, "{\"version\":\"v1-9\"}", 0, 409, "rollback "},
+    {"rollback", NULL, "{\"version\":\"v1-2\"}", 1, 400, ""},
+    {"rollback", NULL, "{\"version\":\"../v1-2\"}", 0, 400, ""},
+    {"rollback", NULL, "{\"version\":\"v1-2\",\"learner\":1}", 0, 400, ""},
+    {"rollback", NULL, "{\"version\":\"v1-2\",\"all\":1}", 0, 400, ""},
+    {"rollback", NULL, "{\"version\":2}", 0, 400, ""},
+    {"rollback", NULL, "", 0, 400, ""},
     {"forget", NULL, "", 0, 400, ""},
     {"forget", NULL, "{}", 0, 400, ""},
     {"forget", NULL, "{\"users\":[]}", 0, 400, ""},
@@ -114,7 +133,7 @@ static const struct {
     {"publish", NULL, "\xff\xfe", 0, 400, ""},
     {"pause", "1", "", 1, 400, ""},
     {"pause", NULL, "{\"force\":true}", 0, 400, ""},
-    {"rollback", NULL, "", 0, 404, ""},
+    {"rollforward", NULL, "", 0, 404, ""},
     {"", NULL, "", 0, 404, ""},
     {"pause/", NULL, "", 0, 404, ""},
     {"PAUSE", NULL, "", 0, 404, ""},
