@@ -42,7 +42,8 @@ static const char about[] =
     "Stays, and is not promised: what the weights of goods learned; Kafka's "
     "own topics\n(a rebuild from them reads the user again, unless it is given the "
     "decisions);\npages that the store has freed and not written anew; backups "
-    "and other copies;\nfolders of models that are no longer configured; the "
+    "and other copies;\nfolders of models that are no longer configured, and of "
+    "shadows that have ended,\nwere refused or detached; the "
     "16 hex digits of the user\nin the decisions, which a rebuild needs.\n\n"
     "Exit status 75: --wait, but no daemon runs that could finish it.";
 
