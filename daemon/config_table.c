@@ -228,7 +228,8 @@ static const struct base_setting settings[] = {
          "than this factor since the newest version."),
 
     TEXT("http.listen", AT(config.http.listen), "127.0.0.1", 1,
-         "Numeric address of /metrics, /status, /livez and /readyz."),
+         "Numeric address of the page (/), /metrics, /status, /livez and "
+         "/readyz."),
     COUNT("http.port", AT(config.http.port), "8088", 0, 65535, NULL,
           "Port; 0: any free one, written to <state>/http.port."),
     COUNT("http.connections_max", AT(config.http.connections_max), "64", 1,

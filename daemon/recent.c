@@ -70,7 +70,8 @@ void daemon_recent_passed(struct daemon_recent *recent,
 
 void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
                         uint64_t position, enum daemon_gate_reason reason,
-                        const char *text)
+                        const char *text,
+                        const struct snapshot_judged *judged)
 {
     struct daemon_verdict *last =
         recent->count ? &recent->verdict[recent->count - 1] : NULL;
@@ -83,5 +84,7 @@ void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
     last->at_ms = at_ms;
     last->verdict = reason;
     last->position = position;
+    last->auc = judged->auc;
+    last->calibration = judged->calibration;
     snprintf(last->text, sizeof last->text, "%s", text);
 }

@@ -46,6 +46,7 @@ void daemon_recent_passed(struct daemon_recent *recent,
                           const struct snapshot_judged *judged);
 void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
                         uint64_t position, enum daemon_gate_reason reason,
-                        const char *text);
+                        const char *text,
+                        const struct snapshot_judged *judged);
 
 #endif

@@ -319,6 +319,8 @@ static json_t *verdict_json(const struct daemon_verdict *verdict)
         verdict->forced ? "forced" : daemon_gate_words[verdict->verdict],
         "text", verdict->text, "times", (json_int_t)verdict->times, "position",
         (json_int_t)verdict->position);
+    json_object_set_new(object, "auc", number(verdict->auc));
+    json_object_set_new(object, "calibration", number(verdict->calibration));
     if (!passed)
         return object;
     json_object_set_new(object, "version",
@@ -330,8 +332,6 @@ static json_t *verdict_json(const struct daemon_verdict *verdict)
     json_object_set_new(object, "bytes", U64(verdict->bytes));
     json_object_set_new(object, "newest_event_ms",
                         json_integer((json_int_t)verdict->newest_event_ms));
-    json_object_set_new(object, "auc", number(verdict->auc));
-    json_object_set_new(object, "calibration", number(verdict->calibration));
     return object;
 }
 

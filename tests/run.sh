@@ -133,6 +133,7 @@ program e2e.freshness "$python" -B tests/e2e/freshness.py --seconds 8 \
 program e2e.skew "$python" -B tests/e2e/skew.py "$interestd"
 program e2e.rollback "$python" -B tests/e2e/rollback.py "$interestd"
 program e2e.forget "$python" -B tests/e2e/forget.py "$interestd"
+program e2e.page "$python" -B tests/e2e/page.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
 program examples.load "$python" -B tests/examples/load.py build/release 2
 program e2e.backup "$python" -B tests/e2e/backup.py "$interestd"

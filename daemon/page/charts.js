@@ -38,10 +38,11 @@ function timeScale(range) {
   };
 }
 
-function valueScale(options) {
+function valueScale(options, known) {
+  const [low, high] = known || !options.empty ? [] : options.empty;
   return {
-    beginAtZero: !!options.zero, grace: options.zero ? 0 : "8%",
-    suggestedMax: options.least,
+    beginAtZero: !!options.zero, grace: options.zero || !known ? 0 : "8%",
+    min: low, max: high, suggestedMax: options.least,
     grid: { color: style("grid"), drawTicks: false },
     ticks: { color: style("muted"), maxTicksLimit: 5, padding: 4,
       callback: options.digits === undefined ? (v) => count(v)
@@ -88,7 +89,8 @@ function tell(id, title, series, options) {
 // line (a level that means something).
 export function lines(id, series, range, options) {
   const config = common();
-  config.scales = { x: timeScale(range), y: valueScale(options) };
+  config.scales = { x: timeScale(range), y: valueScale(options,
+    series.some((one) => one.points.some((point) => point.y !== null))) };
   config.plugins.tooltip.callbacks = {
     title: (items) => clock(items[0].parsed.x, true),
     label: (item) => ` ${item.dataset.label}: ${

@@ -61,8 +61,8 @@ const STATES = [
       `${stopped(s)[0].stop_reason} To go on: ${stopped(s)[0].resume}`],
   [(s) => s.ingest.broker_error, "bad",
     (s) => s.ingest.broker_refuses ? "broker refuses" : "broker away",
-    (s) => `${s.ingest.broker_error} It is tried again and again; nothing ` +
-      "is lost."],
+    (s) => `${s.ingest.broker_error.replace(/ \(after .*$/, "")}. It is ` +
+      "tried again and again; nothing is lost."],
   [(s) => s.ingest.registry_error, "bad", () => "schema registry away",
     (s) => s.ingest.registry_error],
   [(s) => !s.ingest.partitions.length, "warn", () => "starting",

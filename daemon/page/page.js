@@ -37,6 +37,7 @@ const cell = (text, attributes) => make("td", attributes, text);
 function showHead(status, rate) {
   const { tone, state, sentence } = diagnose(status, rate);
   document.body.dataset.tone = tone;
+  document.body.classList.remove("stale");
   document.title = `${state} – interestd`;
   if ($("state").textContent !== state) $("state").textContent = state;
   $("sentence").textContent = sentence;
@@ -101,7 +102,8 @@ function showStages(status, rate) {
       make("small", {}, words));
     }
     return item;
-  }), make("li", { className: "why" }, make("b", {}, "Bottleneck"),
+  }), make("li", { className: "why", "data-tone": "" },
+    make("b", {}, "Bottleneck"),
     make("span", {}, bottleneck < 0 ? why
       : `${all[bottleneck].name}: ${why}`)));
 }
@@ -109,8 +111,10 @@ function showStages(status, rate) {
 function showPartitions(status) {
   const worst = Math.max(1, ...status.ingest.partitions
     .map(partitionLag));
+  // By size of the lag, roughly, so that rows do not dance.
+  const weight = (one) => Math.floor(Math.log10(100 + partitionLag(one)));
   const rows = [...status.ingest.partitions].sort((a, b) =>
-    b.stopped - a.stopped || partitionLag(b) - partitionLag(a));
+    b.stopped - a.stopped || weight(b) - weight(a));
   fill("partitions", rows.length ? rows.map((one) => {
     const row = make("tr", {},
       make("th", { scope: "row" }, `${one.topic}/${one.partition}`),
@@ -251,7 +255,7 @@ function showWarnings(status) {
       times > 1 ? make("b", {}, `${times} times, last: `) : "", text);
       item.dataset.tone = level === "error" ? "bad" : "warn";
       return item;
-    }) : make("li", {}, "None since the start."));
+    }) : make("li", { "data-tone": "" }, "None since the start."));
 }
 
 // ---- over time -------------------------------------------------------------
@@ -272,32 +276,54 @@ function perSecond(at, counts) {
     ? 1000 * (value - counts[i - 1]) / (at[i] - at[i - 1]) : null);
 }
 
+// The history, and what is so now behind it.
+function withNow(status) {
+  const copy = { ...history, models: {} };
+  const last = history.at_ms[history.at_ms.length - 1] || 0;
+  const more = status.now_ms > last + 1000;
+  const add = (list, value) => more ? [...list, value] : list;
+  copy.at_ms = add(history.at_ms, status.now_ms);
+  copy.events = add(history.events, status.ingest.events);
+  copy.position = add(history.position, status.learner.position);
+  copy.lag_records = add(history.lag_records, status.ingest.lag_records);
+  for (const model of status.models) {
+    const columns = history.models[model.name];
+    if (!columns) continue;
+    const now = { ...model.last_samples, rela_impr: model.rela_impr.window };
+    copy.models[model.name] = Object.fromEntries(Object.entries(columns)
+      .map(([name, list]) => [name, add(list, now[name])]));
+  }
+  return copy;
+}
+
 function showCharts(status) {
   if (!history || typeof Chart === "undefined") return;
-  const { at_ms: at, step_ms: step } = history;
+  const all = withNow(status);
+  const { at_ms: at, step_ms: step } = all;
   const minutes = Number($("range").value);
   // A short history is shown as large as it is.
   const from = Math.max(status.now_ms - minutes * 60000,
-    Math.min(at.length ? at[0] : 0, status.now_ms - 120000));
+    Math.min(at.length ? at[0] : status.now_ms, status.now_ms - 120000));
   const range = { from, to: status.now_ms };
   lines("rates", [
     { name: "events", look: look(0),
-      points: points(at, perSecond(at, history.events), step) },
+      points: points(at, perSecond(at, all.events), step) },
     { name: "samples", look: look(1),
-      points: points(at, perSecond(at, history.position), step) },
+      points: points(at, perSecond(at, all.position), step) },
   ], range, { title: "Events and samples a second", zero: true });
   lines("lag", [{ name: "records", look: look(4), points: points(at,
-    history.lag_records.map((v) => v < 0 ? null : v), step) }], range,
+    all.lag_records.map((v) => v < 0 ? null : v), step) }], range,
   { title: "Records in Kafka that are not applied yet", zero: true,
     least: 10 });
-  for (const [name, title, digits, line] of [["auc", "AUC", 3],
-    ["user_auc", "User-weighted AUC", 3], ["log_loss", "Log loss", 3],
-    ["calibration", "Calibration", 2, 1],
-    ["rela_impr", "RelaImpr in percent", 1, 0]])
+  for (const [name, title, digits, empty, line] of [
+    ["auc", "AUC", 3, [0.5, 1]], ["user_auc", "User-weighted AUC", 3, [0.5, 1]],
+    ["log_loss", "Log loss", 3, [0, 1]],
+    ["calibration", "Calibration", 2, [0.5, 1.5], 1],
+    ["rela_impr", "RelaImpr in percent", 1, [-10, 10], 0]])
     lines(name, status.models.map((model, i) => ({ name: model.name,
-      look: look(i), points: points(at, history.models[model.name]
-        ? history.models[model.name][name] : [], step) })), range,
-    { title, digits, line });
+      look: look(i), points: points(at, all.models[model.name]
+        ? all.models[model.name][name] : at.map(() => null), step) })), range,
+    { title, digits, empty, line });
   showFresh(status);
 }
 
@@ -333,6 +359,7 @@ async function ask(path) {
 }
 
 function showAway() {
+  document.body.classList.add("stale");
   document.body.dataset.tone = "bad";
   document.title = "no answer – interestd";
   $("state").textContent = "no answer";

@@ -352,6 +352,52 @@ static void test_metric_values(void **state)
     free(status);
 }
 
+/* What the page shows beside the rest. */
+static void test_page(void **state)
+{
+    (void)state;
+    struct daemon_status *status = make();
+    struct daemon_recent *recent = &status->publish.recent;
+    const struct snapshot_judged judged = {.auc = 0.75, .calibration = NAN};
+    const struct snapshot_announcement version = {
+        .epoch = 7, .version = 2, .delta = true, .bytes = 99,
+        .created_ms = 4000, .newest_event_ms = 3000};
+    daemon_recent_held(recent, 3500, 5, DAEMON_GATE_AUC, "fell \"far\"",
+                       &judged);
+    daemon_recent_passed(recent, &version, &judged);
+    status->usage.memory_bytes = 1234;
+    status->usage.disks[DAEMON_DISK_MODEL].size_bytes = 55;
+    char *text = daemon_status_json(status);
+    json_t *root = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    json_t *told = json_object_get(json_object_get(root, "publish"), "recent");
+    json_t *verdicts = json_object_get(told, "verdicts");
+    json_t *held = json_array_get(verdicts, 0);
+    json_t *passed = json_array_get(verdicts, 1);
+    assert_int_equal(json_array_size(verdicts), 2);
+    assert_string_equal(json_string_value(json_object_get(held, "gate")),
+                        "auc");
+    assert_null(json_object_get(held, "version"));
+    assert_string_equal(json_string_value(json_object_get(passed, "version")),
+                        "v7-2");
+    assert_string_equal(json_string_value(json_object_get(passed, "kind")),
+                        "delta");
+    assert_true(json_is_null(json_object_get(passed, "calibration")));
+    json_t *fresh = json_object_get(told, "fresh");
+    assert_int_equal(json_array_size(json_object_get(fresh, "seconds")) + 1,
+                     json_array_size(json_object_get(fresh, "versions")));
+    json_t *usage = json_object_get(root, "usage");
+    assert_int_equal(json_integer_value(json_object_get(usage,
+                                                        "memory_bytes")),
+                     1234);
+    json_t *disk = json_object_get(json_object_get(usage, "disks"), "model");
+    assert_int_equal(json_integer_value(json_object_get(disk, "size_bytes")),
+                     55);
+    assert_true(json_is_array(json_object_get(root, "warnings")));
+    json_decref(root);
+    free(text);
+    free(status);
+}
+
 static void test_gate(void **state)
 {
     (void)state;
@@ -473,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_metric_values),
         cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
