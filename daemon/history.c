@@ -27,7 +27,7 @@ struct write {
 
 struct daemon_history {
     struct daemon_history_record *ring; /* OWNS (DAEMON_HISTORY_RECORDS) */
-    unsigned next; /* place of the next record */
+    unsigned next;                      /* place of the next record */
     int file; /* -1: in memory only; the thread's while it runs */
     bool started;
     pthread_t thread;

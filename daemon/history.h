@@ -39,7 +39,7 @@ struct daemon_history_record {
     uint64_t check;
     int64_t at_ms; /* wall clock; 0: empty */
     uint64_t events, position;
-    int64_t lag_records;  /* -1: unknown */
+    int64_t lag_records;      /* -1: unknown */
     int64_t published_age_ms; /* of the newest published sample; -1: none */
     uint32_t fresh[DAEMON_FRESH_BUCKETS];
     struct daemon_history_model model[DAEMON_MODELS_MAX];
@@ -57,8 +57,7 @@ void daemon_history_add(struct daemon_history *history,
  * DAEMON_HISTORY_POINTS places; of the models that run now. NULL where memory
  * is refused; free() it. */
 char *daemon_history_json(const struct daemon_history *history,
-                          const struct daemon_status *status,
-                          unsigned minutes);
+                          const struct daemon_status *status, unsigned minutes);
 /* Waits for the record that is being written. Takes NULL. */
 void daemon_history_close(struct daemon_history *history);
 

@@ -31,7 +31,8 @@ static void choose(const struct daemon_history *history, int64_t now_ms,
     for (unsigned i = 0; i < DAEMON_HISTORY_RECORDS; i++) {
         const struct daemon_history_record *one =
             daemon_history_get(history, i);
-        if (one->at_ms <= 0 || one->at_ms < from_ms || one->at_ms / step_ms >= cell)
+        if (one->at_ms <= 0 || one->at_ms < from_ms ||
+            one->at_ms / step_ms >= cell)
             continue;
         cell = one->at_ms / step_ms;
         if (chosen->count <= DAEMON_HISTORY_POINTS)
@@ -64,9 +65,8 @@ find(const struct daemon_history_record *record, uint32_t name)
     return NULL;
 }
 
-static void put_reals(json_t *to, const char *name,
-                      const struct chosen *chosen, uint32_t model,
-                      size_t offset)
+static void put_reals(json_t *to, const char *name, const struct chosen *chosen,
+                      uint32_t model, size_t offset)
 {
     json_t *list = json_array();
     for (unsigned i = 0; i < chosen->count; i++) {
@@ -84,8 +84,11 @@ static json_t *model_json(const struct chosen *chosen, const char *name)
     static const struct {
         const char *name;
         size_t offset;
-    } columns[] = {{OF(auc)}, {OF(user_auc)}, {OF(log_loss)},
-                   {OF(calibration)}, {OF(rela_impr)}};
+    } columns[] = {{OF(auc)},
+                   {OF(user_auc)},
+                   {OF(log_loss)},
+                   {OF(calibration)},
+                   {OF(rela_impr)}};
     json_t *object = json_object();
     for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
         put_reals(object, columns[i].name, chosen, daemon_history_name(name),

@@ -42,8 +42,8 @@ bool daemon_page_find(const char *url, struct daemon_page_file *file)
     for (const struct daemon_embedded *one = daemon_page_files; one->name;
          one++)
         if (strcmp(one->name, name) == 0) {
-            *file = (struct daemon_page_file){type_of(name), one->data,
-                                              one->size};
+            *file =
+                (struct daemon_page_file){type_of(name), one->data, one->size};
             return true;
         }
     return false;

@@ -2,6 +2,7 @@
 /* The newest verdicts; see recent.h. */
 #include "daemon/recent.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ static struct daemon_verdict *add(struct daemon_recent *recent)
     }
     struct daemon_verdict *verdict = &recent->verdict[recent->count++];
     memset(verdict, 0, sizeof *verdict);
+    verdict->auc = verdict->calibration = (double)NAN;
     verdict->times = 1;
     return verdict;
 }
@@ -70,8 +72,7 @@ void daemon_recent_passed(struct daemon_recent *recent,
 
 void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
                         uint64_t position, enum daemon_gate_reason reason,
-                        const char *text,
-                        const struct snapshot_judged *judged)
+                        const char *text)
 {
     struct daemon_verdict *last =
         recent->count ? &recent->verdict[recent->count - 1] : NULL;
@@ -84,7 +85,5 @@ void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
     last->at_ms = at_ms;
     last->verdict = reason;
     last->position = position;
-    last->auc = judged->auc;
-    last->calibration = judged->calibration;
     snprintf(last->text, sizeof last->text, "%s", text);
 }

@@ -26,8 +26,8 @@ struct daemon_verdict {
     uint64_t times; /* a hold for one reason, said again and again */
     uint64_t epoch, version, position, bytes;
     int64_t newest_event_ms;
-    double auc, calibration;
-    char text[200]; /* why it was held */
+    double auc, calibration; /* of what was published */
+    char text[200];          /* why it was held */
 };
 
 /* Upper bounds in seconds of all buckets but the last. */
@@ -46,7 +46,6 @@ void daemon_recent_passed(struct daemon_recent *recent,
                           const struct snapshot_judged *judged);
 void daemon_recent_held(struct daemon_recent *recent, int64_t at_ms,
                         uint64_t position, enum daemon_gate_reason reason,
-                        const char *text,
-                        const struct snapshot_judged *judged);
+                        const char *text);
 
 #endif

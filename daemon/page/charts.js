@@ -27,7 +27,8 @@ function timeScale(range) {
         at === 0 || range.to - ms < 0.03 * (range.to - range.from) ? ""
           : clock(ms, range.to - range.from < 240000) },
     afterBuildTicks: (axis) => {
-      const steps = [0.5, 1, 2, 5, 15, 30, 60, 120, 240, 360].map((m) => m * 6e4);
+      const steps = [0.5, 1, 2, 5, 15, 30, 60, 120, 240, 360]
+        .map((minutes) => minutes * 60000);
       const room = Math.max(2, axis.width / 70);
       const step = steps.find((one) => (range.to - range.from) / one <= room) ||
         steps[steps.length - 1];

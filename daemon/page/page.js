@@ -77,7 +77,8 @@ function showTiles(status, rate) {
         ? `${format.duration(Math.max(...lags))} at most`
         : "the broker has not said"),
     tile("Newest published sample", format.duration(age_ms.published),
-      age_ms.published < 0 ? "nothing published yet" : "old, by its event time"),
+      age_ms.published < 0 ? "nothing published yet"
+        : "old, by its event time"),
     tile(`AUC of ${best.name}`, format.real(window.auc),
       `${format.whole(window.samples)} samples, ` +
       `calibration ${format.real(window.calibration, 2)}`),
@@ -264,7 +265,8 @@ function showWarnings(status) {
 function points(at, values, step) {
   const list = [];
   at.forEach((x, i) => {
-    if (i && x - at[i - 1] > 3.5 * step) list.push({ x: at[i - 1] + 1, y: null });
+    if (i && x - at[i - 1] > 3.5 * step)
+      list.push({ x: at[i - 1] + 1, y: null });
     list.push({ x, y: values[i] });
   });
   return list;

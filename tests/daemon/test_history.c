@@ -71,8 +71,8 @@ static json_t *tell(const struct daemon_history *history, unsigned minutes)
 
 static json_int_t at(json_t *root, const char *name, size_t index)
 {
-    return json_integer_value(json_array_get(json_object_get(root, name),
-                                             index));
+    return json_integer_value(
+        json_array_get(json_object_get(root, name), index));
 }
 
 static size_t length(json_t *root)
@@ -100,8 +100,8 @@ static void test_restart(void **state)
     json_t *auc = json_object_get(model, "auc");
     assert_true(fabs(json_real_value(json_array_get(auc, 30)) - 0.001031) <
                 1e-8);
-    assert_true(json_is_null(
-        json_array_get(json_object_get(model, "user_auc"), 0)));
+    assert_true(
+        json_is_null(json_array_get(json_object_get(model, "user_auc"), 0)));
     /* Growth over the time told, not what was before. */
     assert_int_equal(at(root, "fresh", 3), 30);
     json_decref(root);

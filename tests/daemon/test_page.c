@@ -17,9 +17,13 @@
 
 static void test_files(void **state)
 {
-    static const char *const own[] = {"/", "/page/page.css", "/page/page.js",
-                                      "/page/charts.js", "/page/controls.js",
-                                      "/page/diagnose.js", "/page/format.js"};
+    static const char *const own[] = {"/",
+                                      "/page/page.css",
+                                      "/page/page.js",
+                                      "/page/charts.js",
+                                      "/page/controls.js",
+                                      "/page/diagnose.js",
+                                      "/page/format.js"};
     struct daemon_page_file file;
     (void)state;
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
@@ -38,8 +42,14 @@ static void test_files(void **state)
 static void test_manifest(void **state)
 {
     static const char *const wrong[] = {
-        "",      "v1",     "v1-2x",  "../v1-2", "v1-2/../v1-2",
-        "CURRENT", "v1-2 ", "v99999999999999999999999999999999999999999999-1"};
+        "",
+        "v1",
+        "v1-2x",
+        "../v1-2",
+        "v1-2/../v1-2",
+        "CURRENT",
+        "v1-2 ",
+        "v99999999999999999999999999999999999999999999-1"};
     char folder[] = "/tmp/interestd-page-XXXXXX", path[200];
     struct base_error error;
     char *text = NULL;

@@ -10,14 +10,14 @@
 
 #include <cmocka.h>
 
-static const struct snapshot_judged judged_low = {.auc = 0.25};
-
 static void pass(struct daemon_recent *recent, uint64_t version, bool delta,
                  bool forced, int64_t age_ms)
 {
-    const struct snapshot_announcement made = {
-        .version = version, .created_ms = 100000,
-        .newest_event_ms = 100000 - age_ms, .delta = delta};
+    const struct snapshot_announcement made = {.version = version,
+                                               .created_ms = 100000,
+                                               .newest_event_ms =
+                                                   100000 - age_ms,
+                                               .delta = delta};
     const struct snapshot_judged judged = {.auc = 0.5, .forced = forced};
     daemon_recent_passed(recent, &made, &judged);
 }
@@ -37,7 +37,7 @@ static void test_deltas_go_first(void **state)
     (void)state;
     pass(&recent, 1, false, false, 0);
     pass(&recent, 2, true, true, 0);
-    daemon_recent_held(&recent, 5, 77, DAEMON_GATE_AUC, "worse", &judged_low);
+    daemon_recent_held(&recent, 5, 77, DAEMON_GATE_AUC, "worse");
     for (uint64_t i = 3; i < 1003; i++)
         pass(&recent, i, true, false, 0);
     assert_int_equal(recent.count, DAEMON_RECENT_KEPT);
@@ -57,18 +57,17 @@ static void test_holds_are_one(void **state)
 {
     static struct daemon_recent recent;
     (void)state;
-    daemon_recent_held(&recent, 1, 10, DAEMON_GATE_AUC, "first", &judged_low);
-    daemon_recent_held(&recent, 2, 20, DAEMON_GATE_AUC, "second", &judged_low);
+    daemon_recent_held(&recent, 1, 10, DAEMON_GATE_AUC, "first");
+    daemon_recent_held(&recent, 2, 20, DAEMON_GATE_AUC, "second");
     assert_int_equal(recent.count, 1);
     assert_int_equal(recent.verdict[0].times, 2);
     assert_int_equal(recent.verdict[0].at_ms, 2);
     assert_int_equal(recent.verdict[0].position, 20);
     assert_string_equal(recent.verdict[0].text, "second");
-    assert_true(recent.verdict[0].auc == 0.25);
-    daemon_recent_held(&recent, 3, 30, DAEMON_GATE_NORM, "other", &judged_low);
+    daemon_recent_held(&recent, 3, 30, DAEMON_GATE_NORM, "other");
     assert_int_equal(recent.count, 2);
     pass(&recent, 1, true, false, 0);
-    daemon_recent_held(&recent, 4, 40, DAEMON_GATE_NORM, "again", &judged_low);
+    daemon_recent_held(&recent, 4, 40, DAEMON_GATE_NORM, "again");
     assert_int_equal(recent.count, 4);
     assert_int_equal(recent.verdict[3].times, 1);
 }

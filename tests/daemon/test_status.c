@@ -362,8 +362,7 @@ static void test_page(void **state)
     const struct snapshot_announcement version = {
         .epoch = 7, .version = 2, .delta = true, .bytes = 99,
         .created_ms = 4000, .newest_event_ms = 3000};
-    daemon_recent_held(recent, 3500, 5, DAEMON_GATE_AUC, "fell \"far\"",
-                       &judged);
+    daemon_recent_held(recent, 3500, 5, DAEMON_GATE_AUC, "fell \"far\"");
     daemon_recent_passed(recent, &version, &judged);
     status->usage.memory_bytes = 1234;
     status->usage.disks[DAEMON_DISK_MODEL].size_bytes = 55;

@@ -141,7 +141,7 @@ class Test:
         words = self.page.value(text("#ledger-sum"))
         check("it adds up" in words, f"the ledger says: {words}")
 
-    # ---- states ---------------------------------------------------------------
+    # ---- states -------------------------------------------------------------
 
     def learning(self):
         self.start()

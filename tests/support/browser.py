@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's chromium without a window, told what to do over its pipe (Chrome
 DevTools Protocol, JSON messages that end in a NUL): pages opened, JavaScript
-evaluated, pictures taken, and all that the console and the network said kept."""
+evaluated, pictures taken; what console and network said is kept."""
 
 import base64
 import json
@@ -111,7 +111,7 @@ class Browser:
     def call(self, method, **params):
         return self.send(method, self.session, **params)
 
-    # ---- what a person does -----------------------------------------------------
+    # ---- what a person does -------------------------------------------------
 
     def size(self, width, height, dark=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width,
