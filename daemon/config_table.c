@@ -23,6 +23,7 @@ static const char *const framing_choices[] = {"plain", "confluent", NULL};
 static const char *const row_choices[] = {
     [SNAPSHOT_ROW_F32] = "F32", [SNAPSHOT_ROW_F16] = "F16",
     [SNAPSHOT_ROW_I8] = "I8", NULL};
+static const char *const assignment_choices[] = {"all", "group", NULL};
 static const char *const label_choices[] = {"window", "fnw", NULL};
 static const char *const transform_choices[] = {"none", "hour", "weekday",
                                                 "bucket", NULL};
@@ -43,6 +44,10 @@ static const struct base_setting settings[] = {
     TEXT("kafka.group", AT(config.kafka_group), "interestd", 1,
          "Group under which offsets are committed as telemetry; the truth is "
          "in the state folder."),
+    CHOICE("kafka.assignment", IN(assignment), "all", assignment_choices,
+           "Partitions that are read: all there are, or those that "
+           "kafka.group gives this member of it (range assignor); offsets "
+           "stay in the state either way."),
     TEXT("kafka.announcement_topic", IN(announcement_topic), "", 0,
          "Topic that names each new version; empty: none."),
 

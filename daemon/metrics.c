@@ -126,6 +126,12 @@ static const struct metric metrics[] = {
      "Events of a user in different partition numbers."},
     {"ingest_parked_partitions", GAUGE, IN(ingest.parked_partitions),
      "Partitions that wait for a schema of the registry."},
+    {"ingest_group_numbers", GAUGE, IN(ingest.group.numbers),
+     "Partition numbers, of both topics, that the group has given us."},
+    {"ingest_group_assignments_total", COUNTER, IN(ingest.group.assignments),
+     "Assignments taken from the group, in this process."},
+    {"ingest_group_losses_total", COUNTER, IN(ingest.group.losses),
+     "Times the group took its partitions away unasked, in this process."},
     {"ingest_registry_requests_total", COUNTER, IN(ingest.registry_requests),
      "Requests to the schema registry."},
     {"learner_position", GAUGE, IN(learner.position),
@@ -571,6 +577,10 @@ static void print_health(FILE *out, const struct daemon_status *status)
         {"ingest_broker_refusing",
          "1 while the brokers refuse credentials or certificates.",
          status->ingest.broker_refuses},
+        {"ingest_group_waiting",
+         "1 while the consumer group has not given us an assignment.",
+         status->ingest.group.state[0] &&
+             strcmp(status->ingest.group.state, "member") != 0},
         {"ingest_registry_failing", "1 while the registry is in trouble.",
          status->ingest.registry_error[0] != '\0'},
     };

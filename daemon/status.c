@@ -197,6 +197,24 @@ static json_t *skew_json(const struct ingest_skew_status *skew)
                      "versions", versions);
 }
 
+/* Membership, with the numbers that are ours; null outside of a group. */
+static json_t *group_json(const struct ingest_status *ingest)
+{
+    const struct ingest_group_status *group = &ingest->group;
+    if (!group->state[0])
+        return json_null();
+    json_t *numbers = json_array();
+    for (unsigned i = 0; i < ingest->partition_count; i++)
+        if (ingest->partitions[i].topic == INGEST_IMPRESSIONS &&
+            !ingest->partitions[i].away)
+            json_array_append_new(
+                numbers, json_integer(ingest->partitions[i].partition));
+    return json_pack("{s:s,s:o,s:I,s:I,s:s}", "state", group->state, "numbers",
+                     numbers, "assignments", (json_int_t)group->assignments,
+                     "losses", (json_int_t)group->losses, "error",
+                     group->error);
+}
+
 static json_t *ingest_json(const struct daemon_status *status)
 {
     const struct ingest_status *ingest = &status->ingest;
@@ -223,6 +241,7 @@ static json_t *ingest_json(const struct daemon_status *status)
     json_object_set_new(object, "partitions", partitions);
     json_object_set_new(object, "followers", followers_json(ingest));
     json_object_set_new(object, "skew", skew_json(&ingest->skew));
+    json_object_set_new(object, "group", group_json(ingest));
     return object;
 }
 

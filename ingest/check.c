@@ -8,6 +8,7 @@
 
 #include "ingest/decisions.h"
 #include "ingest/decoder.h"
+#include "ingest/group.h"
 #include "ingest/ingest.h"
 #include "ingest/kafka.h"
 #include "ingest/registry.h"
@@ -30,7 +31,8 @@ static enum base_status check_properties(const struct ingest_config *given,
                                          struct base_error *error)
 {
     static const enum ingest_kafka_role roles[] = {
-        INGEST_KAFKA_SOURCE, INGEST_KAFKA_HELPER, INGEST_KAFKA_PRODUCER};
+        INGEST_KAFKA_SOURCE, INGEST_KAFKA_HELPER, INGEST_KAFKA_PRODUCER,
+        INGEST_KAFKA_MEMBER};
     const struct ingest_kafka_callbacks callbacks = {0};
     if (ingest_kafka_check(given, error) != BASE_OK)
         return error->status;
@@ -46,6 +48,9 @@ static enum base_status check_properties(const struct ingest_config *given,
     enum base_status status = BASE_OK;
     for (size_t i = 0; i < sizeof roles / sizeof roles[0] && !status; i++) {
         rd_kafka_t *handle = NULL;
+        if (roles[i] == INGEST_KAFKA_MEMBER &&
+            config->assignment != INGEST_ASSIGN_GROUP)
+            continue;
         status =
             ingest_kafka_new(config, roles[i], 0, &callbacks, &handle, error);
         if (status == BASE_OK)
@@ -74,6 +79,8 @@ enum base_status ingest_check(const struct ingest_config *config,
     enum base_status status = check_schemas(config, error);
     if (status == BASE_OK && config->registry_url[0])
         status = ingest_registry_check_url(config->registry_url, error);
+    if (status == BASE_OK)
+        status = ingest_group_check(config, error);
     if (status == BASE_OK)
         status = check_properties(config, error);
     return status == BASE_OK ? check_decisions(config, error) : status;

@@ -34,6 +34,7 @@ void ingest_chunk_clear(struct ingest_chunk *chunk)
     chunk->count = 0;
     chunk->arena_used = 0;
     chunk->stop_partition = -1;
+    chunk->revoked = false;
 }
 
 bool ingest_chunk_append(struct ingest_chunk *chunk,

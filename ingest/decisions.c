@@ -46,6 +46,8 @@ static uint8_t kinds_of(const char *text)
         kinds = INGEST_DECISION_FORGET;
     if (strcmp(text, "stopped") == 0)
         kinds = INGEST_DECISION_STOPPED;
+    if (strcmp(text, "revoked") == 0)
+        kinds = INGEST_DECISION_REVOKED;
     if (strcmp(text, "skipped") == 0)
         kinds = INGEST_DECISION_SKIPPED;
     return kinds;

@@ -62,9 +62,10 @@ enum { INGEST_CHUNK_EVENTS = 2048 };
 struct ingest_chunk {
     uint32_t count;
     struct ingest_event events[INGEST_CHUNK_EVENTS];
-    /* Behind its events: these partition numbers of both topics stopped for
+    /* Behind its events: this partition number of both topics stopped for
      * cause; -1: none. */
     int32_t stop_partition;
+    bool revoked; /* not for cause: another member of the group has them */
     char stop_reason[200];
     /* backing store of ids and payloads, private to the maker */
     uint8_t *arena;

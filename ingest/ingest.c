@@ -53,6 +53,13 @@ static void on_begins(void *self, const struct ingest_position *positions,
     ingest_mailbox_post(&ingest->mailbox, mail);
 }
 
+/* Role ingest: of a group member. */
+static uint64_t on_committed(void *self)
+{
+    struct ingest *ingest = self;
+    return atomic_load(&ingest->committed);
+}
+
 void ingest_announce(struct ingest *ingest,
                      const struct ingest_announcement *announcement)
 {
@@ -97,6 +104,7 @@ static enum base_status open_source(struct ingest *ingest,
     struct ingest_source_config config = {
         .config = &ingest->config, .out = ingest->out, .back = ingest->back,
         .self = ingest, .opened = on_opened, .begins = on_begins,
+        .committed = on_committed,
         .cluster = ingest_state_cluster(ingest->state)};
     config.positions =
         ingest_state_positions(ingest->state, &config.position_count);
@@ -202,6 +210,7 @@ enum base_status ingest_stop(struct ingest *ingest, struct base_error *error)
     pthread_join(ingest->ingest_thread, NULL);
     pthread_join(ingest->store_thread, NULL);
     ingest->started = false;
+    ingest_source_leave(ingest->source);
     if (!atomic_load(&ingest->failed_once))
         return BASE_OK;
     return base_fail(error, ingest->failure.status, "ingest: %.900s",

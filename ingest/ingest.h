@@ -29,6 +29,9 @@ enum {
 /* Also the order in which topics are read and shown. */
 enum ingest_topic { INGEST_IMPRESSIONS, INGEST_CLICKS, INGEST_TOPICS };
 enum ingest_framing { INGEST_PLAIN, INGEST_CONFLUENT };
+/* Which partitions are read: all there are, or those that the consumer group
+ * of property group.id gives this process; see group.h. */
+enum ingest_assignment { INGEST_ASSIGN_ALL, INGEST_ASSIGN_GROUP };
 enum ingest_label_mode { INGEST_LABEL_WINDOW, INGEST_LABEL_FNW };
 
 /* What a field's id is made of: the value at its path, or a number derived
@@ -95,6 +98,7 @@ struct ingest_config {
     unsigned property_count; /* librdkafka properties, ours have precedence
                                 where a promise depends on them */
     struct ingest_property properties[INGEST_PROPERTIES_MAX];
+    enum ingest_assignment assignment;
     uint32_t event_max; /* bytes of a record's value */
     /* Schema registry of both topics, where their framing is CONFLUENT; "":
      * none, <id>.avsc come from each topic's own folder. */
@@ -147,6 +151,7 @@ struct ingest_partition_status {
      * lost_to), -1 where that is not known. -1 and -1 of all others. */
     int64_t lost_from, lost_to;
     char resume[96]; /* arguments of `interestd skip` for the stopped */
+    bool away; /* it is another member's of the group, and not read here */
     int64_t transaction_ms; /* how long an open transaction has held it up;
                                0: none does */
 };
@@ -163,6 +168,15 @@ struct ingest_forget_status {
     uint64_t offsets;             /* of these, into bucket `forgotten` */
     uint64_t remembered;          /* ids of events that did not wait any more */
     uint64_t letters;             /* dead letters */
+};
+
+/* Membership in a consumer group. */
+struct ingest_group_status {
+    char state[16]; /* "joining", "revoking" or "member"; "": not in use */
+    char error[200]; /* since the last assignment; "" while all is well */
+    uint64_t numbers;     /* partition numbers that are ours, in both topics */
+    uint64_t assignments; /* taken by this process */
+    uint64_t losses;      /* times they were taken away unasked */
 };
 
 /* A further reader of the journal. */
@@ -230,6 +244,7 @@ struct ingest_status {
     uint64_t parked_partitions; /* wait for a schema of the registry */
     uint64_t features_cut;  /* elements of multi-hot arrays beyond their
                                places, decoded since the process started */
+    struct ingest_group_status group;
     unsigned follower_count;
     struct ingest_follower_status followers[INGEST_FOLLOWERS_MAX];
 };
@@ -424,11 +439,13 @@ enum base_status ingest_resume(const struct ingest_config *config,
  *    "own_ms":1,"apply_ms":2}
  * ("floored", "clamped", both, "ahead", "unregistered", "floored+ahead",
  * "floored+unregistered"),
- * where a stop ("stopped"), a forget ("forget": user, rows), a resume
+ * where a stop ("stopped"), a hand-over to
+ * another member of the group ("revoked"), a forget ("forget": user, rows), a resume
  * ("skipped", with what is lost) and a changed configuration or cluster
- * ("configuration") add "text". Stops and skips also say behind which record
- * they came, of which own_ms and apply_ms are: "behind":"clicks/0@6"; without
- * it they came before the first record of these times.
+ * ("configuration") add "text". Stops, hand-overs and skips also say behind
+ * which record they came, of which own_ms and apply_ms are:
+ * "behind":"clicks/0@6"; without it they came before the first record of these
+ * times.
  * dead letters:
  *   {"reason":"wire","topic":"clicks","partition":0,"offset":7,
  *    "kafka_ms":-1,"size":3,"bytes":"00ff7a"}

@@ -464,6 +464,7 @@ static const char *decision_name(uint8_t kind)
     case INGEST_FLOORED | INGEST_UNREGISTERED: return "floored+unregistered";
     case INGEST_DECISION_STOPPED: return "stopped";
     case INGEST_DECISION_CONFIGURATION: return "configuration";
+    case INGEST_DECISION_REVOKED: return "revoked";
     case INGEST_DECISION_SKIPPED: return "skipped";
     case INGEST_DECISION_FORGET: return "forget";
     default: return "unknown";

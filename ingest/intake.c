@@ -223,7 +223,7 @@ void ingest_source_stop_pair(struct ingest_source *source, unsigned slot,
     struct ingest_slot *found = &source->slots[slot];
     bool foreign =
         cause >= INGEST_CAUSE_SHORT && cause <= INGEST_CAUSE_CLUSTER;
-    if (found->cause && (found->stopped || !foreign))
+    if (found->away || (found->cause && (found->stopped || !foreign)))
         return;
     found->cause = cause;
     found->cause_at = at;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What an operator, or a fault, does to the state from outside of the stream:
- * a partition stops, goes on elsewhere or is new, another cluster is accepted.
+ * a partition stops, goes to another member of the group, goes on elsewhere or
+ * is new, another cluster is accepted.
  * Each is a decision in the transaction of its effect. Thread: store. */
 #include "ingest/join.h"
 
@@ -9,14 +10,12 @@
 
 #include "ingest/repeat.h"
 
-enum base_status ingest_state_stop_partition(struct ingest_state *state,
-                                             int32_t partition,
-                                             const char *reason,
-                                             struct base_error *error)
+/* The decision, once a topic, and what waits of the number leaves. */
+static enum base_status let_go(struct ingest_state *state, int32_t partition,
+                               uint8_t kind, const char *reason,
+                               struct base_error *error)
 {
-    enum base_status status = ingest_state_check_begun(state, error);
-    if (status)
-        return status;
+    enum base_status status = BASE_OK;
     struct ingest_event event;
     char text[600], behind[INGEST_BEHIND_TEXT];
     ingest_state_last(state, &event);
@@ -30,13 +29,38 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
         event.topic = topic;
         event.partition = partition;
         event.offset = found->position.next;
-        status =
-            ingest_decision_put(state->store, &state->totals.letters, &event,
-                                INGEST_DECISION_STOPPED, text, error);
+        status = ingest_decision_put(state->store, &state->totals.letters,
+                                     &event, kind, text, error);
     }
     if (!status)
         status = ingest_join_stop(state, partition, error);
     return ingest_state_note(state, status);
+}
+
+enum base_status ingest_state_stop_partition(struct ingest_state *state,
+                                             int32_t partition,
+                                             const char *reason,
+                                             struct base_error *error)
+{
+    enum base_status status = ingest_state_check_begun(state, error);
+    return status ? status
+                  : let_go(state, partition, INGEST_DECISION_STOPPED, reason,
+                           error);
+}
+
+enum base_status ingest_state_revoke_partition(struct ingest_state *state,
+                                               int32_t partition,
+                                               struct base_error *error)
+{
+    bool waits = false;
+    enum base_status status = ingest_state_check_begun(state, error);
+    if (!status)
+        status = ingest_state_note(
+            state, ingest_join_waits(state, partition, &waits, error));
+    if (status || !waits)
+        return status;
+    return let_go(state, partition, INGEST_DECISION_REVOKED,
+                  "another member of the group has it", error);
 }
 
 enum base_status ingest_state_note_start(struct ingest_state *state,

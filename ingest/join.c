@@ -485,6 +485,30 @@ enum base_status ingest_join_apply(struct ingest_state *state,
 
 /* ---- stop ---------------------------------------------------------------- */
 
+static enum base_status waits_in(struct ingest_pending *pending,
+                                 int32_t partition, bool *waits,
+                                 struct base_error *error)
+{
+    struct ingest_waiting waiting;
+    for (uint64_t ref = 0; !*waits && ingest_pending_next(pending, &ref);
+         ref++) {
+        if (ingest_pending_get(pending, ref, &waiting, NULL, error))
+            return error->status;
+        *waits = waiting.partition == partition;
+    }
+    return BASE_OK;
+}
+
+enum base_status ingest_join_waits(struct ingest_state *state,
+                                   int32_t partition, bool *waits,
+                                   struct base_error *error)
+{
+    *waits = false;
+    enum base_status status =
+        waits_in(&state->impressions, partition, waits, error);
+    return status ? status : waits_in(&state->clicks, partition, waits, error);
+}
+
 enum base_status ingest_join_stop(struct ingest_state *state,
                                   int32_t partition, struct base_error *error)
 {

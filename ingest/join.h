@@ -129,6 +129,10 @@ enum base_status ingest_join_apply(struct ingest_state *state,
                                    struct ingest_partition *partition,
                                    const struct ingest_event *event,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Whether anything waits from partitions of this number. */
+enum base_status ingest_join_waits(struct ingest_state *state,
+                                   int32_t partition, bool *waits,
+                                   struct base_error *error) BASE_MUST_CHECK;
 /* All that waits from partitions of this number leaves now. */
 enum base_status ingest_join_stop(struct ingest_state *state,
                                   int32_t partition,

@@ -21,6 +21,7 @@ enum {
     SOURCE = 1u << INGEST_KAFKA_SOURCE,
     HELPER = 1u << INGEST_KAFKA_HELPER,
     PRODUCER = 1u << INGEST_KAFKA_PRODUCER,
+    MEMBER = 1u << INGEST_KAFKA_MEMBER,
     READERS = SOURCE | HELPER,
     PREFETCH_KB = 65536, /* of all partitions together */
     PREFETCH_LEAST_KB = 1024,
@@ -28,18 +29,22 @@ enum {
 };
 
 static const struct fixed fixed[] = {
-    {"enable.auto.commit", "false", READERS, "offsets live in the state"},
-    {"enable.auto.offset.store", "false", READERS,
+    {"enable.auto.commit", "false", READERS | MEMBER,
      "offsets live in the state"},
-    {"auto.offset.reset", "error", READERS, "a lost range must not be skipped"},
+    {"enable.auto.offset.store", "false", READERS | MEMBER,
+     "offsets live in the state"},
+    {"auto.offset.reset", "error", READERS | MEMBER,
+     "a lost range must not be skipped"},
     {"check.crcs", "true", READERS, "damaged batches must not be read"},
     {"isolation.level", "read_committed", SOURCE,
      "aborted records must not be trained"},
     {"isolation.level", "read_uncommitted", HELPER, NULL},
     {"enable.partition.eof", "true", READERS,
      "the merge must know a partition's end"},
-    {"allow.auto.create.topics", "false", READERS,
+    {"allow.auto.create.topics", "false", READERS | MEMBER,
      "a wrong name must not make a topic"},
+    {"partition.assignment.strategy", "range", MEMBER,
+     "partitions of one number of both topics must go to one member"},
     {"enable.idempotence", "true", PRODUCER,
      "announcements must not repeat or overtake"},
     {"acks", "all", PRODUCER, "an announcement must not be lost"},
@@ -47,23 +52,25 @@ static const struct fixed fixed[] = {
 
 /* Ours unless the user says otherwise. */
 static const struct fixed preferred[] = {
-    {"client.id", "interestd", READERS | PRODUCER, NULL},
-    {"group.id", "interestd", READERS, NULL},
+    {"client.id", "interestd", READERS | PRODUCER | MEMBER, NULL},
+    {"group.id", "interestd", READERS | MEMBER, NULL},
     {"fetch.wait.max.ms", "100", READERS, NULL},
-    {"topic.metadata.refresh.interval.ms", "30000", READERS, NULL},
+    {"topic.metadata.refresh.interval.ms", "30000", READERS | MEMBER, NULL},
     /* How long a handle's end waits for offsets on their way to a broker that
      * is frozen, or to a coordinator that is not there. */
-    {"socket.timeout.ms", "10000", READERS, NULL},
+    {"socket.timeout.ms", "10000", READERS | MEMBER, NULL},
     {"session.timeout.ms", "3000", READERS, NULL},
-    {"heartbeat.interval.ms", "1000", READERS, NULL},
-    {"log.connection.close", "false", READERS | PRODUCER, NULL},
-    {"socket.keepalive.enable", "true", READERS | PRODUCER, NULL},
+    /* A member that was killed keeps its partitions for so long. */
+    {"session.timeout.ms", "10000", MEMBER, NULL},
+    {"heartbeat.interval.ms", "1000", READERS | MEMBER, NULL},
+    {"log.connection.close", "false", READERS | PRODUCER | MEMBER, NULL},
+    {"socket.keepalive.enable", "true", READERS | PRODUCER | MEMBER, NULL},
     {"queued.min.messages", "1", HELPER, NULL},
     {"queued.max.messages.kbytes", "1024", HELPER, NULL},
     /* It reads single records; a larger one is fetched all the same. */
     {"fetch.message.max.bytes", "65536", HELPER, NULL},
     {"fetch.error.backoff.ms", "50", HELPER, NULL},
-    {"reconnect.backoff.max.ms", "2000", READERS | PRODUCER, NULL},
+    {"reconnect.backoff.max.ms", "2000", READERS | PRODUCER | MEMBER, NULL},
     {"linger.ms", "0", PRODUCER, NULL},
     {"message.timeout.ms", "30000", PRODUCER, NULL},
 };
@@ -82,6 +89,9 @@ enum base_status ingest_kafka_check(const struct ingest_config *config,
 {
     for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++) {
         const char *value = user_value(config, fixed[i].name);
+        if (fixed[i].roles == MEMBER &&
+            config->assignment != INGEST_ASSIGN_GROUP)
+            continue;
         if (value && fixed[i].why && strcmp(value, fixed[i].value) != 0)
             return base_fail(error, BASE_CONFIG,
                              "kafka.properties: %s is fixed to %s here: %s",
@@ -132,7 +142,8 @@ static bool concerns(const char *name, enum ingest_kafka_role role)
 {
     static const char *const readers[] = {"fetch.", "group.", "queued.max",
                                           "queued.min", "max.poll", "session.",
-                                          "receive.message"};
+                                          "receive.message", "heartbeat.",
+                                          "partition.assignment"};
     static const char *const producers[] = {"queue.buffering", "batch.",
                                             "linger.", "compression",
                                             "message.timeout"};
@@ -201,6 +212,8 @@ ingest_kafka_new(const struct ingest_config *config,
     rd_kafka_conf_set_opaque(conf, callbacks->self);
     if (callbacks->error)
         rd_kafka_conf_set_error_cb(conf, callbacks->error);
+    if (callbacks->rebalance)
+        rd_kafka_conf_set_rebalance_cb(conf, callbacks->rebalance);
     if (callbacks->delivered)
         rd_kafka_conf_set_dr_msg_cb(conf, callbacks->delivered);
     bool producer = role == INGEST_KAFKA_PRODUCER;
@@ -222,23 +235,40 @@ static void *destroy(void *handle)
     return NULL;
 }
 
-void ingest_kafka_free(rd_kafka_t *handle)
+static void *leave(void *handle)
+{
+    rd_kafka_consumer_close(handle);
+    return destroy(handle);
+}
+
+/* Whether it has ended within FREE_SECONDS. */
+static bool end(rd_kafka_t *handle, void *(*how)(void *))
 {
     pthread_t thread;
     struct timespec until;
-    if (!handle)
-        return;
     rd_kafka_set_log_level(handle, 0); /* who listens may be gone soon */
-    if (pthread_create(&thread, NULL, destroy, handle)) {
-        destroy(handle);
-        return;
+    if (pthread_create(&thread, NULL, how, handle)) {
+        how(handle);
+        return true;
     }
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += FREE_SECONDS;
     if (pthread_timedjoin_np(thread, NULL, &until) == 0)
-        return;
+        return true;
     base_log(BASE_LOG_WARN, "event=kafka_handle_left_behind");
     pthread_detach(thread);
+    return false;
+}
+
+void ingest_kafka_free(rd_kafka_t *handle)
+{
+    if (handle)
+        (void)end(handle, destroy);
+}
+
+bool ingest_kafka_leave(rd_kafka_t *handle)
+{
+    return end(handle, leave);
 }
 
 enum base_status

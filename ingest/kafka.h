@@ -17,6 +17,7 @@ enum ingest_kafka_role {
     INGEST_KAFKA_SOURCE, /* reads the topics, committed records only */
     INGEST_KAFKA_HELPER, /* true ends and anchors: all records */
     INGEST_KAFKA_PRODUCER, /* announcements: idempotent */
+    INGEST_KAFKA_MEMBER, /* of a group; reads nothing */
 };
 
 struct ingest_kafka_callbacks {
@@ -27,6 +28,8 @@ struct ingest_kafka_callbacks {
     void (*error)(rd_kafka_t *handle, int code, const char *text, void *self);
     void (*delivered)(rd_kafka_t *handle, const rd_kafka_message_t *message,
                       void *self);
+    void (*rebalance)(rd_kafka_t *handle, rd_kafka_resp_err_t code,
+                      rd_kafka_topic_partition_list_t *list, void *self);
 };
 
 /* A line of librdkafka's into our log. Any thread. */
@@ -45,6 +48,9 @@ ingest_kafka_new(const struct ingest_config *config,
  * whose topic had gone: then it is left behind, silent. Waits a few seconds at
  * most. No queue of it may be held. */
 void ingest_kafka_free(rd_kafka_t *handle);
+/* The same for a member of a group, which takes its leave first. False where it
+ * is left behind: then it may call back yet. */
+bool ingest_kafka_leave(rd_kafka_t *handle);
 
 /* Checks the properties of all roles without a connection. */
 enum base_status ingest_kafka_check(const struct ingest_config *config,

@@ -20,6 +20,8 @@
 enum ingest_decision_kind { /* bits; 1, 2, 16 and 32 are the event's */
     INGEST_DECISION_STOPPED = 4,
     INGEST_DECISION_CONFIGURATION = 8,
+    /* Both of these bits: another member of the group has the partition. */
+    INGEST_DECISION_REVOKED = 12,
     INGEST_DECISION_SKIPPED = 64, /* an operator gave up a range */
     /* Text: user, then TABLE:KEY for each row, all in 16 hex digits but the
      * table. Of user 0: the mark behind others. */

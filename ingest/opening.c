@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "ingest/topics.h"
 
@@ -76,6 +77,38 @@ static enum base_status find_cluster(struct ingest_source *source,
     return BASE_OK;
 }
 
+static bool is_away(const struct ingest_source *source, unsigned slot)
+{
+    return source->config->assignment == INGEST_ASSIGN_GROUP &&
+           !source->owned[slot % source->per_topic];
+}
+
+/* What stopped for cause before it was opened once more has stopped still. */
+static void keep_stops(struct ingest_source *source)
+{
+    for (unsigned k = 0; k < source->former_count; k++) {
+        unsigned number = k % (source->former_count / INGEST_TOPICS);
+        unsigned i = k / (source->former_count / INGEST_TOPICS) *
+                         source->per_topic + number;
+        struct ingest_slot *slot = &source->slots[i];
+        const struct ingest_slot *former = &source->former[k];
+        if (!former->stopped || slot->away)
+            continue;
+        slot->stopped = true;
+        slot->stop_pending = former->stop_pending;
+        slot->cause = former->cause;
+        slot->cause_at = former->cause_at;
+        slot->lost_from = former->lost_from;
+        slot->lost_to = former->lost_to;
+        memcpy(slot->stop_reason, former->stop_reason,
+               sizeof slot->stop_reason);
+        memcpy(slot->resume, former->resume, sizeof slot->resume);
+    }
+    free(source->former);
+    source->former = NULL;
+    source->former_count = 0;
+}
+
 static enum base_status make_slots(struct ingest_source *source,
                                    struct base_error *error)
 {
@@ -86,7 +119,8 @@ static enum base_status make_slots(struct ingest_source *source,
     struct ingest_slot *slots = calloc(count, sizeof *slots);
     for (unsigned i = 0; slots && i < count; i++)
         slots[i] = (struct ingest_slot){.lost_from = -1, .lost_to = -1,
-                                        .end = -1, .gone = -1, .cached = -1};
+                                        .end = -1, .gone = -1, .cached = -1,
+                                        .away = is_away(source, i)};
     pthread_mutex_lock(&source->mutex); /* the status sees them from here on */
     source->slots = slots;
     pthread_mutex_unlock(&source->mutex);
@@ -100,6 +134,7 @@ static enum base_status make_slots(struct ingest_source *source,
             .partition = (int32_t)(i % source->per_topic),
             .next = -1, .start = -1, .own_ms = INT64_MIN,
             .apply_ms = INT64_MIN, .anchor_offset = -1};
+    keep_stops(source);
     for (unsigned i = 0; i < source->known_count; i++)
         source->positions[source->known[i].topic * source->per_topic +
                           (unsigned)source->known[i].partition] =
@@ -111,7 +146,7 @@ unsigned ingest_source_active(struct ingest_source *source)
 {
     unsigned count = 0;
     for (unsigned i = 0; i < source->slot_count; i++)
-        if (!source->slots[i].stopped)
+        if (!source->slots[i].stopped && !source->slots[i].away)
             source->asking[count++] = i;
     return count;
 }
@@ -138,6 +173,8 @@ until_answered(struct ingest_source *source,
         *error = (struct base_error){.text = ""};
         enum base_status status = step(source, error);
         ingest_source_hear(source);
+        if (source->group)
+            (void)ingest_group_poll(source->group, base_monotonic_ms());
         if (!status || !error->retriable)
             return status;
         ingest_source_note(source, error->text);
@@ -174,6 +211,9 @@ static enum base_status start_merge(struct ingest_source *source,
     enum base_status status =
         ingest_merge_new(&config, &source->merge, error);
     free(starts);
+    for (unsigned i = 0; !status && i < source->slot_count; i++)
+        if (source->slots[i].away || source->slots[i].stopped)
+            ingest_merge_stop(source->merge, i);
     return status;
 }
 
@@ -183,24 +223,26 @@ static enum base_status find_starts(struct ingest_source *source,
 {
     int64_t low[INGEST_PARTITIONS_MAX], high[INGEST_PARTITIONS_MAX];
     unsigned all = ingest_source_active(source);
-    if (ingest_topics_ranges(source->helper, source->config,
+    if (all > 0 &&
+        ingest_topics_ranges(source->helper, source->config,
                              source->positions, source->asking, all, low,
                              high, error))
         return error->status;
-    for (unsigned i = 0; i < source->slot_count; i++) {
+    for (unsigned k = 0; k < all; k++) {
+        unsigned i = source->asking[k];
         struct ingest_position *position = &source->positions[i];
         if (position->next < 0) {
-            position->next = position->start = low[i];
+            position->next = position->start = low[k];
             source->fresh[source->fresh_count++] = *position;
         }
         source->slots[i].next = position->next;
         pthread_mutex_lock(&source->mutex);
-        source->slots[i].high = high[i];
+        source->slots[i].high = high[k];
         pthread_mutex_unlock(&source->mutex);
     }
     enum base_status status = start_merge(source, error);
-    for (unsigned i = 0; !status && i < source->slot_count; i++)
-        ingest_source_judge_range(source, i, low[i], high[i]);
+    for (unsigned k = 0; !status && k < all; k++)
+        ingest_source_judge_range(source, source->asking[k], low[k], high[k]);
     return status;
 }
 
@@ -284,7 +326,9 @@ void ingest_source_close(struct ingest_source *source)
     free(source->fresh);
     free(source->asking);
     pthread_mutex_lock(&source->mutex);
-    free(source->slots);
+    free(source->former);
+    source->former = source->slots; /* their queues are gone */
+    source->former_count = source->slot_count;
     source->slots = NULL;
     source->at_end = false;
     source->parked = 0;
@@ -302,8 +346,9 @@ enum base_status ingest_source_reopen(struct ingest_source *source,
                                       struct base_error *error)
 {
     source->reopen = false;
-    base_log(BASE_LOG_INFO, "event=partitions_added before=%u",
-             source->per_topic);
+    if (!source->group) /* whose lines say what has changed */
+        base_log(BASE_LOG_INFO, "event=partitions_added before=%u",
+                 source->per_topic);
     free(source->known);
     source->known = source->positions;
     source->known_count = source->slot_count;

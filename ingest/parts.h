@@ -45,6 +45,7 @@ struct ingest {
     bool source_open; /* cluster and positions are known */
     bool begun;       /* a transaction is open */
     bool commit_now;
+    bool untold;      /* Kafka does not know of the newest commit */
     bool outbox_filled; /* perhaps a row is unsent */
     int64_t begun_ms, told_ms, flushed_ms, full_ms;
     uint64_t pending; /* events applied in the open transaction */

@@ -60,11 +60,12 @@ static const char *read_skip(const char *text, struct ingest_repeat *repeat)
     return NULL;
 }
 
-/* A stop is written once a topic, and done once. */
+/* A stop or hand-over is written once a topic, and done once. */
 static bool is_twin(const struct ingest_repeats *repeats,
                     const struct ingest_repeat *repeat)
 {
-    if (repeats->count == 0 || repeat->kind != INGEST_DECISION_STOPPED)
+    if (repeats->count == 0 || (repeat->kind != INGEST_DECISION_STOPPED &&
+                                repeat->kind != INGEST_DECISION_REVOKED))
         return false;
     const struct ingest_repeat *last = &repeats->items[repeats->count - 1];
     return last->kind == repeat->kind && last->topic != repeat->topic &&
@@ -157,6 +158,8 @@ enum base_status ingest_repeat_apply(const struct ingest_repeat *repeat,
     case INGEST_DECISION_STOPPED:
         return ingest_state_stop_partition(state, repeat->partition,
                                            repeat->text, error);
+    case INGEST_DECISION_REVOKED:
+        return ingest_state_revoke_partition(state, repeat->partition, error);
     case INGEST_DECISION_SKIPPED:
         return ingest_state_skip(state, &skip, error);
     default: return ingest_state_forget(state, &repeat->forget, 1, error);

@@ -101,13 +101,26 @@ static enum base_status say_stops(struct ingest_source *source,
     return BASE_OK;
 }
 
+enum base_status ingest_source_say_revoked(struct ingest_source *source,
+                                           int32_t number, bool *said,
+                                           struct base_error *error)
+{
+    struct ingest_chunk *chunk = open_chunk(source);
+    *said = chunk != NULL;
+    if (!chunk)
+        return BASE_OK;
+    chunk->stop_partition = number;
+    chunk->revoked = true;
+    return hand_over(source, error);
+}
+
 /* Hands over all that may go: nothing while in doubt. */
 static enum base_status release(struct ingest_source *source,
                                 struct base_error *error)
 {
     const struct ingest_event *event;
     ingest_source_compare_cluster(source);
-    while (!ingest_source_in_doubt(source) &&
+    while (!source->held && !ingest_source_in_doubt(source) &&
            (event = ingest_merge_peek(source->merge))) {
         struct ingest_chunk *chunk = open_chunk(source);
         if (!chunk)
@@ -217,6 +230,8 @@ static void read_highs(struct ingest_source *source)
 {
     for (unsigned i = 0; i < source->slot_count; i++) {
         int64_t low, high;
+        if (source->slots[i].away)
+            continue;
         if (rd_kafka_get_watermark_offsets(
                 source->consumer, ingest_source_topic(source, i),
                 source->positions[i].partition, &low, &high))
@@ -255,7 +270,8 @@ static enum base_status round_once(struct ingest_source *source,
 {
     source->now_ms = base_monotonic_ms();
     source->wall_ms = base_wall_ms();
-    if (ingest_source_poll(source, error))
+    if (ingest_source_follow_group(source, error) ||
+        ingest_source_poll(source, error))
         return error->status;
     take_answer(source);
     ingest_source_unpark(source);
@@ -334,6 +350,8 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
                                     error);
     if (!status)
         status = ingest_kafka_check(made->config, error);
+    if (!status)
+        status = ingest_group_check(made->config, error);
     if (!status && made->config->decisions[0])
         status = ingest_decisions_read(made->config->decisions,
                                        &made->decisions, error);
@@ -344,6 +362,10 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
     if (config->position_count)
         memcpy(made->known, config->positions,
                config->position_count * sizeof *made->known);
+    for (unsigned i = 0; i < config->position_count; i++)
+        made->merged[config->positions[i].partition % INGEST_NUMBERS_MAX] =
+            true;
+    made->held = made->config->assignment == INGEST_ASSIGN_GROUP;
     made->has_last = config->last != NULL;
     if (config->last)
         made->last = *config->last;
@@ -352,10 +374,20 @@ enum base_status ingest_source_new(const struct ingest_source_config *config,
     return BASE_OK;
 }
 
+void ingest_source_leave(struct ingest_source *source)
+{
+    pthread_mutex_lock(&source->mutex);
+    struct ingest_group *group = source->group;
+    source->group = NULL;
+    pthread_mutex_unlock(&source->mutex);
+    ingest_group_free(group);
+}
+
 void ingest_source_free(struct ingest_source *source)
 {
     if (!source)
         return;
+    ingest_source_leave(source);
     ingest_source_close(source);
     ingest_chunk_free(source->chunk);
     for (int i = 0; i < INGEST_TOPICS; i++)
@@ -365,6 +397,7 @@ void ingest_source_free(struct ingest_source *source)
     if (source->event_fd >= 0)
         close(source->event_fd);
     pthread_mutex_destroy(&source->mutex);
+    free(source->former);
     free(source->known);
     free(source);
 }
@@ -399,6 +432,7 @@ static void show(const struct ingest_slot *slot,
                  struct ingest_status *status)
 {
     partition->high = slot->high;
+    partition->away = slot->away;
     partition->stopped = slot->stopped;
     memcpy(partition->stop_reason, slot->stop_reason,
            sizeof partition->stop_reason);
@@ -407,7 +441,7 @@ static void show(const struct ingest_slot *slot,
     memcpy(partition->resume, slot->resume, sizeof partition->resume);
     partition->transaction_ms =
         slot->stalled_ms ? base_monotonic_ms() - slot->stalled_ms : 0;
-    if (slot->stopped || status->lag_records < 0)
+    if (slot->stopped || slot->away || status->lag_records < 0)
         return;
     if (slot->high > partition->next && partition->next >= 0)
         status->lag_records += slot->high - partition->next;
@@ -440,11 +474,16 @@ void ingest_source_status(struct ingest_source *source,
         struct ingest_partition_status *partition = &status->partitions[i];
         partition->high = partition->lost_from = partition->lost_to = -1;
         partition->transaction_ms = 0;
+        partition->away =
+            source->config->assignment == INGEST_ASSIGN_GROUP;
         if (source->slots && (unsigned)partition->partition < source->per_topic)
             show(&source->slots[partition->topic * source->per_topic +
                                 (unsigned)partition->partition],
                  partition, status);
     }
+    status->group = (struct ingest_group_status){.state = ""};
+    if (source->group)
+        ingest_group_get_status(source->group, &status->group);
     status->at_end = source->at_end;
     status->broker_refuses = source->refused;
     *handed = source->handed;
@@ -459,6 +498,13 @@ void ingest_source_commit(struct ingest_source *source,
                           const struct ingest_position *positions,
                           unsigned count)
 {
+    if (source->config->assignment == INGEST_ASSIGN_GROUP) {
+        pthread_mutex_lock(&source->mutex);
+        if (source->group)
+            ingest_group_commit(source->group, positions, count);
+        pthread_mutex_unlock(&source->mutex);
+        return;
+    }
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)count);
     bool refused = false;

@@ -2,7 +2,8 @@
 /* The Kafka consumer: reads both topics from the offsets of the state, decodes
  * and merges, and hands over chunks of events in the order of application.
  *
- * 1. Partitions are assigned explicitly; Kafka's committed offsets are only
+ * 1. Partitions are assigned explicitly: all there are, or those whose numbers
+ *    a consumer group gives us (handover.c). Kafka's committed offsets are only
  *    telemetry, a lost or foreign range stops the partition and is said.
  * 2. No offset is handed over twice or out of its partition's order.
  * 3. Memory is bounded: librdkafka's prefetch, the merge's queues, and a fixed
@@ -45,12 +46,17 @@ struct ingest_source_config {
      * known). NULL: nobody asks. */
     void (*begins)(void *self, const struct ingest_position *positions,
                    const int64_t *begins, unsigned count);
+    /* Events committed, of those handed over. Of a group member only. */
+    uint64_t (*committed)(void *self);
 };
 
 /* Compiles schemas and checks properties; connects nowhere. Any thread. */
 enum base_status ingest_source_new(const struct ingest_source_config *config,
                                    struct ingest_source **source,
                                    struct base_error *error) BASE_MUST_CHECK;
+/* Leaves the group, where it is in one: after run() has returned and what was
+ * handed over is committed. Any thread. */
+void ingest_source_leave(struct ingest_source *source);
 /* After run() has returned. Any thread. */
 void ingest_source_free(struct ingest_source *source);
 

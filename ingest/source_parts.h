@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of the source, shared by its four files and by nobody else:
+/* The inside of the source, shared by its files and by nobody else:
  * opening.c (before the first record), intake.c (records in), doubt.c (are
- * they of our logs), source.c (events out, life). A slot is a partition of one
+ * they of our logs), handover.c (which of them are ours in a group), source.c
+ * (events out, life). A slot is a partition of one
  * topic: topic * per_topic + number. Role ingest, but what the mutex guards. */
 #ifndef INGEST_SOURCE_PARTS_H
 #define INGEST_SOURCE_PARTS_H
@@ -12,11 +13,14 @@
 #include "ingest/decisions.h"
 #include "ingest/decoder.h"
 #include "ingest/ends.h"
+#include "ingest/group.h"
 #include "ingest/kafka.h"
 #include "ingest/merge.h"
 #include "ingest/registry.h"
 #include "ingest/source.h"
 #include "ingest/watch.h"
+
+enum { INGEST_NUMBERS_MAX = INGEST_PARTITIONS_MAX / INGEST_TOPICS };
 
 /* Why a partition stops. */
 enum ingest_cause {
@@ -48,6 +52,7 @@ struct ingest_slot {
     uint32_t parked_schema;
     rd_kafka_message_t **held; /* [held_at, held_count) OWN; see parking.c */
     unsigned held_at, held_count, held_room;
+    bool away;         /* not ours in the group */
     bool stop_pending; /* to be said to the store behind what it has */
     /* Not NONE: is read no further, and stops once what was read before the
      * loss has been handed over. */
@@ -80,6 +85,8 @@ struct ingest_source {
     struct ingest_position *positions; /* by slot; next and anchors as handed
                                           over */
     struct ingest_slot *slots;
+    unsigned former_count;
+    struct ingest_slot *former; /* before it was opened once more; or NULL */
     unsigned fresh_count;
     struct ingest_position *fresh; /* never read before */
     unsigned *asking;
@@ -90,7 +97,14 @@ struct ingest_source {
     int64_t asked_ms, kept_house_ms, reassign_ms;
     int64_t now_ms, wall_ms; /* of this round */
     bool polled;
-    bool reopen; /* there are more partitions */
+    bool reopen; /* there are more partitions, or others */
+
+    /* Hand-over; see handover.c. By partition number. */
+    struct ingest_group *group; /* NULL: all partitions are ours */
+    uint64_t assignment;        /* that `owned` is of */
+    bool held;                  /* nothing is handed over */
+    bool owned[INGEST_NUMBERS_MAX];
+    bool merged[INGEST_NUMBERS_MAX]; /* perhaps something waits of it */
 
     /* Doubt; see doubt.c. */
     _Atomic uint64_t doubts; /* any thread */
@@ -131,6 +145,22 @@ unsigned ingest_source_active(struct ingest_source *source);
 bool ingest_source_rest(struct ingest_source *source, int milliseconds);
 const char *ingest_source_topic(const struct ingest_source *source,
                                 unsigned slot);
+
+/* ---- source.c ----------------------------------------------------------- */
+
+/* Behind all that was handed over: the number is another member's. *said is
+ * false while the store has all chunks. */
+enum base_status ingest_source_say_revoked(struct ingest_source *source,
+                                           int32_t number, bool *said,
+                                           struct base_error *error)
+    BASE_MUST_CHECK;
+
+/* ---- handover.c --------------------------------------------------------- */
+
+/* Hears the group, where there is one: holds, acknowledges, takes over. */
+enum base_status
+ingest_source_follow_group(struct ingest_source *source,
+                           struct base_error *error) BASE_MUST_CHECK;
 
 /* ---- doubt.c ------------------------------------------------------------ */
 

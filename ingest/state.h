@@ -70,6 +70,13 @@ enum base_status ingest_state_stop_partition(struct ingest_state *state,
                                              const char *reason,
                                              struct base_error *error)
     BASE_MUST_CHECK;
+/* Partition `partition` of both topics is another group member's: what waits of
+ * it leaves as in a stop; recorded as a decision "revoked" where anything did.
+ */
+enum base_status ingest_state_revoke_partition(struct ingest_state *state,
+                                               int32_t partition,
+                                               struct base_error *error)
+    BASE_MUST_CHECK;
 /* An operator lets a stopped partition go on: `to` is what is read next, of the
  * same log (start -1) or of another one that begins at `start`. What waits of
  * its number leaves as in a stop; range and place are a decision "skipped",

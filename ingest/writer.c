@@ -70,8 +70,10 @@ BASE_ON(store)
 static void tell_kafka(struct ingest *ingest)
 {
     int64_t now = base_monotonic_ms();
-    if (!ingest->source_open || now < ingest->told_ms + TELEMETRY_MS)
+    if (!ingest->source_open || !ingest->untold ||
+        now < ingest->told_ms + TELEMETRY_MS)
         return;
+    ingest->untold = false;
     ingest->told_ms = now;
     unsigned count;
     const struct ingest_position *positions =
@@ -94,6 +96,7 @@ static enum base_status commit(struct ingest *ingest, struct base_error *error)
     atomic_fetch_add(&ingest->committed, ingest->pending);
     ingest->pending = 0;
     send_row(ingest);
+    ingest->untold = true;
     tell_kafka(ingest);
     return BASE_OK;
 }
@@ -327,6 +330,7 @@ static enum base_status serve_others(struct ingest *ingest,
         trim(ingest, error) || trim_decisions(ingest, error) ||
         flush(ingest, error))
         return error->status;
+    tell_kafka(ingest); /* of the last commit before a silence, too */
     return due(ingest) ? commit(ingest, error) : BASE_OK;
 }
 
@@ -449,6 +453,9 @@ static enum base_status apply_chunk(struct ingest *ingest,
     if (begin(ingest, error))
         return error->status;
     ingest->commit_now = true;
+    if (chunk->revoked)
+        return ingest_state_revoke_partition(ingest->state,
+                                             chunk->stop_partition, error);
     return ingest_state_stop_partition(ingest->state, chunk->stop_partition,
                                        chunk->stop_reason, error);
 }

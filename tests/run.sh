@@ -154,6 +154,7 @@ program fault.operations "$python" -B tests/fault/operations.py "$fault" \
 kafka_program e2e.secure "$python" -B tests/e2e/secure.py "$interestd"
 kafka_program e2e.broker_faults "$python" -B tests/e2e/broker_faults.py \
   "$interestd"
+kafka_program e2e.group "$python" -B tests/e2e/group.py "$interestd"
 kafka_program e2e.transactions "$python" -B tests/e2e/transactions.py \
   "$interestd"
 programs_end

@@ -18,6 +18,16 @@ def keys(partitions):
             for number in range(partitions)]
 
 
+def place(decision):
+    """Key of the record behind which it came."""
+    if "behind" not in decision:
+        return ()
+    topic, rest = decision["behind"].split("/")
+    partition, offset = rest.split("@")
+    return (decision["apply_ms"], decision["own_ms"],
+            events.TOPICS.index(topic), int(partition), int(offset))
+
+
 class Model:
     def __init__(self, config, output, known):
         self.config, self.output = config, output
@@ -38,14 +48,14 @@ class Model:
             key = events.TOPICS.index(one["topic"]), one["partition"]
             if one["kind"] == "floored":
                 floors.setdefault(key, {})[one["offset"]] = one["apply_ms"]
-            elif one["kind"] == "stopped" and key[0] == 0:
-                stops.append((one["apply_ms"], one["own_ms"], key[1]))
+            elif one["kind"] in ("stopped", "revoked") and key[0] == 0:
+                stops.append((place(one), key[1]))
         for event in events.merged(self.config, "/", logs, floors,
                                    self.clocks):
-            while stops and event[:2] > stops[0][:2]:
-                self.model.stop(stops.pop(0)[2])
+            while stops and event[:5] > stops[0][0]:
+                self.model.stop(stops.pop(0)[1])
             self.model.apply(event)
-        for *_, number in stops:
+        for _, number in stops:
             self.model.stop(number)
 
     def write(self):

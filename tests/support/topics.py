@@ -5,6 +5,7 @@ interface (ctypes; admin and producer calls only), read back with kcat.
 read_logs() is what the model takes as truth: every record with partition,
 offset, timestamp and raw value, as the broker keeps it."""
 
+from concurrent.futures import ThreadPoolExecutor
 import ctypes
 import json
 import subprocess
@@ -96,12 +97,13 @@ _transaction = {
                        _int),
     "abort": _declare("rd_kafka_abort_transaction", _pointer, _pointer,
                       _int)}
+_committed = _declare("rd_kafka_committed", _int, _pointer, _pointer, _int)
 _error_string = _declare("rd_kafka_error_string", _text, _pointer)
 _headers_new = _declare("rd_kafka_headers_new", _pointer, ctypes.c_size_t)
 _header_add = _declare("rd_kafka_header_add", _int, _pointer, _text,
                        ctypes.c_ssize_t, _text, ctypes.c_ssize_t)
 
-PRODUCER = 0
+PRODUCER, CONSUMER = 0, 1
 RESOURCE_TOPIC = 2
 TOPIC_ALREADY_EXISTS = 36
 QUEUE_FULL = -184
@@ -250,6 +252,41 @@ class Client:
         _list_destroy(offsets)
 
 
+class _Offset(ctypes.Structure):
+    """rd_kafka_topic_partition_t"""
+    _fields_ = [("topic", _text), ("partition", ctypes.c_int32),
+                ("offset", ctypes.c_int64), ("metadata", _pointer),
+                ("metadata_size", ctypes.c_size_t), ("opaque", _pointer),
+                ("error", _int), ("private", _pointer)]
+
+
+class _Offsets(ctypes.Structure):
+    """rd_kafka_topic_partition_list_t"""
+    _fields_ = [("count", _int), ("size", _int),
+                ("items", ctypes.POINTER(_Offset))]
+
+
+def group_offsets(brokers, group, keys):
+    """What a group has committed of these (topic, partition): a number each,
+    below 0 where there is nothing."""
+    error = ctypes.create_string_buffer(512)
+    conf = _conf_new()
+    for name, value in (("bootstrap.servers", brokers), ("group.id", group)):
+        _conf_set(conf, name.encode(), value.encode(), error, 512)
+    handle = _new(CONSUMER, conf, error, 512)
+    wanted = _list_new(len(keys))
+    for topic, partition in keys:
+        _list_add(wanted, topic.encode(), partition)
+    code = _committed(handle, wanted, 30_000)
+    answer = ctypes.cast(wanted, ctypes.POINTER(_Offsets)).contents
+    found = [answer.items[i].offset for i in range(answer.count)]
+    _list_destroy(wanted)
+    _destroy(handle)
+    if code:
+        raise TopicError(f"offsets of group {group}: error {code}")
+    return found
+
+
 def partitions_of(brokers, topic):
     listed = json.loads(subprocess.run(
         ["kcat", "-b", brokers, "-L", "-J", "-t", topic], check=True,
@@ -277,6 +314,9 @@ def read_log(brokers, topic, partition, begin="beginning"):
 
 def read_logs(brokers, topics):
     """{(index in topics, partition): log}"""
-    return {(index, partition): read_log(brokers, topic, partition)
-            for index, topic in enumerate(topics)
-            for partition in partitions_of(brokers, topic)}
+    keys = [(index, partition) for index, topic in enumerate(topics)
+            for partition in partitions_of(brokers, topic)]
+    with ThreadPoolExecutor(8) as pool:  # kcat mostly waits for the end
+        logs = pool.map(lambda key: read_log(brokers, topics[key[0]], key[1]),
+                        keys)
+        return dict(zip(keys, logs))
