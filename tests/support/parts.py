@@ -19,9 +19,10 @@ def keys(partitions):
 
 
 def place(decision):
-    """Key of the record behind which it came."""
+    """Key of the record behind which it came; without one it came before the
+    first of its times."""
     if "behind" not in decision:
-        return ()
+        return decision["apply_ms"], decision["own_ms"]
     topic, rest = decision["behind"].split("/")
     partition, offset = rest.split("@")
     return (decision["apply_ms"], decision["own_ms"],
