@@ -29,7 +29,8 @@
 enum {
     OFFSETS_MAX = 1 << 17,
     HEARTBEAT_MS = 10000,
-    RETRY_MS = 5000 /* after a publication that failed */
+    RETRY_MS = 5000, /* after a publication that failed */
+    HELD_MS = 10000  /* the longest between two tries while the gate holds */
 };
 
 static void hand_over(struct ingest *ingest,
@@ -290,6 +291,23 @@ static void ask_next(struct daemon_publisher *publisher, int64_t wait_ms)
         ask(publisher, wait_ms, base_is_due(publisher));
 }
 
+/* How long until the next. While the gate holds, ever more rows differ from the
+ * newest version, and each try copies them: so tries become seldom. */
+BASE_ON(publish)
+static int64_t next_ms(struct daemon_publisher *publisher, bool made)
+{
+    int64_t delta_ms = (int64_t)publisher->config->publish.delta_ms;
+    int64_t most_ms = delta_ms < HELD_MS ? HELD_MS : delta_ms;
+    int64_t twice = 2 * publisher->held_ms;
+    if (made)
+        return delta_ms;
+    if (publisher->verdict == DAEMON_GATE_PASSED)
+        return RETRY_MS;
+    twice = twice < delta_ms ? delta_ms : twice;
+    publisher->held_ms = twice < most_ms ? twice : most_ms;
+    return publisher->held_ms;
+}
+
 /* What was to be published at `position` is current; it may be even where an
  * error was returned. */
 BASE_ON(publish)
@@ -335,7 +353,7 @@ static void prepare_base(struct daemon_publisher *publisher,
     if (status == BASE_OK)
         ask(publisher, 0, true);
     else
-        ask_next(publisher, publisher->config->publish.delta_ms);
+        ask_next(publisher, next_ms(publisher, false));
 }
 
 /* The checkpoint that came with the delta is to become a base, or has yet to
@@ -356,7 +374,7 @@ static void begin_chain(struct daemon_publisher *publisher,
     if (slot->position > position) /* that one could not be written */
         ask(publisher, 0, true);
     else
-        ask_next(publisher, made ? publisher->config->publish.delta_ms : RETRY_MS);
+        ask_next(publisher, next_ms(publisher, made));
 }
 
 BASE_ON(publish)
@@ -371,10 +389,8 @@ static void take_delta(struct daemon_publisher *publisher,
     if (!publisher->based && snapshot_follows(publisher->snapshot, delta)) {
         uint64_t position = info->position;
         bool made = publish_delta(publisher, delta);
-        bool held = publisher->verdict != DAEMON_GATE_PASSED;
         give_back(publisher, is_current(publisher, position));
-        ask_next(publisher,
-                 made || held ? publisher->config->publish.delta_ms : RETRY_MS);
+        ask_next(publisher, next_ms(publisher, made));
     } else if (!info->checkpoint) {
         prepare_base(publisher, delta);
     } else {

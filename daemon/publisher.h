@@ -3,8 +3,9 @@
  * publish.delta_ms where something was trained, turns it into a version and has
  * it announced, with a base beside it now and then (beside.h); where a chain
  * begins, for a checkpoint, which becomes a base. Every 10 s without a version
- * the newest is announced again. A failed publication is logged and tried again, one that the gate
- * (gate.h) holds likewise; what was current stays current.
+ * the newest is announced again. A failed publication is logged and tried
+ * again; one that the gate (gate.h) holds likewise, ever more seldom, at least
+ * every 10 s; what was current stays current.
  *
  * Order of use: open, (trainer opened, its checkpoints come through
  * daemon_publisher_checkpointed), start, (trainer stopped), finish, free. */

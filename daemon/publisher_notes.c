@@ -89,6 +89,7 @@ void daemon_publisher_succeeded(struct daemon_publisher *publisher,
              (long long)took_us);
     publisher->current = *made;
     publisher->announced_ms = base_monotonic_ms();
+    publisher->held_ms = 0;
     publisher->deltas = made->delta ? publisher->deltas + 1 : 0;
     publisher->bytes = made->delta ? publisher->bytes + made->bytes : 0;
     pthread_mutex_lock(&publisher->mutex);

@@ -39,6 +39,7 @@ struct daemon_publisher {
     uint64_t waiting; /* the delta in hand waits for its checkpoint, of this
                          position; 0: not */
     int64_t announced_ms, said_ms;
+    int64_t held_ms; /* the last wait for another try while the gate holds */
     pthread_t thread;
     bool started;
 

@@ -146,9 +146,16 @@ class Test:
               self.metric("publish_holding") == 1, "metrics")
         check("event=version_held reason=samples" in self.daemon.log(10**6),
               "no word in the log")
+        # Waits double: at least 0.6 + 1.2 s from the first of three further
+        # tries to the last.
+        begin = time.monotonic()
+        held = gate(self.daemon.wait(
+            lambda s: gate(s)["held"]["samples"] >=
+            held["held"]["samples"] + 3, "three more tries", 60))
+        check(time.monotonic() - begin > 1.7, "tries do not become seldom")
         self.call("publish", 0)
         self.daemon.wait(lambda s: gate(s)["held"]["samples"] >
-                         held["held"]["samples"] + 1, "another try", 60)
+                         held["held"]["samples"], "another try", 60)
         check(self.current() is None, "published without --force")
         check('"effect"' in self.call("publish", 0, "--force"), "no answer")
         self.published(1)
