@@ -236,7 +236,8 @@ class Test:
                 ("publish?force=2", b"", 400), ("publish?force", b"", 400),
                 ("publish?forse=1", b"", 400), ("publish", b"{", 400),
                 ("publish", b"\xff\x00", 400), ("publish", b"[" * 4096, 400),
-                ("publish", b" " * 4097, 413), ("rollback", b"", 404),
+                ("publish", b" " * 4097, 413), ("rollback", b"", 400),
+                ("rollback", b"{\"version\": 1}", 400), ("roll", b"", 404),
                 ("", b"", 404)):
             got, answer = self.post("/control/" + path, body)
             check(got == code and "error" in answer,
