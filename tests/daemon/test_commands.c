@@ -173,6 +173,29 @@ static void test_check_config_reads(void **state)
                "http.listen: \"localhost\" is not a numeric address");
 }
 
+static void check_group_with(const char *set, const char *text)
+{
+    assert_int_equal(run("check-config", "--config", "configs/interestd.yaml",
+                         "--set", "kafka.assignment=group", "--set", set,
+                         NULL),
+                     78);
+    expect(text);
+}
+
+static void test_check_config_group(void **state)
+{
+    (void)state;
+    check_group_with("kafka.properties.partition.assignment.strategy="
+                     "roundrobin",
+                     "partition.assignment.strategy is fixed to range");
+    check_group_with("kafka.properties.max.poll.interval.ms=2000",
+                     "max.poll.interval.ms");
+    check_group_with("ingest.decisions=/dev/null",
+                     "group cannot work together with ingest.decisions");
+    check_with("kafka.properties.partition.assignment.strategy=roundrobin", 0,
+               "");
+}
+
 /* Runs `"$0" <line>` in a shell, for its redirections. */
 static int run_line(const char *line)
 {
@@ -249,6 +272,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_version),
         cmocka_unit_test(test_check_config),
         cmocka_unit_test(test_check_config_reads),
+        cmocka_unit_test(test_check_config_group),
         cmocka_unit_test(test_full_output),
         cmocka_unit_test(test_closed_descriptors),
         cmocka_unit_test(test_broken_config),
