@@ -20,7 +20,7 @@ test_packages=(
   libcmocka-dev g++ kcat python3 python3-venv python3-avro python3-xxhash
   python3-yaml python3-numpy python3-matplotlib zstd
   maven default-jre-headless
-  prometheus wrk
+  prometheus wrk lintian man-db
 )
 # The quality report's twins, and what makes the golden values anew: large.
 quality_packages=(python3-torch)

@@ -124,6 +124,7 @@ units asan-ubsan -L 'unit|golden' -E '^(model|adapters)\.'
 
 interestd=$top/build/release/daemon/interestd
 program e2e.manual "$python" -B tests/e2e/manual.py "$interestd"
+program e2e.packages "$python" -B tests/e2e/packages.py "$interestd"
 program e2e.demo "$python" -B tests/e2e/demo.py "$interestd"
 program e2e.bad_input "$python" -B tests/e2e/bad_input.py "$interestd"
 program e2e.mock "$python" -B tests/e2e/mock.py "$interestd"

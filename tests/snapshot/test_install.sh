@@ -11,7 +11,10 @@ prefix=$work/prefix
 example=$source/tests/examples/ranker
 fail() { echo "test_install: $*" >&2; exit 1; }
 
-cmake --install "$build" --component interest --prefix "$prefix" >/dev/null
+for component in libinterest libinterest-dev python; do
+    cmake --install "$build" --component $component --prefix "$prefix" \
+        >/dev/null
+done
 library=$(find "$prefix" -name libinterest.so.0)
 [ -n "$library" ] || fail "no libinterest.so.0 in the prefix"
 libdir=$(dirname "$library")
