@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`interestd help`: every command has a manual page that man formats without
 a warning and that names every option of its --help; bash completes commands
-and options, and the words it offers are those of --help."""
+and options, and the words it offers are those of --help. docs/settings.md is
+what check-config --reference prints."""
 
 import os
 import re
@@ -80,6 +81,16 @@ def completion(interestd):
               f"{name}: {found}")
 
 
+def settings(interestd):
+    path = os.path.join(os.path.dirname(paths.TESTS), "docs", "settings.md")
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    table = said(interestd, "check-config", "--reference")
+    check(page.partition("```\n")[2] == table + "```\n",
+          "docs/settings.md is not what check-config --reference prints; "
+          "put that between its ``` lines")
+
+
 def wrong(interestd):
     for arguments, word in ((("--man", "nothing"), "nothing"),
                             (("--completion", "fish"), "fish")):
@@ -94,6 +105,7 @@ def test(arguments, _folder):
     steps = Steps()
     steps.run("manual pages", pages, arguments.interestd)
     steps.run("completion", completion, arguments.interestd)
+    steps.run("the page of settings", settings, arguments.interestd)
     steps.run("what is refused", wrong, arguments.interestd)
 
 
