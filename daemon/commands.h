@@ -18,6 +18,7 @@ int daemon_versions_main(int argc, char **argv);
 int daemon_pin_main(int argc, char **argv);
 int daemon_unpin_main(int argc, char **argv);
 int daemon_rollback_main(int argc, char **argv);
+int daemon_verify_main(int argc, char **argv);
 int daemon_rank_main(int argc, char **argv);
 int daemon_inspect_main(int argc, char **argv);
 int daemon_forget_main(int argc, char **argv);

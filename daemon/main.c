@@ -22,6 +22,7 @@ static const struct daemon_command commands[] = {
     {"pin", daemon_pin_main, "keep a published version"},
     {"unpin", daemon_unpin_main, "let a pinned version go"},
     {"rollback", daemon_rollback_main, "publish an older version again"},
+    {"verify", daemon_verify_main, "train a version once more, compare bits"},
     {"rank", daemon_rank_main, "score requests with a published model"},
     {"produce", daemon_produce_main, "send simulated traffic to Kafka"},
     {"replay", daemon_replay_main, "send recorded events to Kafka"},

@@ -536,4 +536,18 @@ enum base_status ingest_survey_schema(const char *path,
                                       struct base_error *error)
     BASE_MUST_CHECK;
 
+/* The committed journal, for reading only; not in a process that has the state
+ * open. One thread. */
+struct ingest_reading;
+enum base_status ingest_reading_open(const char *folder,
+                                     struct ingest_reading **reading,
+                                     struct base_error *error) BASE_MUST_CHECK;
+/* As learner_source.next; BASE_DATA where the journal does not reach back to
+ * `position` any more, BASE_AGAIN behind what was committed at open. */
+enum base_status ingest_reading_next(struct ingest_reading *reading,
+                                     uint64_t position, int timeout_ms,
+                                     struct learner_batch *batch,
+                                     struct base_error *error) BASE_MUST_CHECK;
+void ingest_reading_free(struct ingest_reading *reading);
+
 #endif

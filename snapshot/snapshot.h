@@ -198,4 +198,20 @@ snapshot_rollback(struct snapshot_publisher *publisher, uint64_t epoch,
                   uint64_t version, struct snapshot_announcement *announcement,
                   struct base_error *error) BASE_MUST_CHECK;
 
+/* How a version differs from a checkpoint. */
+struct snapshot_difference {
+    uint64_t count; /* tensors and rows that differ; 0: equal, bit for bit */
+    char tensor[64]; /* the first: a dense tensor's or a table's name .. */
+    uint64_t key;    /* .. and the key of the row */
+    uint64_t tensors, rows; /* compared */
+};
+/* Compares all tensors of a version with the state of a checkpoint of the same
+ * position and model (BASE_BROKEN otherwise). BASE_NO_INPUT where the version,
+ * or what it builds on, is not there. Any process. */
+enum base_status snapshot_compare(const char *folder, uint64_t epoch,
+                                  uint64_t version,
+                                  const char *checkpoint_path,
+                                  struct snapshot_difference *difference,
+                                  struct base_error *error) BASE_MUST_CHECK;
+
 #endif

@@ -133,6 +133,7 @@ program e2e.freshness "$python" -B tests/e2e/freshness.py --seconds 8 \
   "$interestd"
 program e2e.skew "$python" -B tests/e2e/skew.py "$interestd"
 program e2e.rollback "$python" -B tests/e2e/rollback.py "$interestd"
+program e2e.verify "$python" -B tests/e2e/verify.py "$interestd"
 program e2e.forget "$python" -B tests/e2e/forget.py "$interestd"
 program e2e.page "$python" -B tests/e2e/page.py "$interestd"
 program e2e.metrics "$python" -B tests/e2e/metrics.py "$interestd"
