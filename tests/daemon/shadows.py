@@ -270,7 +270,7 @@ class Test:
     def twin(self):
         """Its shape, position and samples are the other's; its weights are
         not, so it must not follow it as a delta."""
-        for name, filled in (("base", 6), ("twin", 7)):
+        for name, filled in (("base", 4), ("twin", 5)):
             self.fill(filled)
             daemon = self.daemon("twins", **{
                 "publish.model": name, "publish.delta_ms": 0,
@@ -293,10 +293,10 @@ class Test:
               f"rank of a model without goods and pid: {done.stderr}")
 
     def changes(self):
-        self.fill(4)
+        self.fill(6)
         outdated = [BASE, LR]
         self.finish(self.daemon("together", **{"learner.shadow": outdated}))
-        self.fill(5)
+        self.fill(7)
         self.finish(self.daemon("together", **{"learner.shadow": outdated}))
         daemon = self.daemon("together", **{"learner.shadow": [
             {**BASE, "mlp_hidden_1": 25}, LR, WIDE, PNN]})
