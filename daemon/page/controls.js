@@ -13,6 +13,15 @@ const ACTIONS = [
   ["publish?force=1", "Publish past the gate", "The same, whatever the gate " +
     "says, once. Weights that are not finite are still refused. Rankers will " +
     "serve it."],
+  ["rollback", "Roll back", "The content of that version becomes a newer " +
+    "one, which rankers serve at once. Nothing else is published until " +
+    "Publish past the gate. Learning goes on.",
+  { label: "Version to go back to", list: "known-versions",
+    hint: "v<epoch>-<version>", body: (version) => ({ version }) }],
+  ["forget", "Forget a user", "History, journal, checkpoints and the rows of " +
+    "that user are removed, then older versions follow. There is no way back.",
+  { label: "User, as the producers write it", hint: "user id",
+    body: (user) => ({ users: [user] }) }],
 ];
 
 const $ = (id) => document.getElementById(id);
@@ -27,11 +36,13 @@ function confirmed(title, text) {
     () => resolve($("confirm").returnValue === "yes"), { once: true }));
 }
 
-async function act(path, title, text) {
-  if (!await confirmed(title, text)) return;
+async function act(path, title, text, field, value) {
+  const whom = field ? ` ${value}` : "";
+  if (!await confirmed(title + whom, text)) return;
   try {
     const answer = await fetch(`/control/${path}`, { method: "POST",
-      headers: { Authorization: `Bearer ${$("token").value}` } });
+      headers: { Authorization: `Bearer ${$("token").value}` },
+      body: field ? JSON.stringify(field.body(value)) : undefined });
     const said = await answer.json();
     $("answer").dataset.tone = answer.ok ? "good" : "bad";
     $("answer").textContent = `${title}: ${said.effect || said.error}.`;
@@ -41,21 +52,40 @@ async function act(path, title, text) {
   }
 }
 
-export function openControls() {
-  if (!$("actions").childElementCount)
-    for (const [path, title, text] of ACTIONS) {
-      const row = document.createElement("p");
-      const button = document.createElement("button");
-      const words = document.createElement("span");
-      button.type = "button";
-      button.textContent = title;
-      words.id = `does-${title.replace(/ /g, "-")}`;
-      words.textContent = text;
-      button.setAttribute("aria-describedby", words.id);
-      button.addEventListener("click", () => act(path, title, text));
-      row.append(button, words);
-      $("actions").append(row);
-    }
+function make(tag, attributes) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes))
+    element.setAttribute(name, value);
+  return element;
+}
+
+function addAction([path, title, text, field]) {
+  const id = `does-${path.replace(/\W/g, "-")}`;
+  const row = make("p", {});
+  const button = make("button", { type: "button", "aria-describedby": id });
+  const words = make("span", { id });
+  button.textContent = title;
+  words.textContent = text;
+  row.append(button, words);
+  const input = field && make("input", { "aria-label": field.label,
+    placeholder: field.hint, autocomplete: "off" });
+  if (input) {
+    if (field.list) input.setAttribute("list", field.list);
+    row.append(input);
+  }
+  button.addEventListener("click", () => {
+    const value = input ? input.value.trim() : "";
+    if (input && !value) input.focus();
+    else act(path, title, text, field, value);
+  });
+  $("actions").append(row);
+}
+
+// `versions`: names to offer where one is wanted.
+export function openControls(versions) {
+  if (!$("actions").childElementCount) ACTIONS.forEach(addAction);
+  $("known-versions").replaceChildren(...versions.map((value) =>
+    make("option", { value })));
   $("answer").textContent = "";
   $("controls").showModal();
 }

@@ -419,7 +419,9 @@ $("versions").addEventListener("click", (event) => {
   const version = event.target.dataset.version;
   if (version) showManifest(version);
 });
-$("controls-open").addEventListener("click", openControls);
+$("controls-open").addEventListener("click", () => openControls(
+  [...document.querySelectorAll("#versions [data-version]")]
+    .map((one) => one.dataset.version)));
 document.addEventListener("visibilitychange", again);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
 again();
