@@ -104,10 +104,14 @@ class Test:
         self.daemon_urls += (self.daemon.url("/"),)
 
     def traffic(self):
-        self.producer = subprocess.Popen(
+        self.producer = self.produce("--seconds", "0", "--rate",
+                                     str(self.rate))
+
+    def produce(self, *arguments):
+        return subprocess.Popen(
             [self.interestd, "produce", "--config", self.daemon.path,
-             "--seconds", "0", "--rate", str(self.rate)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+             *arguments], stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL)
 
     def stop_traffic(self):
         if self.producer:
@@ -282,13 +286,16 @@ class Test:
 
     def lagging(self):
         """A slow model before much that has gathered."""
+        self.stop_traffic()
+        self.produce("--seconds", "5", "--rate", "20000").wait(120)
         self.start("slow", **{
-            "learner.kind": "dien", "learner.mlp_hidden_1": 512,
-            "learner.batch_size": 32, "learner.mlp_hidden_2": 512,
+            "learner.kind": "dien", "learner.mlp_hidden_1": 1024,
+            "learner.batch_size": 32, "learner.mlp_hidden_2": 1024,
             "ingest.journal_max_mb": 1, "ingest.history_max": 50})
         self.look("lagging")
         self.adds_up()
-        self.stop_traffic()
+        self.page.wait("document.querySelector('#stages .bottleneck b')"
+                       ".innerText.startsWith('Training')", "the bottleneck")
         self.daemon.kill()
 
     def away(self):
