@@ -44,7 +44,8 @@ endif()
 find_file(CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js
   /usr/local/share/javascript/chart.js)
 if(NOT CHART_JS)
-  list(APPEND interestd_missing libjs-chart.js)
+  message(WARNING "The daemon's page will show numbers, but no curves: "
+    "chart.min.js not found: Debian package libjs-chart.js")
 endif()
 
 if(interestd_missing)

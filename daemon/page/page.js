@@ -299,6 +299,7 @@ function withNow(status) {
 }
 
 function showCharts(status) {
+  $("no-curves").hidden = typeof Chart !== "undefined";
   if (!history || typeof Chart === "undefined") return;
   const all = withNow(status);
   const { at_ms: at, step_ms: step } = all;

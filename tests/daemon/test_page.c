@@ -31,8 +31,12 @@ static void test_files(void **state)
         assert_true(file.size > 100);
         assert_null(memmem(file.data, file.size, "://", 3));
     }
+#ifdef WITH_CHARTS
     assert_true(daemon_page_find("/page/chart.min.js", &file));
     assert_non_null(memmem(file.data, file.size, "MIT License", 11));
+#else
+    assert_false(daemon_page_find("/page/chart.min.js", &file));
+#endif
     assert_false(daemon_page_find("/page/", &file));
     assert_false(daemon_page_find("/page/page", &file));
     assert_false(daemon_page_find("/page.js", &file));
