@@ -548,6 +548,18 @@ static void hold_deltas(struct daemon_publisher *publisher, bool rolling)
         learner_trainer_settle(publisher->trainer, false);
 }
 
+/* Journal position of the newest user who is forgotten; 0: none is. */
+static uint64_t forgotten_at(const struct daemon_publisher *publisher)
+{
+    struct ingest_status *status = calloc(1, sizeof *status);
+    if (!status)
+        return UINT64_MAX; /* not known: refused */
+    ingest_get_status(publisher->ingest, status);
+    uint64_t position = status->forget.position;
+    free(status);
+    return position;
+}
+
 BASE_ON(publish)
 static void roll_back(struct daemon_publisher *publisher,
                       const struct work *work)
@@ -555,14 +567,17 @@ static void roll_back(struct daemon_publisher *publisher,
     struct snapshot_announcement made;
     struct base_error error = {.text = ""};
     int64_t begin_us = base_monotonic_us();
-    bool published;
+    const struct daemon_rollback_site site = {
+        .config = publisher->config,
+        .model = published_of(publisher->config),
+        .publisher = publisher->snapshot,
+        .trainer = publisher->trainer,
+        .forgotten = forgotten_at(publisher)};
     hold_deltas(publisher, true);
-    if (daemon_rollback_do(publisher->config, published_of(publisher->config),
-                           publisher->snapshot, publisher->trainer,
-                           &work->rollback, &published, &made, &error))
+    if (daemon_rollback_do(&site, &work->rollback, &made, &error))
         base_log(BASE_LOG_ERROR, "event=rollback_failed version=%s error="
                  "\"%s\"", work->rollback.version, error.text);
-    if (published) {
+    if (made.version) {
         base_log(BASE_LOG_WARN, "event=rolled_back to=%s as=%s learner=%s",
                  work->rollback.version, made.folder_name,
                  work->rollback.learner ? "true" : "false");

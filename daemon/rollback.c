@@ -46,30 +46,35 @@ daemon_rollback_check(const struct daemon_config *config,
 }
 
 enum base_status
-daemon_rollback_do(const struct daemon_config *config,
-                   const struct learner_trainer_config *model,
-                   struct snapshot_publisher *publisher,
-                   struct learner_trainer *trainer,
-                   const struct daemon_rollback *rollback, bool *published,
+daemon_rollback_do(const struct daemon_rollback_site *site,
+                   const struct daemon_rollback *rollback,
                    struct snapshot_announcement *made,
                    struct base_error *error)
 {
     struct snapshot_listed version;
-    *published = false;
-    enum base_status status =
-        daemon_rollback_check(config, model, rollback, &version, error);
-    if (!status && rollback->learner && !trainer)
+    *made = (struct snapshot_announcement){.version = 0};
+    enum base_status status = daemon_rollback_check(
+        site->config, site->model, rollback, &version, error);
+    if (!status && version.position < site->forgotten)
+        status = base_fail(error, BASE_DENIED,
+                           "%s is of position %llu; users were forgotten at "
+                           "%llu, and it may still have rows of them",
+                           version.name, (unsigned long long)version.position,
+                           (unsigned long long)site->forgotten);
+    if (!status && rollback->learner && !site->trainer)
         status = base_fail(error, BASE_AGAIN,
                            "the model of publish.model is not trained");
     if (!status)
-        status = snapshot_rollback(publisher, version.epoch, version.version,
-                                   made, error);
-    if (status)
+        status = snapshot_rollback(site->publisher, version.epoch,
+                                   version.version, made, error);
+    if (status) {
+        made->version = 0;
         return status;
-    *published = true;
-    if (trainer)
-        learner_trainer_lose(trainer);
+    }
+    if (site->trainer)
+        learner_trainer_lose(site->trainer);
     return rollback->learner
-               ? learner_trainer_rollback(trainer, version.position, error)
+               ? learner_trainer_rollback(site->trainer, version.position,
+                                          error)
                : BASE_OK;
 }

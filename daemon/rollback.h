@@ -23,15 +23,20 @@ daemon_rollback_check(const struct daemon_config *config,
                       const struct daemon_rollback *rollback,
                       struct snapshot_listed *version,
                       struct base_error *error) BASE_MUST_CHECK;
-/* *published: the first step is done, *made says as what. `trainer` of the
- * published model, or NULL; it holds no delta that the caller has. Role
- * publish. */
+/* What it works on. BORROWS all. */
+struct daemon_rollback_site {
+    const struct daemon_config *config;
+    const struct learner_trainer_config *model; /* the published one */
+    struct snapshot_publisher *publisher;
+    struct learner_trainer *trainer; /* its; NULL: it is not trained. No delta
+                                        of it is in the caller's hands */
+    uint64_t forgotten; /* position of the newest user who is forgotten: an
+                           older version still has rows of such */
+};
+/* made->version is not 0: the first step is done, as that. Role publish. */
 enum base_status
-daemon_rollback_do(const struct daemon_config *config,
-                   const struct learner_trainer_config *model,
-                   struct snapshot_publisher *publisher,
-                   struct learner_trainer *trainer,
-                   const struct daemon_rollback *rollback, bool *published,
+daemon_rollback_do(const struct daemon_rollback_site *site,
+                   const struct daemon_rollback *rollback,
                    struct snapshot_announcement *made,
                    struct base_error *error) BASE_MUST_CHECK;
 
