@@ -11,7 +11,8 @@
 4. `rollback --learner` takes the learner back to a kept checkpoint; what it
    had trained since is skipped, in the ledger of journal positions too, and
    stays so after kill -9;
-5. all the while (epoch, version) of CURRENT only grows."""
+5. a version from before a user was forgotten is refused;
+6. all the while (epoch, version) of CURRENT only grows."""
 
 import argparse
 import json
@@ -32,7 +33,7 @@ import topics
 
 TOPICS = "impressions:4,clicks:4,model-announcements:1"
 TOKEN = "there-and-back-again-0123"
-NO_INPUT = 66
+DATA, NO_INPUT = 65, 66
 
 
 class Test:
@@ -52,7 +53,7 @@ class Test:
                 "kafka.brokers": broker.brokers,
                 "http.token": "file:" + token,
                 "learner.checkpoint_seconds": 3600, "publish.delta_ms": 200,
-                "publish.gate_auc_drop": 1, "publish.versions_kept": 1000})
+                "ingest.journal_keep": False, "publish.gate_auc_drop": 1, "publish.versions_kept": 1000})
             self.daemon = Daemon(self.interestd,
                                  os.path.join(self.folder, "d"), config)
             steps = Steps()
@@ -225,6 +226,14 @@ class Test:
         check(again["skipped"] == after["skipped"], again)
         check(self.daemon.call("publish", "--force").returncode == 0, "force")
         self.published_all()
+        name = next(line["name"] for line in self.listed().values()
+                    if line["loadable"])
+        done = self.daemon.call("forget", "u1")
+        check(done.returncode == 0, done.stderr)
+        self.daemon.wait(lambda s: s["forget"]["position"] > 0, "forgotten",
+                         60)
+        said = self.roll_back(name, status=DATA)
+        check("users were forgotten" in said, said)
         self.daemon.stop()
         done = self.daemon.call("fsck")
         check(done.returncode == 0, done.stdout + done.stderr)
