@@ -43,10 +43,12 @@ static enum base_status remove_entry(const struct snapshot_publisher *publisher,
     return status;
 }
 
-static bool entry_version(const char *name, struct snapshot_current *entry)
+/* Of a version, or a base beside one. */
+static bool any_version(const char *name, struct snapshot_current *entry)
 {
     *entry = (struct snapshot_current){0};
-    return snapshot_folder_scan(name, &entry->epoch, &entry->version);
+    return snapshot_folder_scan(name, &entry->epoch, &entry->version) ||
+           snapshot_beside_scan(name, &entry->epoch, &entry->version);
 }
 
 static bool left_over(const struct snapshot_publisher *publisher,
@@ -55,9 +57,26 @@ static bool left_over(const struct snapshot_publisher *publisher,
     struct snapshot_current entry;
     if (strncmp(name, ".tmp-", 5) == 0 || strcmp(name, "CURRENT.tmp") == 0)
         return true;
-    return (entry_version(name, &entry) ||
-            snapshot_beside_scan(name, &entry.epoch, &entry.version)) &&
+    return publisher->current.version && any_version(name, &entry) &&
            snapshot_current_compare(&entry, &publisher->current) > 0;
+}
+
+/* Without CURRENT nothing says which versions were ever published: they stay
+ * until newer ones push them out, and this process's come after them. */
+static enum base_status highest_epoch(const struct snapshot_publisher *publisher,
+                                      uint64_t *highest,
+                                      struct base_error *error)
+{
+    struct snapshot_current entry;
+    DIR *folder = opendir(publisher->config.folder);
+    if (!folder)
+        return base_fail_errno(error, errno, "%s", publisher->config.folder);
+    *highest = 0;
+    for (struct dirent *at; (at = readdir(folder));)
+        if (any_version(at->d_name, &entry) && entry.epoch > *highest)
+            *highest = entry.epoch;
+    closedir(folder);
+    return BASE_OK;
 }
 
 /* Removes the entries that `chosen` says. */
@@ -184,6 +203,7 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
                                          struct base_error *error)
 {
     struct base_error ignored;
+    uint64_t highest = 0;
     *out = NULL;
     if (!error)
         error = &ignored; /* statuses below pass through base_wrap */
@@ -202,13 +222,14 @@ enum base_status snapshot_publisher_open(const struct snapshot_config *config,
         status = read_current(publisher, current, error);
     if (!status)
         status = remove_entries(publisher, left_over, error);
+    if (!status)
+        status = highest_epoch(publisher, &highest, error);
     if (status) {
         snapshot_publisher_free(publisher);
         return base_wrap(error, "publisher");
     }
-    publisher->epoch = larger(
-        larger(stored_epoch, publisher->current.epoch) + 1,
-        (uint64_t)(base_wall_ms() / 1000));
+    publisher->epoch = larger(larger(stored_epoch, highest) + 1,
+                              (uint64_t)(base_wall_ms() / 1000));
     *out = publisher;
     return BASE_OK;
 }

@@ -80,10 +80,10 @@ struct snapshot_announcement {
 };
 
 /* Makes and locks the folder (BASE_EXISTS: another publisher has it), reads
- * CURRENT, removes left-over .tmp-* and versions newer than CURRENT (all of
- * them where there is none). A CURRENT that does not verify is an error: the
- * operator removes it to start a new chain. The epoch of this process is
- * max(stored_epoch, CURRENT's) + 1 and at least unix seconds; *current
+ * CURRENT, removes left-over .tmp-* and versions newer than CURRENT. A CURRENT
+ * that does not verify is an error: the operator removes it to start a new
+ * chain; older versions then stay until that pushes them out. The epoch of this
+ * process is one above stored_epoch and every version's, at least unix seconds; *current
  * (version 0 where none) tells what is published now, so that a missing outbox
  * row can be written. */
 enum base_status snapshot_publisher_open(const struct snapshot_config *config,

@@ -202,6 +202,36 @@ static void test_broken_current(void **state)
     }
 }
 
+/* Versions outlive a CURRENT that an operator had to remove. */
+static void test_removed_current(void **state)
+{
+    struct snapshot_config config = {.model_name = "ctr", .versions_kept = 5};
+    struct snapshot_announcement said, again, current;
+    struct snapshot_publisher *publisher;
+    struct fixture fixture;
+    struct base_error error;
+    char path[2048];
+    snprintf(config.folder, sizeof config.folder, "%s", (char *)*state);
+    fixture_init(&fixture, 1, 4);
+    assert_int_equal(snapshot_publisher_open(&config, 5000000000, &publisher,
+                                             &current, &error),
+                     BASE_OK);
+    said = fixture_publish(publisher, &fixture);
+    snapshot_publisher_free(publisher);
+    snprintf(path, sizeof path, "%s/CURRENT", (char *)*state);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(
+        snapshot_publisher_open(&config, 0, &publisher, &current, &error),
+        BASE_OK);
+    assert_true(current.version == 0);
+    assert_int_equal(count_entries(config.folder, said.folder_name), 1);
+    again = fixture_publish(publisher, &fixture);
+    assert_true(again.epoch > said.epoch);
+    assert_int_equal(count_entries(config.folder, said.folder_name), 1);
+    snapshot_publisher_free(publisher);
+    fixture_fini(&fixture);
+}
+
 /* Weights that are not finite are never published, wherever they are. */
 static void test_not_finite(void **state)
 {
@@ -395,6 +425,7 @@ int main(void)
         WITH_FOLDER(test_epochs_and_leftovers),
         WITH_FOLDER(test_one_publisher),
         WITH_FOLDER(test_broken_current),
+        WITH_FOLDER(test_removed_current),
         WITH_FOLDER(test_not_finite),
         WITH_FOLDER(test_leftover_of_this_number),
         WITH_FOLDER(test_unknown_current),
