@@ -13,6 +13,8 @@
  * Role ingest. Does not talk to the coordinator (group.c). */
 #include "ingest/source_parts.h"
 
+#include "base/clock.h"
+
 /* All that was handed over is in a commit. */
 static bool is_committed(struct ingest_source *source)
 {
@@ -63,6 +65,15 @@ static enum base_status join(struct ingest_source *source,
     source->group = group;
     pthread_mutex_unlock(&source->mutex);
     return BASE_OK;
+}
+
+void ingest_source_hear_group(struct ingest_source *source)
+{
+    if (source->group &&
+        ingest_group_poll(source->group, base_monotonic_ms()) ==
+            INGEST_GROUP_REVOKING &&
+        is_committed(source))
+        ingest_group_release(source->group);
 }
 
 enum base_status ingest_source_follow_group(struct ingest_source *source,

@@ -42,8 +42,11 @@ static enum base_status find_partitions(struct ingest_source *source,
                                         struct base_error *error)
 {
     unsigned count;
-    if (ingest_topics_count(source->helper, source->config, &count, error))
+    if (ingest_topics_count(source->helper, source->config, &count, error)) {
+        /* of a group's new numbers: both topics will have them soon */
+        error->retriable |= source->group && error->status == BASE_CONFIG;
         return error->status;
+    }
     for (unsigned i = 0; i < source->known_count; i++)
         if ((unsigned)source->known[i].partition >= count)
             return base_fail(error, BASE_CONFIG,
@@ -173,8 +176,7 @@ until_answered(struct ingest_source *source,
         *error = (struct base_error){.text = ""};
         enum base_status status = step(source, error);
         ingest_source_hear(source);
-        if (source->group)
-            (void)ingest_group_poll(source->group, base_monotonic_ms());
+        ingest_source_hear_group(source);
         if (!status || !error->retriable)
             return status;
         ingest_source_note(source, error->text);

@@ -270,8 +270,11 @@ static enum base_status round_once(struct ingest_source *source,
 {
     source->now_ms = base_monotonic_ms();
     source->wall_ms = base_wall_ms();
-    if (ingest_source_follow_group(source, error) ||
-        ingest_source_poll(source, error))
+    if (ingest_source_follow_group(source, error))
+        return error->status;
+    if (source->reopen)
+        return BASE_OK; /* what is merged is of the former numbers */
+    if (ingest_source_poll(source, error))
         return error->status;
     take_answer(source);
     ingest_source_unpark(source);
@@ -440,7 +443,9 @@ static void show(const struct ingest_slot *slot,
     partition->lost_to = slot->lost_to;
     memcpy(partition->resume, slot->resume, sizeof partition->resume);
     partition->transaction_ms =
-        slot->stalled_ms ? base_monotonic_ms() - slot->stalled_ms : 0;
+        slot->stalled_ms && !slot->stopped
+            ? base_monotonic_ms() - slot->stalled_ms
+            : 0;
     if (slot->stopped || slot->away || status->lag_records < 0)
         return;
     if (slot->high > partition->next && partition->next >= 0)
@@ -469,7 +474,7 @@ void ingest_source_status(struct ingest_source *source,
     for (int i = 0; i < INGEST_TOPICS; i++)
         status->features_cut += ingest_decoder_cut(source->decoders[i]);
     pthread_mutex_lock(&source->mutex);
-    status->lag_records = source->slots ? 0 : -1;
+    status->lag_records = source->slots && source->consumer ? 0 : -1;
     for (unsigned i = 0; i < status->partition_count; i++) {
         struct ingest_partition_status *partition = &status->partitions[i];
         partition->high = partition->lost_from = partition->lost_to = -1;

@@ -157,6 +157,8 @@ enum base_status ingest_source_say_revoked(struct ingest_source *source,
 
 /* ---- handover.c --------------------------------------------------------- */
 
+/* While the source opens: acknowledges a revoke, and nothing more. */
+void ingest_source_hear_group(struct ingest_source *source);
 /* Hears the group, where there is one: holds, acknowledges, takes over. */
 enum base_status
 ingest_source_follow_group(struct ingest_source *source,

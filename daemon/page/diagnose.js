@@ -63,6 +63,10 @@ const STATES = [
     (s) => s.ingest.broker_refuses ? "broker refuses" : "broker away",
     (s) => `${s.ingest.broker_error.replace(/ \(after .*$/, "")}. It is ` +
       "tried again and again; nothing is lost."],
+  [(s) => s.ingest.group && s.ingest.group.state !== "member", "warn",
+    () => "joining the group",
+    (s) => s.ingest.group.error ||
+      "Nothing is applied until its partitions are known."],
   [(s) => s.ingest.registry_error, "bad", () => "schema registry away",
     (s) => s.ingest.registry_error],
   [(s) => !s.ingest.partitions.length, "warn", () => "starting",
