@@ -574,6 +574,7 @@ static void roll_back(struct daemon_publisher *publisher,
         .trainer = publisher->trainer,
         .forgotten = forgotten_at(publisher)};
     hold_deltas(publisher, true);
+    publisher->beside_of.version = 0; /* its checkpoint may be replaced */
     if (daemon_rollback_do(&site, &work->rollback, &made, &error))
         base_log(BASE_LOG_ERROR, "event=rollback_failed version=%s error="
                  "\"%s\"", work->rollback.version, error.text);

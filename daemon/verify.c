@@ -79,9 +79,13 @@ static enum base_status skips(const struct verify *verify, uint64_t position,
         status = learner_checkpoint_open(path, &checkpoint, error);
     if (status)
         return status;
-    *skip_to = learner_checkpoint_get_info(checkpoint)->status.skip_to;
+    const struct learner_status *had =
+        &learner_checkpoint_get_info(checkpoint)->status;
+    *skip_to = had->skip_to;
+    if (*skip_to == position && had->samples != verify->version.judged.samples)
+        status = gone(error, "a rollback skipped what led to it");
     learner_checkpoint_free(checkpoint);
-    return BASE_OK;
+    return status;
 }
 
 static enum base_status choose(struct verify *verify, struct base_error *error)

@@ -247,6 +247,7 @@ void learner_delta_begin(struct learner_delta_cut *cut,
     bool complete = cut->since_version.known;
     for (unsigned t = 0; t < cut->table_count; t++) {
         delta->info.rows[t] = learner_table_rows(cut->tables[t]);
+        cut->delta.tables[t].count = cut->delta.tables[t].gone_count = 0;
         complete = complete && begin_table(cut, t);
     }
     delta->info.complete = cut->copying = complete;
@@ -283,13 +284,13 @@ bool learner_delta_flying(const struct learner_delta_cut *cut)
     return cut->flying;
 }
 
-void learner_delta_lose(struct learner_delta_cut *cut)
+void learner_delta_lose(struct learner_delta_cut *cut, const char *why)
 {
     if (!cut)
         return;
-    learner_changes_lose(&cut->since_version, "a user was forgotten");
+    learner_changes_lose(&cut->since_version, why);
     if (cut->flying)
-        learner_changes_lose(&cut->since_cut, "a user was forgotten");
+        learner_changes_lose(&cut->since_cut, why);
 }
 
 bool learner_delta_known(const struct learner_delta_cut *cut)

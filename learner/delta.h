@@ -59,9 +59,10 @@ struct learner_delta *learner_delta_get(struct learner_delta_cut *cut);
 /* Nothing has changed since this batch end: it is the version's. */
 void learner_delta_start(struct learner_delta_cut *cut, uint64_t position,
                          const uint64_t journal_hash[2], uint64_t step);
-/* A user is forgotten: no note may name its rows, so what changed is no longer
- * known, and the next version is a base. `cut` may be NULL. */
-void learner_delta_lose(struct learner_delta_cut *cut);
+/* What changed is no longer known, and the next version is a base: a user is
+ * forgotten and no note may name its rows, or the state went back. `cut` may be
+ * NULL; `why` is for the log. */
+void learner_delta_lose(struct learner_delta_cut *cut, const char *why);
 bool learner_delta_known(const struct learner_delta_cut *cut);
 /* The version's position; and of the copy: its rows, and the memory held. */
 uint64_t learner_delta_since(const struct learner_delta_cut *cut);

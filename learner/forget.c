@@ -50,7 +50,7 @@ void learner_trainer_forget(struct learner_trainer *trainer,
         const struct learner_forget *forget = &batch->forget[i];
         if (forget->user == 0)
             continue;
-        learner_delta_lose(trainer->delta);
+        learner_delta_lose(trainer->delta, "a user was forgotten");
         for (uint32_t r = 0; r < forget->rows; r++)
             drop_row(trainer, forget->row[r].table, forget->row[r].key);
         pthread_mutex_lock(&trainer->mutex);

@@ -145,19 +145,23 @@ static enum base_status load_tables(struct learner_trainer *trainer,
     return BASE_OK;
 }
 
+/* What other threads read changes last, and at once. */
 static enum base_status load(struct learner_trainer *trainer,
                              const struct learner_checkpoint *from,
                              const char *path, struct base_error *error)
 {
     const struct learner_checkpoint_info *info =
         learner_checkpoint_get_info(from);
-    enum base_status status = learner_trainer_load_parts(
-        trainer, learner_checkpoint_get_parts(from), error);
-    if (status)
-        return base_wrap(error, "%s", path);
-    status = load_tables(trainer, from, path, error);
+    enum base_status status = load_tables(trainer, from, path, error);
     if (status)
         return status;
+    pthread_mutex_lock(&trainer->mutex);
+    status = learner_trainer_load_parts(
+        trainer, learner_checkpoint_get_parts(from), error);
+    if (status) {
+        pthread_mutex_unlock(&trainer->mutex);
+        return base_wrap(error, "%s", path);
+    }
     trainer->position = info->position;
     memcpy(trainer->journal_hash, info->journal_hash,
            sizeof trainer->journal_hash);
@@ -175,6 +179,7 @@ static enum base_status load(struct learner_trainer *trainer,
     trainer->newest_position = info->position;
     trainer->has_newest = true;
     snprintf(trainer->newest_path, sizeof trainer->newest_path, "%s", path);
+    pthread_mutex_unlock(&trainer->mutex);
     return BASE_OK;
 }
 

@@ -98,13 +98,11 @@ static enum base_status go_back(struct learner_trainer *trainer, uint64_t to,
                                 bool *changed, struct base_error *error)
 {
     uint64_t end = trainer->position;
-    pthread_mutex_lock(&trainer->mutex);
     enum base_status status =
         learner_trainer_load(trainer, to, changed, error);
-    pthread_mutex_unlock(&trainer->mutex);
     if (!*changed)
         return status;
-    learner_delta_lose(trainer->delta);
+    learner_delta_lose(trainer->delta, "rolled back");
     trainer->awaiting = false;
     if (!status)
         status = skip_to(trainer, end, error);
@@ -148,7 +146,7 @@ enum base_status learner_trainer_tend_rollback(struct learner_trainer *trainer,
     trainer->lose_wanted = false;
     pthread_mutex_unlock(&trainer->mutex);
     if (lose)
-        learner_delta_lose(trainer->delta);
+        learner_delta_lose(trainer->delta, "rolled back");
     if (!back || learner_delta_flying(trainer->delta))
         return BASE_OK;
     (void)learner_trainer_end_cut(trainer, true, NULL);
@@ -156,6 +154,10 @@ enum base_status learner_trainer_tend_rollback(struct learner_trainer *trainer,
         most = trainer->position;
     if (choose(trainer, most, &to, &why)) {
         answer(trainer, why.status, &why);
+        return BASE_OK;
+    }
+    if (to == trainer->position) { /* it is that state already */
+        answer(trainer, BASE_OK, NULL);
         return BASE_OK;
     }
     bool changed = false;
@@ -195,16 +197,15 @@ enum base_status learner_trainer_rollback(struct learner_trainer *trainer,
 {
     enum base_status status = BASE_OK;
     pthread_mutex_lock(&trainer->mutex);
-    trainer->back_wanted = !trainer->ended;
+    bool ended = trainer->ended;
+    trainer->back_wanted = !ended;
     trainer->back_most = most;
     pthread_cond_broadcast(&trainer->changed);
-    if (trainer->ended)
-        status = base_fail(error, BASE_AGAIN, "the trainer has ended");
     while (trainer->back_wanted)
         pthread_cond_wait(&trainer->changed, &trainer->mutex);
-    if (!status)
-        status = trainer->back_status;
-    if (status && trainer->back_status && error)
+    if (ended)
+        status = base_fail(error, BASE_AGAIN, "the trainer has ended");
+    else if ((status = trainer->back_status) && error)
         *error = trainer->back_error;
     pthread_mutex_unlock(&trainer->mutex);
     return status ? base_wrap(error, "rollback of the learner") : BASE_OK;

@@ -109,7 +109,7 @@ enum base_status learner_trainer_begin_cut(struct learner_trainer *trainer,
 enum base_status learner_trainer_end_cut(struct learner_trainer *trainer,
                                          bool wait, struct base_error *error)
     BASE_ON(train);
-/* restore.c. The state of the kept checkpoint at `position`; under the mutex.
+/* restore.c. The state of the kept checkpoint at `position`; takes the mutex.
  * After an error the trainer is only good to be freed where *changed. */
 enum base_status learner_trainer_load(struct learner_trainer *trainer,
                                       uint64_t position, bool *changed,

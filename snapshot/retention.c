@@ -26,7 +26,9 @@ static enum base_status lock_manifest(const struct snapshot_publisher *publisher
     char path[NAME_MAX + 32];
     snprintf(path, sizeof path, "%s/manifest.json", name);
     *lock = openat(publisher->folder, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (*lock < 0 || flock(*lock, LOCK_EX | LOCK_NB) == 0)
+    if (*lock < 0)
+        return errno == ENOENT ? BASE_OK : BASE_AGAIN;
+    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
         return BASE_OK;
     close(*lock);
     return BASE_AGAIN;
