@@ -290,11 +290,13 @@ enum base_status snapshot_map_apply(struct snapshot_map *map,
                          map->width, snapshot_dtype_name(map->dtype));
     for (uint64_t i = 0; !status && i < delta->gone_count; i++)
         status = remove_row(map, old, delta->gone[i], error);
-    for (uint64_t i = 0; !status && i < delta->rows; i++)
+    /* It grows with each row: a delta may bring many times what was there. */
+    for (uint64_t i = 0; !status && i < delta->rows; i++) {
         status = put_row(map, old, delta, i, error);
-    while (!status && map->rows > map->buckets * SNAPSHOT_MAP_LOAD)
-        if (!split(map, old))
-            status = no_memory(error);
+        while (!status && map->rows > map->buckets * SNAPSHOT_MAP_LOAD)
+            if (!split(map, old))
+                status = no_memory(error);
+    }
     return status;
 }
 

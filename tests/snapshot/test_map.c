@@ -203,6 +203,31 @@ static void test_in_place(void **state)
     free(delta);
 }
 
+/* A chain may begin with next to nothing: one delta brings thousands of times
+ * what was there. */
+static void test_flood(void **state)
+{
+    static struct plain plain, after;
+    struct snapshot_map *map, *next;
+    struct delta *delta = new_delta();
+    (void)state;
+    begin(&plain, 1, delta);
+    assert_int_equal(snapshot_map_build(&delta->table, &map, NULL), 0);
+    free(delta);
+    delta = new_delta();
+    after = plain;
+    step(&after, 1, 8, KEYS_MAX - 1, delta);
+    assert_int_equal(snapshot_map_begin(map, &next, NULL), 0);
+    assert_int_equal(snapshot_map_apply(next, map, &delta->table, NULL), 0);
+    expect(next, &after);
+    expect(map, &plain);
+    snapshot_map_free(next, map);
+    assert_int_equal(snapshot_map_apply(map, NULL, &delta->table, NULL), 0);
+    expect(map, &after);
+    snapshot_map_free(map, NULL);
+    free(delta);
+}
+
 /* A delta of one row copies one bucket, its page and the root, however large
  * the table is. */
 static void test_sharing(void **state)
@@ -276,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_generations),
         cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_flood),
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_meeting_keys),
         cmocka_unit_test(test_other_rows),
