@@ -368,19 +368,19 @@ static enum base_status stop_child(struct demo *demo, unsigned which,
     return fine ? BASE_OK : ended_early(demo, child, error);
 }
 
-/* Versions that the daemon committed, the last one included: its log says. */
+/* Versions that the daemon committed, the last one included: they count from
+ * 1 in a new folder. */
 static void count_versions(struct demo *demo)
 {
     char path[800], *text = NULL;
     size_t size;
     struct base_error ignored;
-    in_folder(demo, "run.log", path, sizeof path);
-    if (base_file_read(path, 64 << 20, &text, &size, &ignored) != BASE_OK)
+    unsigned long long count = 0;
+    in_folder(demo, "model/CURRENT", path, sizeof path);
+    if (base_file_read(path, 1024, &text, &size, &ignored) != BASE_OK)
         return;
-    uint64_t count = 0;
-    for (const char *at = text; (at = strstr(at, "event=published ")); at++)
-        count++;
-    demo->facts.published = count;
+    if (sscanf(text, "v%*u-%llu", &count) == 1)
+        demo->facts.published = count;
     free(text);
 }
 

@@ -50,6 +50,8 @@ def full(interestd, folder, seconds):
     check(took < seconds + 30, f"it took {took:.0f} s")
     check(found["events"] > 0 and found["samples"] > 0, f"{found}")
     check(found["versions_followed"] >= 1, f"no version followed: {found}")
+    check(found["versions_published"] >= found["versions_followed"],
+          f"more versions were followed than published: {found}")
     check(0.5 < found["auc"] <= 1 and 0.5 < found["auc_ceiling"] < 1,
           f"learned nothing: {found}")
     way = (found["auc"] - 0.5) / (found["auc_ceiling"] - 0.5)
